@@ -1,0 +1,167 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{BlobRef, Failure, Timestamp, event::event_set};
+
+/// A file was handed in; its bytes lie in a blob.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Uploaded {
+    /// Whose it is.
+    pub owner: Uuid,
+    /// The name it came with; no path.
+    pub filename: String,
+    /// The file.
+    pub content: BlobRef,
+    /// What the uploader said of it: a JSON object.
+    pub metadata: Value,
+}
+
+/// Its text was extracted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Extracted {
+    /// The text with its structure, as a blob of the retrieval pipeline.
+    pub text: BlobRef,
+    /// What it is, by content: `pdf`, `html`, `markdown`, `text`, `code`.
+    pub format: String,
+    /// Its title, where it has one.
+    pub title: Option<String>,
+    /// Pages, where the format has pages.
+    pub pages: Option<u32>,
+    /// Programming language of code; BCP 47 tag of a text that declares one.
+    pub language: Option<String>,
+    /// Words.
+    pub words: u64,
+    /// What was lost: pages without text, characters that were no UTF-8.
+    pub warnings: Vec<String>,
+}
+
+/// Its text was cut into passages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Chunked {
+    /// The passages, in batches of the retrieval pipeline.
+    pub batches: Vec<BlobRef>,
+    /// How many passages.
+    pub chunks: u32,
+}
+
+/// A batch of passages has its vectors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Embedded {
+    /// Which batch, from 0.
+    pub batch: u32,
+    /// The vectors: f32 little-endian, `[passages of the batch, dims]`.
+    pub vectors: BlobRef,
+    /// The model's id with its quantization.
+    pub model: String,
+    /// How many of them came from the cache.
+    pub cached: u32,
+}
+
+/// Passages stay without vectors, because there is no model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EmbeddingSkipped {
+    /// Why.
+    pub reason: String,
+}
+
+/// Everything that search needs is ready. Says all of it, so that a search index can be built from this event alone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Published {
+    /// Whose it is: only this person finds it.
+    pub owner: Uuid,
+    /// The file's name.
+    pub filename: String,
+    /// What it is, by content.
+    pub format: String,
+    /// Programming language, or BCP 47 tag.
+    pub language: Option<String>,
+    /// What the uploader said of it.
+    pub metadata: Value,
+    /// When the file was handed in.
+    pub uploaded_at: Timestamp,
+    /// How many passages.
+    pub chunks: u32,
+    /// The passages, in batches.
+    pub batches: Vec<BlobRef>,
+    /// The vectors of each batch; none without a model.
+    pub vectors: Vec<BlobRef>,
+    /// The model of the vectors.
+    pub model: Option<String>,
+}
+
+/// It can be found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Indexed {}
+
+/// A step failed and is tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StepFailed {
+    /// Which.
+    pub step: Step,
+    /// Why.
+    pub failure: Failure,
+    /// When it is tried again.
+    pub retry_at: Timestamp,
+}
+
+/// It cannot be made searchable, unless somebody asks for another try.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failed {
+    /// The step that failed.
+    pub step: Step,
+    /// Why.
+    pub failure: Failure,
+}
+
+/// Another try was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RetryRequested {}
+
+/// New vectors were asked for: another model is in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReembedRequested {}
+
+/// It was deleted: no projection shows it any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Deleted {}
+
+/// Its blobs are gone too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BlobsRemoved {}
+
+/// The steps from a file to a document that can be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// File to text.
+    Extract,
+    /// Text to passages.
+    Chunk,
+    /// Passages to vectors.
+    Embed,
+    /// Into the search index.
+    Index,
+    /// Out of the blob store, after deletion.
+    RemoveBlobs,
+}
+
+event_set! {
+    /// What can happen to a document.
+    Document {
+        Uploaded = 1,
+        Extracted = 1,
+        Chunked = 1,
+        Embedded = 1,
+        EmbeddingSkipped = 1,
+        Published = 1,
+        Indexed = 1,
+        StepFailed = 1,
+        Failed = 1,
+        RetryRequested = 1,
+        ReembedRequested = 1,
+        Deleted = 1,
+        BlobsRemoved = 1,
+    } upcasters &[]
+}

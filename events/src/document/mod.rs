@@ -1,0 +1,173 @@
+//! A document: one file of one owner, from upload to deletion.
+//!
+//! The stream's id is derived from a keyed hash of owner and content, so that a second upload of the same content meets
+//! the first one in its stream: the stream itself is the claim on the content, and deletion releases it.
+
+mod decide;
+mod events;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use decide::Document;
+pub use events::{
+    BlobsRemoved, Chunked, Deleted, Embedded, EmbeddingSkipped, Event, Extracted, Failed, Indexed, Published,
+    ReembedRequested, RetryRequested, Step, StepFailed, Uploaded,
+};
+
+use crate::{BlobRef, Category, ContentHash, EffectId, Failure, StreamId, Timestamp, keyed_id};
+
+/// How often a step is tried before the document is failed.
+pub const MAX_ATTEMPTS: u32 = 3;
+/// Passages of one batch: what a crash can cost in repeated embedding.
+pub const BATCH_CHUNKS: usize = 64;
+/// Passages of one document.
+pub const MAX_CHUNKS: usize = 100_000;
+/// Bytes of a document's metadata, as JSON.
+pub const MAX_METADATA_BYTES: usize = 32 * 1024;
+/// Bytes of a file name.
+pub const MAX_FILENAME_BYTES: usize = 500;
+
+/// What can be asked of a document.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Take in a file. Refused with `duplicate` while the document exists.
+    Upload(Uploaded),
+    /// Record a step's outcome.
+    RecordStep {
+        /// The debt that was worked on; an outcome of another one is ignored.
+        effect: EffectId,
+        /// What it led to.
+        outcome: StepOutcome,
+        /// When.
+        at: Timestamp,
+    },
+    /// Try again after a failure.
+    Retry {
+        /// Who asks.
+        owner: Uuid,
+    },
+    /// Make new vectors unless they are of this model.
+    Reembed {
+        /// The model in use.
+        model: String,
+    },
+    /// Delete it, or stop taking it in.
+    Delete {
+        /// Who asks.
+        owner: Uuid,
+    },
+}
+
+/// What a step led to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepOutcome {
+    /// The text.
+    Extracted(Extracted),
+    /// The passages.
+    Chunked(Chunked),
+    /// A batch's vectors.
+    Embedded(Embedded),
+    /// No vectors, because there is no model.
+    EmbeddingSkipped(EmbeddingSkipped),
+    /// It can be found.
+    Indexed,
+    /// The blobs are gone.
+    BlobsRemoved,
+    /// The step failed.
+    Failed(Failure),
+}
+
+/// The fold of a document's history.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The file; `None` before an upload and after a deletion.
+    pub file: Option<File>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Failures of the step that is next.
+    pub failures: u32,
+    /// When to try it again; now if `None`.
+    pub retry_at: Option<Timestamp>,
+    /// The debt to go on; `None` when nothing is to be done.
+    pub effect: Option<EffectId>,
+    /// The person who uploaded it first: for ever the owner of this stream.
+    pub owner: Option<Uuid>,
+}
+
+/// What is known of a file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct File {
+    /// As it was handed in.
+    pub uploaded: Uploaded,
+    /// When.
+    pub uploaded_at: Timestamp,
+    /// Once it is extracted.
+    pub extracted: Option<Extracted>,
+    /// Once it is cut.
+    pub chunked: Option<Chunked>,
+    /// The vectors of the batches embedded so far, in order.
+    pub vectors: Vec<BlobRef>,
+    /// Their model.
+    pub model: Option<String>,
+}
+
+/// Where a document stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// There is none (any more).
+    #[default]
+    Absent,
+    /// This step is next.
+    Doing(Step),
+    /// It can be found.
+    Ready,
+    /// It cannot be found, for a reason that stays; the step that failed.
+    Failed(Step),
+    /// Deleted; its blobs remain to be removed.
+    Deleted,
+}
+
+/// What a document owes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// File to text.
+    Extract {
+        /// The file.
+        file: Uploaded,
+    },
+    /// Text to passages.
+    Chunk {
+        /// The file.
+        file: Uploaded,
+        /// Its text.
+        extracted: Extracted,
+    },
+    /// A batch of passages to vectors.
+    Embed {
+        /// Whose.
+        owner: Uuid,
+        /// Which batch, from 0.
+        batch: u32,
+        /// The passages.
+        chunks: BlobRef,
+        /// The model of the batches before: another one may not be mixed in.
+        model: Option<String>,
+    },
+    /// Wait until the search index has passed what was published at this version.
+    AwaitIndexed,
+    /// Delete the document's blobs.
+    RemoveBlobs {
+        /// Whose.
+        owner: Uuid,
+    },
+}
+
+/// The stream of `owner`'s document with this content. `key` is the secret of the system's keyed ids.
+#[must_use]
+pub fn stream_of(key: &[u8; 32], owner: Uuid, content: &ContentHash) -> StreamId {
+    let value = [owner.as_bytes().as_slice(), &content.0].concat();
+    StreamId::new(Category::Document, keyed_id(key, "document", &value))
+}

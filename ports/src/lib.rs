@@ -1,0 +1,44 @@
+//! The contracts between the core and the world: one trait per port, small and object-safe.
+//!
+//! Nothing here names a driver. Each port has one conformance suite (feature `conformance`): plain async functions that
+//! every adapter runs against the real thing. What a trait's documentation promises, the suite checks.
+
+mod blobs;
+mod cache;
+mod clock;
+mod commands;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod error;
+mod health;
+mod live;
+mod llm;
+mod log;
+mod model;
+mod projection;
+mod read_model;
+mod retrieval;
+mod search;
+mod snapshots;
+mod tools;
+mod vault;
+
+pub use blobs::{Blobs, Folder, PendingBlob};
+pub use cache::{Cache, EmbeddingCache, EmbeddingKey};
+pub use clock::{Clock, Entropy};
+pub use commands::{CommandError, CommandMeta, Commands, Receipt};
+pub use error::Unavailable;
+pub use health::{Component, Health, HealthState};
+pub use live::{Frame, Live};
+pub use llm::{ChatMessage, ChatRole, Completion, Llm, LlmError, TokenSink};
+pub use log::{AppendError, EventLog, Filter, ReadError, Recorded};
+pub use model::{EmbedError, Embedder, ModelManifest, Pooling, SemanticState, Semantics, TokenSpan};
+pub use projection::{Committed, Digest, Erased, Journal, ParkedStream, Projection, ProjectionError};
+pub use read_model::{
+    DocumentRow, DocumentStatus, MessageRow, Page, PageRequest, ReadModel, SessionRow, ToolExecutionRow, UserRow,
+};
+pub use retrieval::{Hit, Retriever, SearchError, SearchRequest, SearchResults, SearchType};
+pub use search::{ChunkRecord, IndexError, IndexedDocument, LegHit, SearchFilter, SearchIndex};
+pub use snapshots::Snapshots;
+pub use tools::{ToolCatalog, ToolSpec};
+pub use vault::{Secret, Vault, VaultError};

@@ -1,0 +1,105 @@
+//! Projections: folds of the log into something that can be queried; and the log as readers see it, opened.
+
+use std::{fmt::Debug, time::Duration};
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use lmao_events::{AnyEvent, Hash, Header, Position, StreamId, Version};
+
+use crate::{Filter, ReadError, Unavailable};
+
+/// The person that a record belongs to was erased: nobody can read it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Erased;
+
+/// A record, opened and decoded.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// Its position.
+    pub position: Position,
+    /// Its hash.
+    pub hash: Hash,
+    /// Its clear part.
+    pub header: Header,
+    /// Its events, unless the person was erased.
+    pub events: Result<Vec<AnyEvent>, Erased>,
+}
+
+/// The log, opened: what gateways, projectors and audit tools read.
+#[async_trait]
+pub trait Journal: Debug + Send + Sync {
+    /// The commits of one stream from version `from` on.
+    fn read(&self, stream: StreamId, from: Version) -> BoxStream<'static, Result<Committed, ReadError>>;
+
+    /// All commits after `after` that pass `filter`; then, without end, those that follow.
+    fn follow(&self, after: Position, filter: Filter) -> BoxStream<'static, Result<Committed, ReadError>>;
+
+    /// The position of the last commit.
+    async fn tail(&self) -> Result<Position, ReadError>;
+
+    /// The log's id.
+    fn log_id(&self) -> uuid::Uuid;
+}
+
+/// A stream that a projection cannot take in, set aside with all that depends on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedStream {
+    /// The stream.
+    pub stream: StreamId,
+    /// The first version that was not taken in.
+    pub version: Version,
+    /// Its position.
+    pub position: Position,
+    /// Why.
+    pub reason: String,
+}
+
+/// BLAKE3 of a projection's content, positions and times of projecting excluded.
+pub type Digest = Hash;
+
+/// Why a batch was not taken in; nothing of it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectionError {
+    /// This stream's commit cannot be taken in; the others can.
+    #[error("{stream} version {version}: {message}")]
+    Poisoned {
+        /// The stream.
+        stream: StreamId,
+        /// The commit.
+        version: Version,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The store cannot be used now.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// A fold of the log with its checkpoint. Disposable: reset and replayed, it has the same content.
+#[async_trait]
+pub trait Projection: Debug + Send + Sync {
+    /// Its name: `read_model`, `search`.
+    fn name(&self) -> &'static str;
+
+    /// The position up to which the log was taken in; 0 at the beginning.
+    async fn checkpoint(&self) -> Result<Position, ProjectionError>;
+
+    /// Takes in `batch` (in the order of positions) and moves the checkpoint to its last position, both or neither.
+    /// Commits at or below the checkpoint, and those of parked streams, are skipped.
+    async fn apply(&self, batch: &[Committed]) -> Result<(), ProjectionError>;
+
+    /// Sets a stream aside from this commit on.
+    async fn park(&self, parked: &ParkedStream) -> Result<(), ProjectionError>;
+
+    /// The streams set aside.
+    async fn parked(&self) -> Result<Vec<ParkedStream>, ProjectionError>;
+
+    /// Forgets everything, the checkpoint and parked streams included.
+    async fn reset(&self) -> Result<(), ProjectionError>;
+
+    /// The digest of the content: equal for equal histories, however often replayed.
+    async fn digest(&self) -> Result<Digest, ProjectionError>;
+
+    /// Waits until the checkpoint is at `position` or beyond; `false` when that takes longer than `at_most`.
+    async fn wait_for(&self, position: Position, at_most: Duration) -> bool;
+}
