@@ -1,1 +1,14 @@
+//! Everything that names a driver: SQLite, tantivy, memory maps, ONNX Runtime, LLM endpoints.
+//!
+//! Each module implements ports of `lmao_ports` and knows nothing of actors, HTTP or configuration; the `node` picks and joins
+//! them.
 
+pub mod blobs;
+pub mod cache;
+pub mod clock;
+pub mod data_dir;
+pub mod index;
+pub mod live;
+pub mod llm;
+pub mod models;
+pub mod sqlite;
