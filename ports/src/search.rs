@@ -106,6 +106,9 @@ pub enum IndexError {
     /// Stored files are not what was written: rebuild it (`lmao projections rebuild search`).
     #[error("the search index is damaged: {0}; rebuild it with `lmao projections rebuild search`")]
     Damaged(String),
+    /// The document or the query makes no sense, and will not later: what is wrong with it.
+    #[error("{0}")]
+    Invalid(String),
     /// It cannot be used now.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
