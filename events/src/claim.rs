@@ -107,3 +107,79 @@ impl Decider for Claim {
         Some(SYSTEM_KEY)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Claim, Claimed, Command, Event, Released};
+    use crate::testing::{World, given, id, illegal};
+
+    fn claim(n: u128) -> Command {
+        Command::Claim { holder: id(n) }
+    }
+
+    fn release(n: u128) -> Command {
+        Command::Release { holder: id(n) }
+    }
+
+    fn claimed(n: u128) -> Event {
+        Claimed { holder: id(n) }.into()
+    }
+
+    fn released(n: u128) -> Event {
+        Released { holder: id(n) }.into()
+    }
+
+    #[test]
+    fn the_first_holds_it_until_it_is_released() {
+        given::<Claim>(vec![])
+            .when(claim(1))
+            .then(vec![claimed(1)])
+            .when(claim(1))
+            .then_nothing()
+            .when(claim(2))
+            .then_refused("taken")
+            .when(release(2))
+            .then_nothing()
+            .when(release(1))
+            .then(vec![released(1)])
+            .when(release(1))
+            .then_nothing()
+            .when(claim(2))
+            .then(vec![claimed(2)]);
+    }
+
+    #[test]
+    fn histories_that_are_no_claims_are_refused() {
+        illegal::<Claim>(
+            vec![vec![claimed(1)]],
+            claimed(2),
+            "Claimed cannot follow a held claim in a claim history (version 2, event 0)",
+        );
+        illegal::<Claim>(
+            vec![vec![claimed(1)]],
+            released(2),
+            "Released cannot follow a held claim in a claim history (version 2, event 0)",
+        );
+        illegal::<Claim>(
+            vec![],
+            released(1),
+            "Released cannot follow a free claim in a claim history (version 1, event 0)",
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_claim_has_one_holder_at_a_time(steps in proptest::collection::vec((any::<bool>(), 0..3_u128), 0..30)) {
+            let mut world = World::<Claim>::new(|effect, _| match *effect {});
+            for (takes, holder) in steps {
+                let before = world.state.holder;
+                let _ = world.send(if takes { claim(holder) } else { release(holder) });
+                let after = world.state.holder;
+                prop_assert!(before == after || before.is_none() || after.is_none(), "it is never taken away");
+            }
+            world.check();
+        }
+    }
+}

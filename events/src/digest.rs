@@ -29,7 +29,8 @@ impl FromStr for ContentHash {
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let error = || ParseError { text: text.to_owned(), expected: "SHA-256 (64 hexadecimal digits)" };
-        if text.len() != 64 || !text.is_ascii() {
+        let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if text.len() != 64 || !text.bytes().all(digit) {
             return Err(error());
         }
         let mut bytes = [0; 32];

@@ -14,7 +14,8 @@ pub struct EventData {
     pub name: String,
     /// The version of its shape; 1 is the first.
     pub version: u16,
-    /// MessagePack of its fields, by name.
+    /// MessagePack of its fields, by name, in the form for people (UUIDs as text): what JSON can say, so that old
+    /// versions can be upcast as JSON and the schemas describe what is stored.
     #[serde(with = "serde_bytes")]
     pub data: Vec<u8>,
 }
@@ -140,7 +141,9 @@ macro_rules! event_set {
 pub(crate) use event_set;
 
 pub(crate) fn encode(name: &str, version: u16, event: &impl Serialize) -> EventData {
-    let data = rmp_serde::to_vec_named(event).unwrap_or_else(|error| unreachable!("events encode: {error}"));
+    let mut data = Vec::new();
+    let mut serializer = rmp_serde::Serializer::new(&mut data).with_struct_map().with_human_readable();
+    event.serialize(&mut serializer).unwrap_or_else(|error| unreachable!("events encode: {error}"));
     EventData { name: name.to_owned(), version, data }
 }
 
@@ -163,7 +166,8 @@ pub(crate) fn decode<T: serde::de::DeserializeOwned>(
         source,
     };
     if stored.version == current {
-        return rmp_serde::from_slice(&stored.data).map_err(|error| data(error.into()));
+        let mut deserializer = rmp_serde::Deserializer::from_read_ref(&stored.data).with_human_readable();
+        return T::deserialize(&mut deserializer).map_err(|error| data(error.into()));
     }
     let old: Value = rmp_serde::from_slice(&stored.data).map_err(|error| data(error.into()))?;
     let new = upcast(&stored.name, stored.version, current, old, upcasters)?;
@@ -209,13 +213,26 @@ macro_rules! any {
                 }
             }
 
+            /// The category of the stream that it happened in.
+            #[must_use]
+            pub const fn category(&self) -> Category {
+                match self {
+                    $(Self::$category(_) => Category::$category,)*
+                }
+            }
+
+            /// The event in its current version, as stored.
+            #[must_use]
+            pub fn encode(&self) -> EventData {
+                match self {
+                    $(Self::$category(event) => event.encode(),)*
+                }
+            }
+
             /// The event's fields as JSON, for people and tools that read the log.
             #[must_use]
             pub fn to_json(&self) -> Value {
-                let stored = match self {
-                    $(Self::$category(event) => event.encode(),)*
-                };
-                rmp_serde::from_slice(&stored.data).unwrap_or(Value::Null)
+                rmp_serde::from_slice(&self.encode().data).unwrap_or(Value::Null)
             }
         }
 

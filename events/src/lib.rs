@@ -15,6 +15,8 @@ mod record;
 pub mod schema;
 mod seal;
 pub mod session;
+#[cfg(test)]
+mod testing;
 mod time;
 pub mod tool_call;
 pub mod user;
@@ -29,4 +31,4 @@ pub use payload::{CommandRef, Payload};
 pub use record::{CODEC, Head, Header, MAX_RECORD_BYTES, Owes, Record, RecordError};
 pub use seal::{DataKey, NONCE_BYTES, OpenError, SYSTEM_KEY};
 pub use time::Timestamp;
-pub use value::{Answer, Citation, Failure, TokenUsage};
+pub use value::{Answer, Citation, Failure, MAX_FAILURE_BYTES, TokenUsage};

@@ -123,8 +123,11 @@ impl Record {
     /// Reads a record from its stored bytes; refuses any that this build would have written differently.
     ///
     /// # Errors
-    /// [`RecordError::Malformed`] or [`RecordError::Header`].
+    /// [`RecordError::Malformed`], [`RecordError::Header`] or [`RecordError::TooLarge`].
     pub fn parse(bytes: Vec<u8>) -> Result<Self, RecordError> {
+        if bytes.len() > MAX_RECORD_BYTES {
+            return Err(RecordError::TooLarge { size: bytes.len() });
+        }
         let rest = bytes.strip_prefix(MAGIC).ok_or(RecordError::Malformed("it does not begin with LMR1"))?;
         let (length, rest) =
             rest.split_first_chunk::<4>().ok_or(RecordError::Malformed("it ends before its header"))?;

@@ -66,16 +66,29 @@ pub struct Failure {
     pub retryable: bool,
 }
 
+/// Bytes of a failure's message: an endpoint's error page is no reason for a large record.
+pub const MAX_FAILURE_BYTES: usize = 2048;
+
 impl Failure {
-    /// A failure that may pass.
+    /// A failure that may pass. Messages are cut at [`MAX_FAILURE_BYTES`].
     #[must_use]
     pub fn passing(reason: &str, message: impl Into<String>) -> Self {
-        Self { reason: reason.to_owned(), message: message.into(), retryable: true }
+        Self { reason: reason.to_owned(), message: cut(message.into(), MAX_FAILURE_BYTES), retryable: true }
     }
 
-    /// A failure that will stay.
+    /// A failure that will stay. Messages are cut at [`MAX_FAILURE_BYTES`].
     #[must_use]
     pub fn lasting(reason: &str, message: impl Into<String>) -> Self {
-        Self { reason: reason.to_owned(), message: message.into(), retryable: false }
+        Self { reason: reason.to_owned(), message: cut(message.into(), MAX_FAILURE_BYTES), retryable: false }
     }
+}
+
+/// The text, cut to at most `bytes` with a mark that it was.
+pub(crate) fn cut(mut text: String, bytes: usize) -> String {
+    const MARK: &str = " …";
+    if text.len() > bytes {
+        text.truncate(text.floor_char_boundary(bytes - MARK.len()));
+        text.push_str(MARK);
+    }
+    text
 }

@@ -1,14 +1,15 @@
 use uuid::Uuid;
 
 use super::{
-    BlobsRemoved, Command, Deleted, Effect, Embedded, Event, Failed, File, Indexed, MAX_ATTEMPTS, MAX_FILENAME_BYTES,
-    MAX_METADATA_BYTES, Phase, Published, ReembedRequested, RetryRequested, State, Step, StepFailed, StepOutcome,
-    Uploaded,
+    BlobsRemoved, Chunked, Command, Deleted, Effect, Embedded, Event, Extracted, Failed, File, Indexed, MAX_ATTEMPTS,
+    MAX_BATCHES, MAX_CHUNKS, MAX_FILENAME_BYTES, MAX_METADATA_BYTES, MAX_NOTE_BYTES, MAX_WARNINGS, Phase, Published,
+    ReembedRequested, RetryRequested, State, Step, StepFailed, StepOutcome, Uploaded,
 };
 use crate::{
     Category, Decider, Due, Failure, IllegalHistory, Pending, Place, Rejection, Timestamp,
     decider::{RejectionKind, backoff},
     event::EventSet,
+    value::cut,
 };
 
 /// The decider of documents.
@@ -42,10 +43,13 @@ impl Decider for Document {
             }
             Command::Reembed { model } => {
                 let known = state.file.as_ref().and_then(|file| file.model.as_ref());
-                Ok(match state.phase {
-                    Phase::Ready if known != Some(&model) => vec![ReembedRequested {}.into()],
-                    _ => vec![],
-                })
+                let wanted = match state.phase {
+                    Phase::Ready | Phase::Doing(Step::Index) | Phase::Failed(Step::Index) => known != Some(&model),
+                    Phase::Doing(Step::Embed) => known.is_some_and(|known| *known != model),
+                    Phase::Failed(Step::Embed) => true,
+                    _ => false,
+                };
+                Ok(if wanted { vec![ReembedRequested {}.into()] } else { vec![] })
             }
             Command::Delete { owner } => {
                 owned(state, owner)?;
@@ -68,7 +72,7 @@ impl Decider for Document {
             state.retry_at = None;
         };
         match (event, state.phase) {
-            (Event::Uploaded(uploaded), Phase::Absent | Phase::Deleted) => {
+            (Event::Uploaded(uploaded), Phase::Absent) => {
                 if state.owner.is_some_and(|owner| owner != uploaded.owner) {
                     return Err(illegal(&state));
                 }
@@ -95,7 +99,7 @@ impl Decider for Document {
                 state.effect = None;
                 return Ok(state);
             }
-            (Event::StepFailed(StepFailed { retry_at, .. }), Phase::Doing(_) | Phase::Deleted) => {
+            (Event::StepFailed(StepFailed { step, retry_at, .. }), phase) if doing(phase) == Some(*step) => {
                 state.failures += 1;
                 state.retry_at = Some(*retry_at);
                 state.effect = Some(place.effect(0));
@@ -109,35 +113,45 @@ impl Decider for Document {
                 file.extracted = Some(extracted.clone());
                 step(&mut state, Step::Chunk);
             }
-            (Event::Chunked(chunked), Phase::Doing(Step::Chunk)) => {
+            (Event::Chunked(chunked), Phase::Doing(Step::Chunk)) if !chunked.batches.is_empty() => {
                 file.chunked = Some(chunked.clone());
                 step(&mut state, Step::Embed);
             }
             (Event::Embedded(Embedded { batch, vectors, model, .. }), Phase::Doing(Step::Embed))
-                if file.vectors.len() == *batch as usize =>
+                if file.vectors.len() == *batch as usize
+                    && file.vectors.len() < batches(file)
+                    && file.model.as_ref().is_none_or(|known| known == model) =>
             {
                 file.vectors.push(*vectors);
                 file.model = Some(model.clone());
                 step(&mut state, Step::Embed);
             }
-            (Event::EmbeddingSkipped(_), Phase::Doing(Step::Embed)) => {
-                file.vectors.clear();
-                file.model = None;
+            (Event::EmbeddingSkipped(_), Phase::Doing(Step::Embed)) => file.forget_vectors(),
+            (Event::Published(published), Phase::Doing(Step::Embed))
+                if published.vectors == file.vectors && [0, batches(file)].contains(&file.vectors.len()) =>
+            {
+                step(&mut state, Step::Index);
             }
-            (Event::Published(_), Phase::Doing(Step::Embed)) => step(&mut state, Step::Index),
             (Event::Indexed(_), Phase::Doing(Step::Index)) => {
                 state.phase = Phase::Ready;
                 state.effect = None;
             }
-            (Event::Failed(Failed { step, .. }), Phase::Doing(_)) => {
+            (Event::Failed(Failed { step, .. }), Phase::Doing(doing)) if doing == *step => {
                 state.phase = Phase::Failed(*step);
                 state.effect = None;
                 state.retry_at = None;
             }
-            (Event::RetryRequested(_), Phase::Failed(failed)) => step(&mut state, failed),
-            (Event::ReembedRequested(_), Phase::Ready) => {
-                file.vectors.clear();
-                file.model = None;
+            (Event::RetryRequested(_), Phase::Failed(failed)) => {
+                if failed == Step::Embed {
+                    file.forget_vectors();
+                }
+                step(&mut state, failed);
+            }
+            (
+                Event::ReembedRequested(_),
+                Phase::Ready | Phase::Doing(Step::Embed | Step::Index) | Phase::Failed(Step::Embed | Step::Index),
+            ) => {
+                file.forget_vectors();
                 step(&mut state, Step::Embed);
             }
             _ => return Err(illegal(&state)),
@@ -168,6 +182,27 @@ impl Decider for Document {
     }
 }
 
+impl File {
+    /// Vectors of two models are never mixed.
+    fn forget_vectors(&mut self) {
+        self.vectors.clear();
+        self.model = None;
+    }
+}
+
+/// The step that is next.
+const fn doing(phase: Phase) -> Option<Step> {
+    match phase {
+        Phase::Doing(step) => Some(step),
+        Phase::Deleted => Some(Step::RemoveBlobs),
+        Phase::Absent | Phase::Ready | Phase::Failed(_) => None,
+    }
+}
+
+fn batches(file: &File) -> usize {
+    file.chunked.as_ref().map_or(0, |chunked| chunked.batches.len())
+}
+
 fn conflict(reason: &str, message: &str) -> Rejection {
     Rejection::new(RejectionKind::Conflict, reason, message)
 }
@@ -184,12 +219,17 @@ fn upload(state: &State, uploaded: Uploaded) -> Result<Vec<Event>, Rejection> {
     if uploaded.content.size == 0 {
         return Err(invalid("empty_file", format!("{:?} is empty: there is nothing to find in it", uploaded.filename)));
     }
-    if uploaded.filename.is_empty() || uploaded.filename.len() > MAX_FILENAME_BYTES {
-        return Err(invalid("bad_filename", format!("a file name has 1 to {MAX_FILENAME_BYTES} bytes")));
+    let name = &uploaded.filename;
+    if name.is_empty() || name.len() > MAX_FILENAME_BYTES || name.chars().any(char::is_control) {
+        let text = format!("a file name has 1 to {MAX_FILENAME_BYTES} bytes and no control characters");
+        return Err(invalid("bad_filename", text));
     }
     if !uploaded.metadata.is_object() || uploaded.metadata.to_string().len() > MAX_METADATA_BYTES {
         let text = format!("metadata is a JSON object of at most {MAX_METADATA_BYTES} bytes");
         return Err(invalid("bad_metadata", text));
+    }
+    if state.owner.is_some_and(|owner| owner != uploaded.owner) {
+        return Err(conflict("other_owner", "the stream belongs to another person"));
     }
     match state.phase {
         Phase::Absent => Ok(vec![uploaded.into()]),
@@ -227,8 +267,11 @@ fn record(state: &State, outcome: StepOutcome, at: Timestamp) -> Result<Vec<Even
     let wrong = || conflict("wrong_step", "the outcome does not belong to the step that is due");
     match (state.phase, &state.file, outcome) {
         (Phase::Deleted, _, StepOutcome::BlobsRemoved) => Ok(vec![BlobsRemoved {}.into()]),
-        (Phase::Doing(Step::Extract), _, StepOutcome::Extracted(extracted)) => Ok(vec![extracted.into()]),
-        (Phase::Doing(Step::Chunk), _, StepOutcome::Chunked(chunked)) => Ok(vec![chunked.into()]),
+        (Phase::Doing(Step::Extract), _, StepOutcome::Extracted(extracted)) => Ok(vec![bounded(extracted).into()]),
+        (Phase::Doing(Step::Chunk), _, StepOutcome::Chunked(chunked)) => Ok(match unfit(&chunked) {
+            Some(failure) => failed(state, failure, at),
+            None => vec![chunked.into()],
+        }),
         (Phase::Doing(Step::Embed), Some(file), StepOutcome::Embedded(embedded)) => embed(file, embedded),
         (Phase::Doing(Step::Embed), Some(file), StepOutcome::EmbeddingSkipped(skipped)) => {
             let published = published(file, vec![], None).ok_or_else(wrong)?;
@@ -245,8 +288,10 @@ fn embed(file: &File, embedded: Embedded) -> Result<Vec<Event>, Rejection> {
     if embedded.batch as usize != file.vectors.len() {
         return Err(wrong());
     }
-    let total = file.chunked.as_ref().map_or(0, |chunked| chunked.batches.len());
-    if file.vectors.len() + 1 < total {
+    if file.model.as_ref().is_some_and(|known| *known != embedded.model) {
+        return Ok(vec![ReembedRequested {}.into()]);
+    }
+    if file.vectors.len() + 1 < batches(file) {
         return Ok(vec![embedded.into()]);
     }
     let vectors = file.vectors.iter().copied().chain([embedded.vectors]).collect();
@@ -270,11 +315,31 @@ fn published(file: &File, vectors: Vec<crate::BlobRef>, model: Option<String>) -
     })
 }
 
+/// What a file says of itself, in a form that one record can hold.
+fn bounded(mut extracted: Extracted) -> Extracted {
+    let note = |text| cut(text, MAX_NOTE_BYTES);
+    extracted.title = extracted.title.map(note);
+    extracted.language = extracted.language.map(note);
+    extracted.warnings.truncate(MAX_WARNINGS);
+    extracted.warnings = extracted.warnings.into_iter().map(note).collect();
+    extracted
+}
+
+/// Why passages cannot be taken in.
+fn unfit(chunked: &Chunked) -> Option<Failure> {
+    if chunked.batches.is_empty() {
+        let text = "the file has no text that could be found; a scanned document needs text recognition first";
+        return Some(Failure::lasting("no_text", text));
+    }
+    if chunked.batches.len() > MAX_BATCHES || chunked.chunks as usize > MAX_CHUNKS {
+        let text = format!("the text has {} passages, at most {MAX_CHUNKS} are taken; split the file", chunked.chunks);
+        return Some(Failure::lasting("document_too_large", text));
+    }
+    None
+}
+
 fn failed(state: &State, failure: Failure, at: Timestamp) -> Vec<Event> {
-    let step = match state.phase {
-        Phase::Doing(step) => step,
-        _ => Step::RemoveBlobs,
-    };
+    let step = doing(state.phase).unwrap_or(Step::RemoveBlobs);
     // Blobs of a deleted document are removed however long it takes: nobody could ask for another try.
     let endless = step == Step::RemoveBlobs;
     if endless || (failure.retryable && state.failures + 1 < MAX_ATTEMPTS) {

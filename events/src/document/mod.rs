@@ -25,8 +25,14 @@ pub const MAX_ATTEMPTS: u32 = 3;
 pub const BATCH_CHUNKS: usize = 64;
 /// Passages of one document.
 pub const MAX_CHUNKS: usize = 100_000;
+/// Batches of one document: `Published` names them all, twice, and has to fit one record.
+pub const MAX_BATCHES: usize = MAX_CHUNKS.div_ceil(BATCH_CHUNKS);
 /// Bytes of a document's metadata, as JSON.
 pub const MAX_METADATA_BYTES: usize = 32 * 1024;
+/// Bytes of a title, of a language tag and of one warning that extraction may report; longer ones are cut.
+pub const MAX_NOTE_BYTES: usize = 500;
+/// Warnings of one extraction; those beyond are dropped.
+pub const MAX_WARNINGS: usize = 100;
 /// Bytes of a file name.
 pub const MAX_FILENAME_BYTES: usize = 500;
 
@@ -44,12 +50,12 @@ pub enum Command {
         /// When.
         at: Timestamp,
     },
-    /// Try again after a failure.
+    /// Try again after a failure. Embedding begins anew, because another model may be in use by now.
     Retry {
         /// Who asks.
         owner: Uuid,
     },
-    /// Make new vectors unless they are of this model.
+    /// Make new vectors unless they are, or are becoming, of this model.
     Reembed {
         /// The model in use.
         model: String,
@@ -68,7 +74,7 @@ pub enum StepOutcome {
     Extracted(Extracted),
     /// The passages.
     Chunked(Chunked),
-    /// A batch's vectors.
+    /// A batch's vectors. Of another model than the batches before: embedding begins anew.
     Embedded(Embedded),
     /// No vectors, because there is no model.
     EmbeddingSkipped(EmbeddingSkipped),

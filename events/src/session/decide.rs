@@ -24,17 +24,11 @@ impl Decider for Session {
         match command {
             Command::SendMessage(message) => send(state, message),
             Command::CompleteReply { message_id, answer, tasks_completed, millis } => {
-                Ok(if awaited(state, message_id) {
-                    vec![ReplyCompleted { message_id, answer: *answer, tasks_completed, millis }.into()]
-                } else {
-                    vec![]
-                })
+                close(state, message_id, ReplyCompleted { message_id, answer: *answer, tasks_completed, millis })
             }
-            Command::FailReply { message_id, failure, millis } => Ok(if awaited(state, message_id) {
-                vec![ReplyFailed { message_id, failure, millis }.into()]
-            } else {
-                vec![]
-            }),
+            Command::FailReply { message_id, failure, millis } => {
+                close(state, message_id, ReplyFailed { message_id, failure, millis })
+            }
         }
     }
 
@@ -101,6 +95,19 @@ fn awaited(state: &State, message_id: Uuid) -> bool {
     state.turns.front().is_some_and(|turn| turn.message_id == message_id)
 }
 
+/// Records a turn's outcome. That of a turn closed before is a repeat; that of a turn which is not yet due is refused,
+/// because taking it for a repeat would lose it.
+fn close(state: &State, message_id: Uuid, outcome: impl Into<Event>) -> Result<Vec<Event>, Rejection> {
+    if awaited(state, message_id) {
+        return Ok(vec![outcome.into()]);
+    }
+    if state.turns.iter().any(|turn| turn.message_id == message_id) {
+        let text = "an earlier message of the session still waits for its answer";
+        return Err(Rejection::new(RejectionKind::Conflict, "reply_out_of_order", text));
+    }
+    Ok(vec![])
+}
+
 fn send(state: &State, message: SendMessage) -> Result<Vec<Event>, Rejection> {
     let mut events = Vec::with_capacity(2);
     match state.owner {
@@ -127,6 +134,9 @@ fn check(state: &State, message: &SendMessage) -> Result<(), Rejection> {
             "message_too_large",
             format!("the message has {} bytes; at most {MAX_MESSAGE_BYTES} are taken", message.content.len()),
         );
+    }
+    if !message.context.is_object() {
+        return invalid("bad_context", "the context is no JSON object".to_owned());
     }
     if message.context.to_string().len() > MAX_CONTEXT_BYTES {
         return invalid("context_too_large", format!("the context is over {MAX_CONTEXT_BYTES} bytes"));

@@ -2,7 +2,7 @@ use uuid::Uuid;
 
 use super::{
     AttemptFailed, AttemptStarted, Command, Effect, Event, Finished, MAX_ATTEMPTS, MAX_PARAMETERS_BYTES,
-    MAX_RESULT_BYTES, Outcome, Phase, Requested, State, UNCERTAIN_AFTER,
+    MAX_RESULT_BYTES, MAX_TOOL_NAME_BYTES, Outcome, Phase, Requested, State, UNCERTAIN_AFTER,
 };
 use crate::{
     Category, Decider, Due, EffectId, Failure, IllegalHistory, Pending, Place, Rejection, Timestamp,
@@ -41,12 +41,12 @@ impl Decider for ToolCall {
                 state.requested = Some(requested.clone());
                 Phase::Waiting { effect: place.effect(0), retry_at: None }
             }
-            (Phase::Waiting { .. }, Event::AttemptStarted(AttemptStarted { attempt, deadline })) => Phase::Started {
-                effect: place.effect(0),
-                expiry: place.effect(1),
-                attempt: *attempt,
-                deadline: *deadline,
-            },
+            (Phase::Waiting { .. }, Event::AttemptStarted(AttemptStarted { attempt, deadline }))
+                if state.requested.as_ref().is_some_and(|requested| !requested.repeatable) =>
+            {
+                let (effect, expiry) = (place.effect(0), place.effect(1));
+                Phase::Started { effect, expiry, attempt: *attempt, deadline: *deadline }
+            }
             (Phase::Waiting { .. }, Event::AttemptFailed(AttemptFailed { retry_at, .. })) => {
                 state.failures += 1;
                 Phase::Waiting { effect: place.effect(0), retry_at: Some(*retry_at) }
@@ -111,6 +111,10 @@ fn request(state: &State, requested: Requested) -> Result<Vec<Event>, Rejection>
         } else {
             Err(Rejection::new(RejectionKind::Conflict, "tool_call_exists", "this call was made with other parameters"))
         };
+    }
+    if requested.tool.is_empty() || requested.tool.len() > MAX_TOOL_NAME_BYTES {
+        let text = format!("a tool's name has 1 to {MAX_TOOL_NAME_BYTES} bytes");
+        return Err(Rejection::new(RejectionKind::Invalid, "bad_tool_name", text));
     }
     let size = requested.parameters.to_string().len();
     if !requested.parameters.is_object() || size > MAX_PARAMETERS_BYTES {

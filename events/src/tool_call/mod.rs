@@ -25,8 +25,11 @@ pub const MAX_ATTEMPTS: u32 = 3;
 pub const UNCERTAIN_AFTER: Duration = Duration::from_secs(5);
 /// Bytes of a call's parameters, as JSON.
 pub const MAX_PARAMETERS_BYTES: usize = 128 * 1024;
-/// Bytes of a call's result, as JSON.
-pub const MAX_RESULT_BYTES: usize = 256 * 1024;
+/// Bytes of a call's result, as JSON. MessagePack takes up to 2.25 times that (`0.5,` becomes nine bytes), and a result
+/// has to fit one record.
+pub const MAX_RESULT_BYTES: usize = 192 * 1024;
+/// Bytes of a tool's name.
+pub const MAX_TOOL_NAME_BYTES: usize = 255;
 
 /// What can be asked of a tool call.
 #[derive(Debug, Clone, PartialEq)]

@@ -64,7 +64,9 @@ impl Decider for User {
                 let release = (*field == Field::Email).then(|| place.effect(0));
                 Phase::Refused { field: *field, release }
             }
-            (Phase::Refused { field, release: Some(_) }, Event::ClaimReleased(_)) => {
+            (Phase::Refused { field, release: Some(_) }, Event::ClaimReleased(released))
+                if released.field == Field::Username =>
+            {
                 Phase::Refused { field: *field, release: None }
             }
             (Phase::Active, Event::LoggedIn(_)) => Phase::Active,

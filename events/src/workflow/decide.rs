@@ -1,11 +1,13 @@
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
-    AnswerSynthesized, Command, Effect, Ended, Event, MAX_ATTEMPTS, Outcome, Planned, ReplyDelivered, RunEnd, Running,
-    Started, State, Task, TaskCompleted, TaskFailed, WorkflowFailed, plan::plan,
+    AnswerSynthesized, Command, Effect, Ended, Event, MAX_ANSWER_BYTES, MAX_ATTEMPTS, MAX_RESULTS_BYTES, Outcome,
+    Planned, ReplyDelivered, RunEnd, Running, Started, State, Task, TaskCompleted, TaskFailed, TaskId, WorkflowFailed,
+    plan::plan,
 };
 use crate::{
-    Category, Decider, Due, EffectId, IllegalHistory, Pending, Place, Rejection, Timestamp,
+    Category, Decider, Due, EffectId, Failure, IllegalHistory, Pending, Place, Rejection, Timestamp,
     decider::{RejectionKind, backoff},
     event::EventSet,
 };
@@ -31,7 +33,10 @@ impl Decider for Workflow {
             (State::Running(running), Command::Start(started)) => same(&running.started, &started),
             (State::Ended(ended), Command::Start(started)) => same(&ended.started, &started),
             (State::Running(running), Command::RecordRun { effect, completed, end, at }) => {
-                Ok(if effect == running.effect { run_ended(running, completed, end, at) } else { vec![] })
+                if effect != running.effect {
+                    return Ok(vec![]);
+                }
+                run_ended(running, completed, end, at)
             }
             (State::Ended(ended), Command::RecordDelivery) if ended.delivery.is_some() => {
                 Ok(vec![ReplyDelivered {}.into()])
@@ -56,30 +61,34 @@ impl Decider for Workflow {
                 effect: place.effect(0),
                 retry_at: None,
             }))),
-            (State::Running(mut running), Event::Planned(Planned { tasks })) => {
+            (State::Running(mut running), Event::Planned(Planned { tasks })) if running.tasks.is_empty() => {
                 running.tasks.clone_from(tasks);
                 running.effect = place.effect(0);
                 Ok(State::Running(running))
             }
-            (State::Running(mut running), Event::TaskCompleted(completed))
-                if remaining(&running).any(|task| task.id == completed.task) =>
-            {
+            (State::Running(mut running), Event::TaskCompleted(completed)) if ready(&running, completed.task) => {
                 running.completed.push(completed.clone());
                 running.failures = 0;
                 running.retry_at = None;
                 running.effect = place.effect(0);
                 Ok(State::Running(running))
             }
-            (State::Running(mut running), Event::TaskFailed(TaskFailed { retry_at, .. })) => {
+            (State::Running(mut running), Event::TaskFailed(TaskFailed { task, retry_at, .. }))
+                if ready(&running, *task) =>
+            {
                 running.failures += 1;
                 running.retry_at = Some(*retry_at);
                 running.effect = place.effect(0);
                 Ok(State::Running(running))
             }
-            (State::Running(running), Event::AnswerSynthesized(AnswerSynthesized { answer })) => {
+            (State::Running(running), Event::AnswerSynthesized(AnswerSynthesized { answer }))
+                if !running.tasks.is_empty() =>
+            {
                 Ok(ended(*running, Outcome::Answered(answer.clone()), place))
             }
-            (State::Running(running), Event::WorkflowFailed(WorkflowFailed { failure, .. })) => {
+            (State::Running(running), Event::WorkflowFailed(WorkflowFailed { failure, .. }))
+                if !running.tasks.is_empty() =>
+            {
                 Ok(ended(*running, Outcome::Failed(failure.clone()), place))
             }
             (State::Ended(mut ended), Event::ReplyDelivered(_)) if ended.delivery.is_some() => {
@@ -132,6 +141,12 @@ fn remaining(running: &Running) -> impl Iterator<Item = &Task> {
     running.tasks.iter().filter(|task| !running.completed.iter().any(|done| done.task == task.id))
 }
 
+/// Whether this task remains and what it depends on is done.
+fn ready(running: &Running, id: TaskId) -> bool {
+    let done = |id: &TaskId| running.completed.iter().any(|done| done.task == *id);
+    remaining(running).any(|task| task.id == id && task.depends_on.iter().all(done))
+}
+
 fn same(known: &Started, started: &Started) -> Result<Vec<Event>, Rejection> {
     if known.message_id == started.message_id {
         return Ok(vec![]);
@@ -139,21 +154,49 @@ fn same(known: &Started, started: &Started) -> Result<Vec<Event>, Rejection> {
     Err(Rejection::new(RejectionKind::Conflict, "workflow_exists", "the workflow answers another message"))
 }
 
-fn run_ended(running: &Running, completed: Vec<TaskCompleted>, end: RunEnd, at: Timestamp) -> Vec<Event> {
-    let progressed = !completed.is_empty();
+fn run_ended(
+    running: &Running,
+    completed: Vec<TaskCompleted>,
+    end: RunEnd,
+    at: Timestamp,
+) -> Result<Vec<Event>, Rejection> {
+    let mut done = running.clone();
+    for task in &completed {
+        if !ready(&done, task.task) {
+            return Err(wrong(task.task));
+        }
+        done.completed.push(task.clone());
+    }
+    if json_bytes(&completed) > MAX_RESULTS_BYTES {
+        let text = format!("the results of a run are over {MAX_RESULTS_BYTES} bytes");
+        return Err(Rejection::new(RejectionKind::Invalid, "results_too_large", text));
+    }
+    let failures = if completed.is_empty() { running.failures + 1 } else { 1 };
     let mut events: Vec<Event> = completed.into_iter().map(Event::from).collect();
     match end {
-        RunEnd::Answered(answer) => events.push(AnswerSynthesized { answer: *answer }.into()),
-        RunEnd::Failed { task, failure } => {
-            let failures = if progressed { 1 } else { running.failures + 1 };
-            if failure.retryable && failures < MAX_ATTEMPTS {
-                events.push(TaskFailed { task, failure, retry_at: at.after(backoff(failures)) }.into());
-            } else {
-                events.push(WorkflowFailed { task, failure }.into());
-            }
+        RunEnd::Answered(answer) if json_bytes(&answer) > MAX_ANSWER_BYTES => {
+            let text = format!("the answer is over {MAX_ANSWER_BYTES} bytes; ask for less at a time");
+            let failure = Failure::lasting("answer_too_large", text);
+            let task = running.tasks.last().map_or(TaskId(0), |task| task.id);
+            events.push(WorkflowFailed { task, failure }.into());
         }
+        RunEnd::Answered(answer) => events.push(AnswerSynthesized { answer: *answer }.into()),
+        RunEnd::Failed { task, .. } if !ready(&done, task) => return Err(wrong(task)),
+        RunEnd::Failed { task, failure } if failure.retryable && failures < MAX_ATTEMPTS => {
+            events.push(TaskFailed { task, failure, retry_at: at.after(backoff(failures)) }.into());
+        }
+        RunEnd::Failed { task, failure } => events.push(WorkflowFailed { task, failure }.into()),
     }
-    events
+    Ok(events)
+}
+
+fn wrong(task: TaskId) -> Rejection {
+    let text = format!("the outcome of task {} does not fit the plan", task.0);
+    Rejection::new(RejectionKind::Conflict, "wrong_task", text)
+}
+
+fn json_bytes(value: &impl Serialize) -> usize {
+    serde_json::to_vec(value).map_or(usize::MAX, |json| json.len())
 }
 
 fn ended(running: Running, outcome: Outcome, place: Place) -> State {

@@ -22,6 +22,10 @@ use crate::{Answer, EffectId, Failure, Timestamp};
 
 /// How often a task is tried before the workflow gives up.
 pub const MAX_ATTEMPTS: u32 = 3;
+/// Bytes of an answer with its citations, as JSON: it is recorded by the workflow and by the session.
+pub const MAX_ANSWER_BYTES: usize = 192 * 1024;
+/// Bytes of the results of all tasks of one run, as JSON: they are one commit with the answer.
+pub const MAX_RESULTS_BYTES: usize = 192 * 1024;
 
 /// What can be asked of a workflow.
 #[derive(Debug, Clone, PartialEq)]
