@@ -1,1 +1,80 @@
-fn main() {}
+//! The project's own commands, `cargo xtask …`: whatever CI or a contributor runs that is more than one `cargo` call.
+//!
+//! It drives `cargo` and knows no server: the tests that need one say so themselves.
+
+mod bench;
+mod schemas;
+mod test;
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+
+/// The project's own commands.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+enum Task {
+    /// Run every test (what CI runs), then say how many passed, failed and were skipped, and why.
+    Test(test::Options),
+    /// Write the JSON Schema of every event to schemas/events.
+    Schemas,
+    /// Run a benchmark, or list those that exist; results go to target/bench/NAME.json.
+    Bench(bench::Options),
+    /// Check format and lints; every warning is an error.
+    Lint,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Task::parse() {
+        Task::Test(options) => test::run(&options),
+        Task::Schemas => schemas::write().map(|()| ExitCode::SUCCESS),
+        Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Lint => lint().map(|()| ExitCode::SUCCESS),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn lint() -> Result<()> {
+    finish(cargo().args(["fmt", "--all", "--check"]))?;
+    finish(cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+/// The repository's root.
+fn root() -> &'static Path {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own)
+}
+
+/// Where cargo puts what it builds.
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// The cargo that runs this, in the repository's root.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Says what it runs, runs it, and fails with it.
+fn finish(command: &mut Command) -> Result<()> {
+    announce(command);
+    let status = command.status().with_context(|| format!("{command:?} could not be started"))?;
+    if !status.success() {
+        bail!("{command:?} failed ({status})");
+    }
+    Ok(())
+}
+
+fn announce(command: &Command) {
+    let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
+    eprintln!("> cargo {}", words.join(" "));
+}
