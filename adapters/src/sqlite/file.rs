@@ -1,0 +1,202 @@
+//! Opening a store's file: connections with its durability, its schema and the schema's version.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use lmao_ports::Unavailable;
+use sqlx::{
+    ConnectOptions as _, Connection as _, SqliteConnection, SqlitePool,
+    sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::error::{explain, unavailable};
+
+/// Connections that read one store at once; more requests wait for them.
+const READERS: u32 = 4;
+/// How long a request waits for one of them.
+const READER_WAIT: Duration = Duration::from_secs(10);
+/// How long a statement waits for a lock of another process.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// What is to be known about one kind of file.
+#[derive(Debug)]
+pub(super) struct Store {
+    /// Its name for people: `log.db`.
+    pub(super) name: &'static str,
+    /// The statements that make an empty one.
+    pub(super) schema: &'static str,
+    /// The version of that schema, in `PRAGMA user_version`; one more with each change.
+    pub(super) version: i64,
+    /// What to do with a damaged one.
+    pub(super) when_damaged: &'static str,
+}
+
+/// A file's path with its way of being used.
+#[derive(Debug, Clone)]
+pub(super) struct File {
+    pub(super) store: &'static Store,
+    pub(super) path: PathBuf,
+    options: SqliteConnectOptions,
+}
+
+impl File {
+    /// A file in WAL mode that this process writes.
+    pub(super) fn wal(store: &'static Store, path: &Path, synchronous: SqliteSynchronous) -> Self {
+        let options =
+            common(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal).synchronous(synchronous);
+        Self { store, path: path.to_owned(), options }
+    }
+
+    /// A file whose destroyed content leaves no trace: overwritten in place, no log of old pages kept.
+    pub(super) fn forgetful(store: &'static Store, path: &Path) -> Self {
+        let options = common(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Delete)
+            // Also syncs the folder once the journal is gone: else a power cut could bring the old content back.
+            .synchronous(SqliteSynchronous::Extra)
+            .pragma("secure_delete", "ON");
+        Self { store, path: path.to_owned(), options }
+    }
+
+    /// A file that another process may be writing.
+    pub(super) fn read_only(store: &'static Store, path: &Path) -> Self {
+        Self { store, path: path.to_owned(), options: common(path).read_only(true) }
+    }
+
+    /// One connection.
+    pub(super) async fn connect(&self) -> Result<SqliteConnection, Unavailable> {
+        self.options.connect().await.map_err(|error| self.cannot_open(error))
+    }
+
+    /// Connections for reading, opened when they are needed.
+    pub(super) fn readers(&self) -> SqlitePool {
+        SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(READER_WAIT)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_lazy_with(self.options.clone().pragma("query_only", "ON"))
+    }
+
+    /// Makes the schema in an empty file; refuses one that a newer build wrote.
+    pub(super) async fn prepare(&self, connection: &mut SqliteConnection) -> Result<(), Unavailable> {
+        if self.version(connection).await? == 0 {
+            let made = self.make_schema(connection).await;
+            made.map_err(|error| self.cannot_open(error))?;
+        }
+        Ok(())
+    }
+
+    /// The version of the schema; 0 for an empty file.
+    pub(super) async fn version(&self, connection: &mut SqliteConnection) -> Result<i64, Unavailable> {
+        let version: i64 = sqlx::query_scalar("PRAGMA user_version")
+            .fetch_one(connection)
+            .await
+            .map_err(|error| self.cannot_open(error))?;
+        if version > self.store.version {
+            let message = format!(
+                "{} was written by a newer build (schema {version}, this build knows {}): upgrade lmao",
+                self.path.display(),
+                self.store.version
+            );
+            return Err(Unavailable::plain(self.store.name, message));
+        }
+        Ok(version)
+    }
+
+    async fn make_schema(&self, connection: &mut SqliteConnection) -> sqlx::Result<()> {
+        let mut transaction = connection.begin().await?;
+        sqlx::raw_sql(self.store.schema).execute(&mut *transaction).await?;
+        let version = format!("PRAGMA user_version = {}", self.store.version);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(version)).execute(&mut *transaction).await?;
+        transaction.commit().await
+    }
+
+    pub(super) fn cannot_open(&self, error: sqlx::Error) -> Unavailable {
+        let message = format!("cannot open {}: {}", self.path.display(), explain(self.store, &error));
+        Unavailable::new(self.store.name, message, error)
+    }
+
+    /// A file that is not there cannot be read.
+    pub(super) fn must_exist(&self) -> Result<(), Unavailable> {
+        if self.path.is_file() {
+            return Ok(());
+        }
+        let message = format!("there is no {}; `lmao serve` creates it", self.path.display());
+        Err(Unavailable::plain(self.store.name, message))
+    }
+}
+
+fn common(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .foreign_keys(true)
+        .busy_timeout(BUSY)
+        .pragma("cache_size", "-16384")
+        // Fewer, larger checkpoints (pages of 4 KiB), and a log file that shrinks again after them.
+        .pragma("wal_autocheckpoint", "4000")
+        .pragma("journal_size_limit", "67108864")
+        .disable_statement_logging()
+}
+
+/// One writing connection and some that read.
+#[derive(Debug)]
+pub(super) struct Database {
+    pub(super) store: &'static Store,
+    pub(super) readers: SqlitePool,
+    writer: Mutex<Writer>,
+}
+
+/// The one connection that writes.
+#[derive(Debug)]
+pub(super) struct Writer {
+    connection: SqliteConnection,
+    /// A script was begun and not seen to its end: a cancelled caller, or an error within.
+    unfinished: bool,
+}
+
+impl Database {
+    /// Opens a file of a store that makes its own schema.
+    pub(super) async fn open(file: &File) -> Result<Self, Unavailable> {
+        let mut connection = file.connect().await?;
+        file.prepare(&mut connection).await?;
+        Ok(Self::new(file, connection))
+    }
+
+    pub(super) fn new(file: &File, connection: SqliteConnection) -> Self {
+        let writer = Writer { connection, unfinished: false };
+        Self { store: file.store, readers: file.readers(), writer: Mutex::new(writer) }
+    }
+
+    pub(super) async fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().await
+    }
+
+    pub(super) fn unavailable(&self, error: sqlx::Error) -> Unavailable {
+        unavailable(self.store, error)
+    }
+}
+
+impl Writer {
+    /// Runs statements that may open and close a transaction. Whatever an earlier run left open is rolled back first, so that
+    /// neither an error nor a cancelled caller leaves half a transaction behind.
+    pub(super) async fn run(&mut self, sql: &'static str, arguments: SqliteArguments) -> sqlx::Result<u64> {
+        if self.unfinished {
+            // Fails when there is nothing to roll back, which is as well.
+            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await;
+        }
+        self.unfinished = true;
+        let done = sqlx::query_with(sql, arguments).execute(&mut self.connection).await?;
+        self.unfinished = false;
+        Ok(done.rows_affected())
+    }
+
+    /// The connection itself, for reading what was just written.
+    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
+    }
+}

@@ -1,0 +1,92 @@
+//! Snapshots on SQLite: WAL, `synchronous=NORMAL`. A power cut may lose the last ones, never half of one.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lmao_ports::{Snapshots, Unavailable};
+use sqlx::{
+    Arguments as _,
+    sqlite::{SqliteArguments, SqliteSynchronous},
+};
+
+use super::file::{Database, File, Store};
+
+const STORE: Store = Store {
+    name: "snapshots.db",
+    schema: include_str!("../../../migrations/sqlite/snapshots.sql"),
+    version: 1,
+    when_damaged: "stop the server and delete snapshots.db with its -wal and -shm: it is made again",
+};
+
+/// The largest value, in bytes.
+const MAX_VALUE: usize = 1024 * 1024;
+
+/// Snapshots in one file.
+#[derive(Debug)]
+pub struct SqliteSnapshots {
+    database: Database,
+}
+
+impl SqliteSnapshots {
+    /// Opens the file at `path`; makes it if there is none.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: it cannot be opened, is damaged, or was written by a newer build.
+    pub async fn open(path: &Path) -> Result<Self, Unavailable> {
+        Ok(Self { database: Database::open(&File::wal(&STORE, path, SqliteSynchronous::Normal)).await? })
+    }
+
+    async fn write(&self, sql: &'static str, arguments: SqliteArguments) -> Result<(), Unavailable> {
+        self.database.writer().await.run(sql, arguments).await.map_err(|error| self.database.unavailable(error))?;
+        Ok(())
+    }
+
+    fn arguments(&self, key: &str, value: Option<&[u8]>) -> Result<SqliteArguments, Unavailable> {
+        let mut arguments = SqliteArguments::default();
+        let mut added = arguments.add(key);
+        if let (Ok(()), Some(value)) = (&added, value) {
+            added = arguments.add(value);
+        }
+        added.map_err(|error| self.database.unavailable(sqlx::Error::Encode(error)))?;
+        Ok(arguments)
+    }
+}
+
+#[async_trait]
+impl Snapshots for SqliteSnapshots {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, Unavailable> {
+        let value: Option<Vec<u8>> = sqlx::query_scalar("SELECT value FROM snapshots WHERE key = ?")
+            .bind(key)
+            .fetch_optional(&self.database.readers)
+            .await
+            .map_err(|error| self.database.unavailable(error))?;
+        Ok(value.map(Bytes::from))
+    }
+
+    async fn put(&self, key: &str, value: Bytes) -> Result<(), Unavailable> {
+        if value.len() > MAX_VALUE {
+            let message = format!("the value of {key} has {} bytes; at most {MAX_VALUE} are taken", value.len());
+            return Err(Unavailable::plain(STORE.name, message));
+        }
+        let sql =
+            "INSERT INTO snapshots (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+        self.write(sql, self.arguments(key, Some(&value))?).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), Unavailable> {
+        self.write("DELETE FROM snapshots WHERE key = ?", self.arguments(key, None)?).await
+    }
+
+    async fn scan(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, Unavailable> {
+        // Keys are ASCII: none that begins with the prefix is behind the prefix and the last character there is.
+        let pairs: Vec<(String, Vec<u8>)> =
+            sqlx::query_as("SELECT key, value FROM snapshots WHERE key >= ? AND key < ? ORDER BY key")
+                .bind(prefix)
+                .bind(format!("{prefix}{}", char::MAX))
+                .fetch_all(&self.database.readers)
+                .await
+                .map_err(|error| self.database.unavailable(error))?;
+        Ok(pairs.into_iter().map(|(key, value)| (key, Bytes::from(value))).collect())
+    }
+}

@@ -1,0 +1,230 @@
+//! The vault on SQLite: secrets sealed by a master key that lies in a file of its own.
+//!
+//! `synchronous=EXTRA`, no write-ahead log, deleted content overwritten: what is put is durable, what is destroyed is gone.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use async_trait::async_trait;
+use lmao_events::{DataKey, NONCE_BYTES};
+use lmao_ports::{Entropy as _, Secret, Unavailable, Vault, VaultError};
+use sqlx::SqliteConnection;
+use tokio::sync::Mutex;
+
+use super::{
+    error::unavailable,
+    file::{File, Store},
+};
+use crate::clock::OsEntropy;
+
+const STORE: Store = Store {
+    name: "vault.db",
+    schema: include_str!("../../../migrations/sqlite/vault.sql"),
+    version: 1,
+    when_damaged: "restore the data directory from a backup",
+};
+
+/// The largest secret, in bytes.
+const MAX_SECRET: usize = 4096;
+/// The name of a secret that every vault holds: it tells whether the master key fits.
+const PROBE: &str = "probe";
+const PROBE_TEXT: &[u8] = b"the master key fits";
+
+/// The key that wraps every secret.
+#[derive(Debug, Clone)]
+pub struct MasterKey(DataKey);
+
+impl MasterKey {
+    /// A key from 32 random bytes.
+    #[must_use]
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(DataKey::new(bytes))
+    }
+
+    /// Reads the key in the file at `path`, 64 hexadecimal digits; draws and stores one (0600) if there is no file. Of two
+    /// processes at once, one makes it for both.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: the file cannot be read or written, or holds something else.
+    pub async fn load_or_create(path: &Path) -> Result<Self, Unavailable> {
+        let path = path.to_owned();
+        let loaded = tokio::task::spawn_blocking(move || match load(&path) {
+            Err(LoadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                create(&path).map_err(LoadError::Io).and_then(|()| load(&path)).map_err(|error| error.explain(&path))
+            }
+            other => other.map_err(|error| error.explain(&path)),
+        });
+        loaded.await.unwrap_or_else(|error| Err(Unavailable::new("master key", "reading it did not end", error)))
+    }
+}
+
+enum LoadError {
+    Io(io::Error),
+    NotAKey,
+}
+
+impl LoadError {
+    fn explain(self, path: &Path) -> Unavailable {
+        let path = path.display();
+        match self {
+            Self::Io(error) => {
+                let message = format!("{path} cannot be read or made; this user needs to read it and write its folder");
+                Unavailable::new("master key", message, error)
+            }
+            Self::NotAKey => {
+                let message = format!("{path} does not hold 64 hexadecimal digits; restore it from a backup");
+                Unavailable::plain("master key", message)
+            }
+        }
+    }
+}
+
+fn load(path: &Path) -> Result<MasterKey, LoadError> {
+    let text = fs::read_to_string(path).map_err(LoadError::Io)?;
+    // The same 64 digits as a SHA-256, read by the same rules.
+    let key: lmao_events::ContentHash = text.trim().parse().map_err(|_| LoadError::NotAKey)?;
+    warn_if_open(path);
+    Ok(MasterKey::new(key.0))
+}
+
+fn create(path: &Path) -> io::Result<()> {
+    let mut key = [0; 32];
+    OsEntropy.fill(&mut key);
+    let mut suffix = [0; 8];
+    OsEntropy.fill(&mut suffix);
+    let new = PathBuf::from(format!("{}.{:016x}", path.display(), u64::from_be_bytes(suffix)));
+    let written = write_private(&new, &format!("{}\n", lmao_events::ContentHash(key)))
+        // A link, other than a rename, fails where there is a file: the first process wins.
+        .and_then(|()| match fs::hard_link(&new, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        });
+    let _ = fs::remove_file(&new);
+    written?;
+    fs::File::open(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+fn warn_if_open(path: &Path) {
+    #[cfg(unix)]
+    if let Ok(found) = fs::metadata(path)
+        && std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o077 != 0
+    {
+        tracing::warn!(path = %path.display(), "others can read the master key; run chmod 600 on it");
+    }
+}
+
+/// The vault in one file.
+#[derive(Debug)]
+pub struct SqliteVault {
+    key: MasterKey,
+    connection: Mutex<SqliteConnection>,
+}
+
+impl SqliteVault {
+    /// Opens the vault at `path`; makes it if there is none.
+    ///
+    /// # Errors
+    /// [`VaultError::Sealed`] when it was made with another master key; [`VaultError::Unavailable`] when it cannot be
+    /// opened, is damaged, or was written by a newer build.
+    pub async fn open(path: &Path, key: &MasterKey) -> Result<Self, VaultError> {
+        let file = File::forgetful(&STORE, path);
+        let mut connection = file.connect().await?;
+        file.prepare(&mut connection).await?;
+        let vault = Self { key: key.clone(), connection: Mutex::new(connection) };
+        vault.put_new(PROBE, &Secret(PROBE_TEXT.to_vec())).await.map_err(|error| match error {
+            VaultError::Sealed(_) => VaultError::Sealed(format!(
+                "the master key does not fit {}; restore the key that it was made with",
+                path.display()
+            )),
+            other @ VaultError::Unavailable(_) => other,
+        })?;
+        Ok(vault)
+    }
+
+    fn seal(&self, name: &str, secret: &Secret) -> Result<Vec<u8>, VaultError> {
+        if secret.0.len() > MAX_SECRET {
+            let message = format!("{name} has {} bytes; at most {MAX_SECRET} are kept", secret.0.len());
+            return Err(Unavailable::plain(STORE.name, message).into());
+        }
+        let nonce = OsEntropy.nonce();
+        let mut sealed = nonce.to_vec();
+        sealed.extend(self.key.0.seal(&nonce, &bound_to(name), &secret.0));
+        Ok(sealed)
+    }
+
+    fn open_sealed(&self, name: &str, sealed: &[u8]) -> Result<Secret, VaultError> {
+        let altered = || VaultError::Sealed(format!("{name} was altered, or sealed with another master key"));
+        let (nonce, text) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or_else(altered)?;
+        self.key.0.open(nonce, &bound_to(name), text).map(Secret).map_err(|_| altered())
+    }
+}
+
+/// What a secret is bound to: moved under another name, it does not open.
+fn bound_to(name: &str) -> Vec<u8> {
+    [b"lmao-vault-1\0", name.as_bytes()].concat()
+}
+
+async fn stored(connection: &mut SqliteConnection, name: &str) -> sqlx::Result<Option<Vec<u8>>> {
+    sqlx::query_scalar("SELECT sealed FROM secrets WHERE name = ?").bind(name).fetch_optional(connection).await
+}
+
+fn failed(error: sqlx::Error) -> VaultError {
+    unavailable(&STORE, error).into()
+}
+
+#[async_trait]
+impl Vault for SqliteVault {
+    async fn get(&self, key: &str) -> Result<Option<Secret>, VaultError> {
+        let sealed = stored(&mut *self.connection.lock().await, key).await.map_err(failed)?;
+        sealed.map(|sealed| self.open_sealed(key, &sealed)).transpose()
+    }
+
+    async fn put(&self, key: &str, secret: &Secret) -> Result<(), VaultError> {
+        let sealed = self.seal(key, secret)?;
+        sqlx::query(
+            "INSERT INTO secrets (name, sealed) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET sealed = excluded.sealed",
+        )
+        .bind(key)
+        .bind(sealed)
+        .execute(&mut *self.connection.lock().await)
+        .await
+        .map_err(failed)?;
+        Ok(())
+    }
+
+    async fn put_new(&self, key: &str, secret: &Secret) -> Result<Secret, VaultError> {
+        let sealed = self.seal(key, secret)?;
+        let mut connection = self.connection.lock().await;
+        sqlx::query("INSERT INTO secrets (name, sealed) VALUES (?, ?) ON CONFLICT (name) DO NOTHING")
+            .bind(key)
+            .bind(sealed)
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+        let stands = stored(&mut connection, key).await.map_err(failed)?;
+        let vanished = || VaultError::Sealed(format!("{key} was destroyed by another process as it was stored"));
+        self.open_sealed(key, &stands.ok_or_else(vanished)?)
+    }
+
+    async fn destroy(&self, key: &str) -> Result<(), VaultError> {
+        sqlx::query("DELETE FROM secrets WHERE name = ?")
+            .bind(key)
+            .execute(&mut *self.connection.lock().await)
+            .await
+            .map_err(failed)?;
+        Ok(())
+    }
+}
