@@ -7,6 +7,7 @@ pub mod blobs;
 pub mod cache;
 pub mod clock;
 pub mod data_dir;
+mod http;
 pub mod index;
 pub mod live;
 pub mod llm;
