@@ -1,0 +1,72 @@
+//! Answering: from passages to a text whose every claim names its source.
+//!
+//! Two ways: [`Extractive`] quotes the best sentences and claims nothing else; [`Generative`] has a language model write,
+//! and keeps of its citations those that stand. Neither searches: the passages come with the question. Passages are other
+//! people's words and are handled as data, never as instructions.
+
+mod extractive;
+mod generative;
+mod markers;
+mod prompt;
+mod relevance;
+mod render;
+mod select;
+mod sentence;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt::Debug, ops::Range};
+
+use async_trait::async_trait;
+use lmao_events::{Answer, Citation, Failure};
+use lmao_ports::{ChatMessage, Hit, TokenSink};
+
+pub use extractive::Extractive;
+pub use generative::Generative;
+
+/// A question with what was found for it.
+#[derive(Debug, Clone, Default)]
+pub struct Question {
+    /// What was asked.
+    pub query: String,
+    /// The conversation before it, oldest first; empty where [`Answerer::needs_history`] is false.
+    pub history: Vec<ChatMessage>,
+    /// Passages, best first.
+    pub hits: Vec<Hit>,
+    /// What the reader should know of the search; passed on in the answer.
+    pub notices: Vec<String>,
+}
+
+/// Somebody who answers.
+#[async_trait]
+pub trait Answerer: Debug + Send + Sync {
+    /// Who: `extractive`, or the language model's name.
+    fn name(&self) -> &str;
+
+    /// Whether the conversation before the question makes a difference.
+    fn needs_history(&self) -> bool;
+
+    /// Answers from the passages. Every piece of the text goes to `sink` as it is ready; together they are the text.
+    ///
+    /// Cancel-safe: dropped, it leaves nothing behind.
+    ///
+    /// # Errors
+    /// `llm_unreachable` or `llm_empty` (passing) and `llm_refused` (lasting), where a language model answers.
+    async fn answer(&self, question: Question, sink: TokenSink) -> Result<Answer, Failure>;
+}
+
+/// The citation of a byte range of a passage's content.
+fn cite(n: usize, hit: &Hit, range: Range<usize>) -> Citation {
+    Citation {
+        n: u32::try_from(n).unwrap_or(u32::MAX),
+        document_id: hit.document_id,
+        chunk_id: hit.chunk_id,
+        filename: hit.filename.clone(),
+        page_number: hit.page_number,
+        section: hit.section.clone(),
+        quote: hit.content[range.clone()].to_owned(),
+        start: hit.start + range.start as u64,
+        end: hit.start + range.end as u64,
+        score: hit.score,
+    }
+}

@@ -1,0 +1,78 @@
+//! Answering by quoting: the best sentences of the passages, each with its source. No language model, and it says so.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lmao_events::{Answer, Failure};
+use lmao_ports::{SemanticState, Semantics, TokenSink};
+
+use super::{
+    Answerer, Question,
+    relevance::{Background, Nearness},
+    render::render,
+    select::Selection,
+};
+
+/// What is said when no passage speaks of the question.
+const NOTHING: &str = "Nothing relevant to this question was found in your documents.";
+
+/// Picks and joins the best sentences of the passages. Where a model is ready it compares their meaning with the question's
+/// as well as their words.
+#[derive(Debug)]
+pub struct Extractive {
+    semantics: Arc<dyn Semantics>,
+    background: Background,
+}
+
+impl Extractive {
+    /// With the model that may or may not be there.
+    #[must_use]
+    pub fn new(semantics: Arc<dyn Semantics>) -> Self {
+        Self { semantics, background: Background::default() }
+    }
+
+    /// How near `texts` are to the question; `None` without a model, and where it fails: words alone will do.
+    async fn nearness(&self, query: &str, texts: Vec<String>) -> Option<Nearness> {
+        let SemanticState::Ready(embedder) = self.semantics.state() else { return None };
+        if texts.is_empty() {
+            return None;
+        }
+        match Nearness::of(query, texts, embedder.as_ref(), &self.background).await {
+            Ok(nearness) => Some(nearness),
+            Err(error) => {
+                tracing::warn!(%error, "quotes are chosen by their words alone");
+                None
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Answerer for Extractive {
+    fn name(&self) -> &str {
+        "extractive"
+    }
+
+    fn needs_history(&self) -> bool {
+        false
+    }
+
+    async fn answer(&self, question: Question, mut sink: TokenSink) -> Result<Answer, Failure> {
+        let selection = Selection::new(&question.query, &question.hits);
+        let nearness = self.nearness(&question.query, selection.to_compare()).await;
+        let chosen = selection.pick(nearness.as_ref());
+        let (parts, citations) =
+            if chosen.is_empty() { (vec![NOTHING.to_owned()], vec![]) } else { render(&question.hits, &chosen) };
+        for part in &parts {
+            sink(part);
+        }
+        Ok(Answer {
+            text: parts.concat(),
+            grounded: !citations.is_empty(),
+            citations,
+            model: self.name().to_owned(),
+            usage: None,
+            notices: question.notices,
+        })
+    }
+}

@@ -1,0 +1,205 @@
+//! Selecting: which sentences of the passages answer best, few and not twice the same.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
+
+use lmao_ports::Hit;
+
+use super::{
+    relevance::{Nearness, is_relevant, likeness},
+    sentence::{Kind, pieces},
+};
+use crate::search::terms::{coverage, terms};
+
+/// Passages that are read; those behind them seldom have the answer.
+const MAX_PASSAGES: usize = 20;
+/// Candidates whose meaning is compared with the question, best by words first: this bounds what an answer costs.
+const MAX_COMPARED: usize = 24;
+/// Quotes in an answer.
+const MAX_QUOTES: usize = 5;
+/// Bytes of all quotes together; a single longer one is still quoted.
+const MAX_QUOTED: usize = 900;
+/// Quotes of code among them.
+const MAX_SNIPPETS: usize = 2;
+/// What share of the best one's score a quote must have.
+const WORTH: f32 = 0.55;
+/// From which likeness on two quotes say the same.
+const SAME: f32 = 0.7;
+/// The margin over the noise at which a sentence is as near to a question as sentences come.
+const NEAR: f32 = 0.5;
+
+/// A piece of a passage that may be quoted.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    /// Index of its passage.
+    pub(super) hit: usize,
+    /// What it is.
+    pub(super) kind: Kind,
+    /// Where it stands in the passage's content.
+    pub(super) range: Range<usize>,
+    terms: BTreeSet<String>,
+    score: f32,
+}
+
+/// The question and the passages' pieces, weighed by their words.
+#[derive(Debug)]
+pub(super) struct Selection<'a> {
+    hits: &'a [Hit],
+    wanted: BTreeSet<String>,
+    candidates: Vec<Candidate>,
+}
+
+impl<'a> Selection<'a> {
+    /// Weighs every piece: the rarity-weighted share of the question's words that it has, its passage's score, and what
+    /// its passage's headings and file name say.
+    pub(super) fn new(query: &str, hits: &'a [Hit]) -> Self {
+        let hits = &hits[..hits.len().min(MAX_PASSAGES)];
+        let wanted = terms(query);
+        let mut candidates: Vec<Candidate> =
+            hits.iter().enumerate().flat_map(|(n, hit)| candidates(n, hit)).filter(says_something).collect();
+        let rarity = rarity(&wanted, &candidates);
+        let total: f32 = rarity.values().sum();
+        let context: Vec<f32> = hits.iter().map(|hit| coverage(&wanted, &terms(&headings(hit)))).collect();
+        for candidate in &mut candidates {
+            let found: f32 = candidate.terms.iter().filter_map(|term| rarity.get(term.as_str())).sum();
+            let words = if total > 0.0 { found / total } else { 0.0 };
+            candidate.score = 0.7 * words + 0.2 * hits[candidate.hit].score + 0.1 * context[candidate.hit];
+        }
+        candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
+        Self { hits, wanted, candidates }
+    }
+
+    /// The texts whose meaning is worth comparing with the question, best first.
+    pub(super) fn to_compare(&self) -> Vec<String> {
+        self.candidates.iter().take(MAX_COMPARED).map(|candidate| self.quote(candidate).to_owned()).collect()
+    }
+
+    /// The pieces to quote, in the order of documents by their best one, and within a document as they stand in it; none
+    /// when no passage speaks of the question. `nearness` is that of [`Selection::to_compare`].
+    pub(super) fn pick(mut self, nearness: Option<&Nearness>) -> Vec<Candidate> {
+        if let Some(nearness) = nearness {
+            self.candidates.truncate(MAX_COMPARED);
+            let relevant = self.relevant(Some(nearness));
+            for (n, candidate) in self.candidates.iter_mut().enumerate() {
+                let near = (nearness.margin(n) / NEAR).clamp(0.0, 1.0);
+                candidate.score = f32::midpoint(candidate.score, near);
+            }
+            self.candidates.retain(|candidate| relevant.contains(&candidate.hit));
+            self.candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
+        } else {
+            let relevant = self.relevant(None);
+            let wanted = &self.wanted;
+            self.candidates
+                .retain(|candidate| relevant.contains(&candidate.hit) && !candidate.terms.is_disjoint(wanted));
+        }
+        self.in_order(self.best())
+    }
+
+    /// The passages that speak of the question.
+    fn relevant(&self, nearness: Option<&Nearness>) -> BTreeSet<usize> {
+        let margin = |n: usize, hit: &Hit| {
+            let nearness = nearness?;
+            let of_pieces = || {
+                let pieces = self.candidates.iter().enumerate().filter(|(_, candidate)| candidate.hit == n);
+                pieces.map(|(at, _)| nearness.margin(at)).max_by(f32::total_cmp)
+            };
+            hit.similarity.map(|similarity| nearness.over_floor(similarity)).or_else(of_pieces)
+        };
+        let speaks = |(n, hit): (usize, &Hit)| {
+            let found = terms(&format!("{} {}", headings(hit), hit.content));
+            is_relevant(margin(n, hit), coverage(&self.wanted, &found)).then_some(n)
+        };
+        self.hits.iter().enumerate().filter_map(speaks).collect()
+    }
+
+    /// The best candidates that are not the same, not too many and not too long.
+    fn best(&self) -> Vec<&Candidate> {
+        let mut chosen: Vec<&Candidate> = vec![];
+        let mut quoted = 0;
+        for candidate in &self.candidates {
+            let worth = chosen.first().is_none_or(|best| candidate.score >= WORTH * best.score);
+            if !worth || chosen.len() == MAX_QUOTES {
+                break;
+            }
+            let snippets = chosen.iter().filter(|other| other.kind == Kind::Code).count();
+            let fits = chosen.is_empty() || quoted + candidate.range.len() <= MAX_QUOTED;
+            let repeats = chosen.iter().any(|other| likeness(&other.terms, &candidate.terms) >= SAME);
+            if fits && !repeats && (candidate.kind != Kind::Code || snippets < MAX_SNIPPETS) {
+                quoted += candidate.range.len();
+                chosen.push(candidate);
+            }
+        }
+        chosen
+    }
+
+    fn in_order(&self, chosen: Vec<&Candidate>) -> Vec<Candidate> {
+        let document = |candidate: &Candidate| self.hits[candidate.hit].document_id;
+        let mut documents = vec![];
+        for candidate in &chosen {
+            if !documents.contains(&document(candidate)) {
+                documents.push(document(candidate));
+            }
+        }
+        let mut chosen: Vec<Candidate> = chosen.into_iter().cloned().collect();
+        chosen.sort_by_key(|candidate| {
+            let place = self.hits[candidate.hit].start + candidate.range.start as u64;
+            (documents.iter().position(|known| *known == document(candidate)), place)
+        });
+        self.joined(chosen)
+    }
+
+    /// Sentences that follow one another in a passage become one quote.
+    fn joined(&self, ordered: Vec<Candidate>) -> Vec<Candidate> {
+        let mut joined: Vec<Candidate> = vec![];
+        for candidate in ordered {
+            match joined.last_mut() {
+                Some(last)
+                    if last.hit == candidate.hit
+                        && (last.kind, candidate.kind) == (Kind::Sentence, Kind::Sentence)
+                        && self.hits[last.hit].content.get(last.range.end..candidate.range.start).is_some_and(
+                            |between| between.chars().all(|c| c == ' ') || between == "\n" || between == "\r\n",
+                        ) =>
+                {
+                    last.range.end = candidate.range.end;
+                }
+                _ => joined.push(candidate),
+            }
+        }
+        joined
+    }
+
+    fn quote(&self, candidate: &Candidate) -> &str {
+        &self.hits[candidate.hit].content[candidate.range.clone()]
+    }
+}
+
+fn candidates(n: usize, hit: &Hit) -> impl Iterator<Item = Candidate> {
+    pieces(&hit.content, &hit.chunk_type).into_iter().map(move |piece| Candidate {
+        hit: n,
+        kind: piece.kind,
+        terms: terms(&hit.content[piece.range.clone()]),
+        range: piece.range,
+        score: 0.0,
+    })
+}
+
+/// A sentence of one word answers nothing.
+fn says_something(candidate: &Candidate) -> bool {
+    candidate.kind != Kind::Sentence || candidate.terms.len() > 1
+}
+
+/// How rare each of the question's words is among the candidates (the idf of BM25): what all of them say tells none apart.
+#[expect(clippy::cast_precision_loss, reason = "counts of candidates")]
+fn rarity(wanted: &BTreeSet<String>, candidates: &[Candidate]) -> BTreeMap<String, f32> {
+    let of = |term: &String| {
+        let having = candidates.iter().filter(|candidate| candidate.terms.contains(term)).count() as f32;
+        (1.0 + (candidates.len() as f32 - having + 0.5) / (having + 0.5)).ln()
+    };
+    wanted.iter().map(|term| (term.clone(), of(term))).collect()
+}
+
+fn headings(hit: &Hit) -> String {
+    format!("{} {}", hit.section.as_deref().unwrap_or_default(), hit.filename)
+}

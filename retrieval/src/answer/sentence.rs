@@ -1,0 +1,289 @@
+//! Sentences: the pieces of a passage that can be quoted, as byte ranges of its content.
+//!
+//! Sentence boundaries are those of UAX #29, over a copy of the text in which the line breaks within a paragraph are
+//! spaces: the copy has the same length, so that its ranges are those of the original.
+
+use std::ops::Range;
+
+use unicode_segmentation::UnicodeSegmentation;
+
+/// Bytes of a quoted sentence at most; longer ones, of texts without punctuation, are cut between words.
+const MAX_SENTENCE: usize = 400;
+
+/// Bytes of a quoted snippet of code at most; longer ones are cut between lines.
+const MAX_SNIPPET: usize = 700;
+
+/// Words that end in a full stop without ending a sentence.
+const ABBREVIATIONS: &[&str] = &[
+    "al.", "approx.", "cf.", "ch.", "dr.", "e.g.", "eq.", "etc.", "fig.", "i.e.", "jr.", "mr.", "mrs.", "ms.", "no.",
+    "p.", "pp.", "prof.", "resp.", "sec.", "sr.", "st.", "vol.", "vs.",
+];
+
+/// What a piece is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A sentence, or an item of a list.
+    Sentence,
+    /// A row of a table.
+    Row,
+    /// Lines of code.
+    Code,
+}
+
+/// A piece of a passage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// What it is.
+    pub(super) kind: Kind,
+    /// Where it stands in the content; never empty, without white space around it (code keeps its first indent).
+    pub(super) range: Range<usize>,
+}
+
+/// The pieces of a passage, in order, not overlapping. Headings are none: they say what is to come, and not what is.
+pub(super) fn pieces(content: &str, chunk_type: &str) -> Vec<Piece> {
+    match chunk_type {
+        "code" => snippets(content, 0..content.len()),
+        "table" => lines(content, 0..content.len()).filter_map(|line| row(content, line)).collect(),
+        _ => prose(content),
+    }
+}
+
+/// Prose with lists, tables and fenced code in it.
+fn prose(content: &str) -> Vec<Piece> {
+    let mut pieces = vec![];
+    let mut paragraph: Option<Range<usize>> = None;
+    let mut fence: Option<(&str, usize)> = None;
+    for line in lines(content, 0..content.len()) {
+        let text = content[line.clone()].trim();
+        if let Some((mark, start)) = fence {
+            if text.starts_with(mark) {
+                pieces.extend(snippets(content, start..line.start));
+                fence = None;
+            }
+            continue;
+        }
+        let opens = ["```", "~~~"].into_iter().find(|mark| text.starts_with(mark));
+        let item = item_marker(text);
+        let alone = opens.is_some() || text.is_empty() || is_heading(text) || text.starts_with('|');
+        if alone || item > 0 {
+            pieces.extend(paragraph.take().into_iter().flat_map(|range| sentences(content, range)));
+        }
+        if let Some(mark) = opens {
+            fence = Some((mark, line.end));
+        } else if text.starts_with('|') {
+            pieces.extend(row(content, line));
+        } else if !alone {
+            let indent = content[line.clone()].len() - content[line.clone()].trim_start().len();
+            let start = paragraph.map_or(line.start + indent + item, |paragraph| paragraph.start);
+            paragraph = Some(start..line.end);
+        }
+    }
+    match fence {
+        Some((_, start)) => pieces.extend(snippets(content, start..content.len())),
+        None => pieces.extend(paragraph.into_iter().flat_map(|range| sentences(content, range))),
+    }
+    pieces
+}
+
+/// The sentences of one paragraph.
+fn sentences(content: &str, range: Range<usize>) -> Vec<Piece> {
+    let flat = content[range.clone()].replace(['\n', '\r'], " ");
+    let mut found: Vec<Range<usize>> = vec![];
+    let mut open = false;
+    for (at, sentence) in flat.split_sentence_bound_indices() {
+        let end = at + sentence.len();
+        match found.last_mut() {
+            Some(last) if open => last.end = end,
+            _ => found.push(at..end),
+        }
+        open = ends_in_abbreviation(sentence);
+    }
+    found
+        .into_iter()
+        .flat_map(|sentence| cut(content, range.start + sentence.start..range.start + sentence.end))
+        .filter_map(|range| piece(Kind::Sentence, content, range))
+        .collect()
+}
+
+fn ends_in_abbreviation(sentence: &str) -> bool {
+    let Some(word) = sentence.split_whitespace().next_back() else { return true };
+    let word = word.trim_start_matches(['(', '[', '"', '“']);
+    let initial = word.len() == 2 && word.starts_with(|c: char| c.is_ascii_uppercase()) && word.ends_with('.');
+    initial || ABBREVIATIONS.contains(&word.to_lowercase().as_str())
+}
+
+/// A sentence, or the parts of one that is too long to be quoted whole.
+fn cut(content: &str, range: Range<usize>) -> Vec<Range<usize>> {
+    let mut parts = vec![];
+    let mut rest = range;
+    while rest.len() > MAX_SENTENCE {
+        let limit = content.floor_char_boundary(rest.start + MAX_SENTENCE);
+        let end = content[rest.start..limit]
+            .rfind(char::is_whitespace)
+            .map(|at| rest.start + at)
+            .filter(|end| *end > rest.start)
+            .unwrap_or(limit);
+        parts.push(rest.start..end);
+        rest.start = end;
+    }
+    parts.push(rest);
+    parts
+}
+
+/// Code in snippets of bounded size, cut at a blank line where there is one, else between lines.
+fn snippets(content: &str, range: Range<usize>) -> Vec<Piece> {
+    let mut found = vec![];
+    let mut current = range.start..range.start;
+    let mut blank = None;
+    for line in lines(content, range) {
+        while line.end - current.start > MAX_SNIPPET && !current.is_empty() {
+            let end = blank.take().unwrap_or(current.end);
+            found.push(current.start..end);
+            current.start = end;
+        }
+        current.end = line.end;
+        if content[line].trim().is_empty() && current.len() > MAX_SNIPPET / 3 {
+            blank = Some(current.end);
+        }
+    }
+    found.push(current);
+    found.into_iter().flat_map(|range| snippet(content, range)).collect()
+}
+
+/// A snippet without blank lines around it, but with its first line's indent; a single line may be too long.
+fn snippet(content: &str, range: Range<usize>) -> Option<Piece> {
+    let text = &content[range.clone()];
+    let first = text.len() - text.trim_start().len();
+    let start = range.start + text[..first].rfind('\n').map_or(0, |at| at + 1);
+    let end = range.start + text.trim_end().len();
+    let end = content.floor_char_boundary(end.min(start + 2 * MAX_SNIPPET));
+    (start < end).then_some(Piece { kind: Kind::Code, range: start..end })
+}
+
+/// A row of a table, unless it is the line below the head.
+fn row(content: &str, line: Range<usize>) -> Option<Piece> {
+    let text = &content[line.clone()];
+    let rule = text.chars().all(|c| matches!(c, '|' | '-' | ':' | '=' | '+') || c.is_whitespace());
+    if rule { None } else { piece(Kind::Row, content, cut(content, line).swap_remove(0)) }
+}
+
+/// Without the white space around it; `None` when there are no words.
+fn piece(kind: Kind, content: &str, range: Range<usize>) -> Option<Piece> {
+    let text = &content[range.clone()];
+    if !text.chars().any(char::is_alphanumeric) {
+        return None;
+    }
+    let start = range.start + text.len() - text.trim_start().len();
+    Some(Piece { kind, range: start..start + text.trim().len() })
+}
+
+/// The lines within a range, each with its line break.
+fn lines(content: &str, range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let mut at = range.start;
+    content[range].split_inclusive('\n').map(move |line| {
+        let start = at;
+        at += line.len();
+        start..at
+    })
+}
+
+fn is_heading(line: &str) -> bool {
+    let level = line.bytes().take_while(|byte| *byte == b'#').count();
+    (1..=6).contains(&level) && line[level..].starts_with([' ', '\t'])
+}
+
+/// Bytes of the marker that makes a line an item of a list, with the space behind it; 0 when it is none.
+fn item_marker(line: &str) -> usize {
+    let digits = line.bytes().take_while(u8::is_ascii_digit).count();
+    let mark = if (1..=3).contains(&digits) && line[digits..].starts_with(['.', ')']) {
+        digits + 1
+    } else {
+        line.chars().next().filter(|c| matches!(c, '-' | '*' | '+' | '•' | '>')).map_or(0, char::len_utf8)
+    };
+    let rest = &line[mark..];
+    if mark > 0 && rest.starts_with(char::is_whitespace) { line.len() - rest.trim_start().len() } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(content: &str, chunk_type: &str, expected: &Expect) {
+        let shown: Vec<String> = pieces(content, chunk_type)
+            .into_iter()
+            .map(|piece| format!("{:?} {:?}\n", piece.kind, &content[piece.range]))
+            .collect();
+        expected.assert_eq(&shown.concat());
+    }
+
+    #[test]
+    fn wrapped_prose_with_abbreviations() {
+        check(
+            "# Results\nThe drag of the wing, cf. Fig. 3, rose\nby 4.5 percent. Dr. J. Smith (e.g. in 1952) disagreed! Why?\n\nNobody knows",
+            "prose",
+            &expect![[r#"
+                Sentence "The drag of the wing, cf. Fig. 3, rose\nby 4.5 percent."
+                Sentence "Dr. J. Smith (e.g. in 1952) disagreed!"
+                Sentence "Why?"
+                Sentence "Nobody knows"
+            "#]],
+        );
+    }
+
+    #[test]
+    fn lists_tables_and_fences_within_prose() {
+        check(
+            "Options:\n- `--quiet` prints\n  nothing.\n- 12. is odd\n1. First step. Then rest.\n\n| name | size |\n|---|:-:|\n| a | 1 |\n\n```sh\nmake all\n\nmake test\n```\nDone.",
+            "prose",
+            &expect![[r#"
+                Sentence "Options:"
+                Sentence "`--quiet` prints\n  nothing."
+                Sentence "12. is odd"
+                Sentence "First step."
+                Sentence "Then rest."
+                Row "| name | size |"
+                Row "| a | 1 |"
+                Code "make all\n\nmake test"
+                Sentence "Done."
+            "#]],
+        );
+    }
+
+    #[test]
+    fn code_is_cut_between_lines() {
+        let function = |n: usize| format!("fn f{n}() {{\n{}}}\n\n", "    let a = 1;\n".repeat(20));
+        let code = format!("\n\n    indented();\n{}{}{}", function(1), function(2), function(3));
+        let pieces = pieces(&code, "code");
+        assert!(pieces.iter().all(|piece| piece.range.len() <= MAX_SNIPPET));
+        assert!(code[pieces[0].range.clone()].starts_with("    indented();"));
+        assert!(code[pieces[1].range.clone()].starts_with("fn f3"), "cut at the last blank line that fits");
+    }
+
+    #[test]
+    fn text_without_punctuation_is_cut_between_words() {
+        let text = "word ".repeat(200);
+        for piece in pieces(&text, "prose") {
+            let quote = &text[piece.range];
+            assert!(quote.len() <= MAX_SENTENCE && quote.starts_with("word") && quote.ends_with("word"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_are_ordered_bounded_ranges_of_any_text(
+            content in "([a-zA-Z.,!?#|>*`~ \\n\\r\\t0-9-]|é|。|😀|```\\n|- ){0,300}",
+            kind in prop::sample::select(vec!["prose", "code", "table"]),
+        ) {
+            let mut last = 0;
+            for Piece { range, .. } in pieces(&content, kind) {
+                prop_assert!(range.start >= last && range.start < range.end);
+                prop_assert!(content.get(range.clone()).is_some());
+                prop_assert!(range.len() <= 2 * MAX_SNIPPET);
+                last = range.end;
+            }
+        }
+    }
+}

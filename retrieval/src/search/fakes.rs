@@ -1,0 +1,187 @@
+//! Small real things for this crate's tests: an index in memory and a model of hashed words. Nothing is scripted: both
+//! compute what they answer.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lmao_events::Position;
+use lmao_ports::{
+    ChunkRecord, Digest, EmbedError, Embedder, Hit, IndexError, IndexedDocument, LegHit, ModelManifest, Pooling,
+    SearchFilter, SearchIndex, SemanticState, Semantics, TokenSpan,
+};
+use uuid::Uuid;
+
+use super::terms::{coverage, terms};
+
+/// A passage of document `document`.
+pub(crate) fn hit(document: u128, ordinal: u32, section: &str, chunk_type: &str, content: &str) -> Hit {
+    let start = u64::from(ordinal) * 1000;
+    Hit {
+        chunk_id: Uuid::from_u128(document << 32 | u128::from(ordinal)),
+        ordinal,
+        content: content.to_owned(),
+        score: 1.0 / (ordinal + 1) as f32,
+        similarity: None,
+        document_id: Uuid::from_u128(document),
+        filename: format!("file{document}.md"),
+        page_number: None,
+        section: (!section.is_empty()).then(|| section.to_owned()),
+        chunk_type: chunk_type.to_owned(),
+        start,
+        end: start + content.len() as u64,
+    }
+}
+
+/// An index of a few passages of one owner: the words' coverage, and exact cosine.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryIndex {
+    pub(crate) hits: Vec<Hit>,
+    pub(crate) model: Option<ModelManifest>,
+    /// Whether every leg fails.
+    pub(crate) broken: bool,
+}
+
+impl MemoryIndex {
+    pub(crate) fn of(contents: &[&str]) -> Self {
+        let hits = (0..).zip(contents).map(|(n, content)| hit(u128::from(n) + 1, n, "", "prose", content)).collect();
+        Self { hits, model: Some(HashedWords::default().0), broken: false }
+    }
+
+    fn ranked(&self, k: usize, score: impl Fn(&str) -> f32) -> Result<Vec<LegHit>, IndexError> {
+        if self.broken {
+            return Err(IndexError::Damaged("a bad page".to_owned()));
+        }
+        let mut found: Vec<LegHit> = self.hits.iter().map(|hit| leg_hit(hit, score(&hit.content))).collect();
+        found.retain(|hit| hit.score > 0.0);
+        found.sort_by(|a, b| b.score.total_cmp(&a.score));
+        found.truncate(k);
+        Ok(found)
+    }
+}
+
+pub(crate) fn leg_hit(hit: &Hit, score: f32) -> LegHit {
+    let chunk = ChunkRecord {
+        chunk_id: hit.chunk_id,
+        ordinal: hit.ordinal,
+        content: hit.content.clone(),
+        chunk_type: hit.chunk_type.clone(),
+        page_number: hit.page_number,
+        section: hit.section.clone(),
+        start: hit.start,
+        end: hit.end,
+    };
+    LegHit { chunk: Arc::new(chunk), document_id: hit.document_id, filename: hit.filename.clone(), score }
+}
+
+#[async_trait]
+impl SearchIndex for MemoryIndex {
+    async fn checkpoint(&self) -> Result<Position, IndexError> {
+        Ok(Position(0))
+    }
+    async fn model(&self) -> Result<Option<ModelManifest>, IndexError> {
+        Ok(self.model.clone())
+    }
+    async fn use_model(&self, _: &ModelManifest) -> Result<(), IndexError> {
+        unreachable!("searching does not write")
+    }
+    async fn put(&self, _: IndexedDocument) -> Result<(), IndexError> {
+        unreachable!("searching does not write")
+    }
+    async fn delete(&self, _: Uuid) -> Result<(), IndexError> {
+        unreachable!("searching does not write")
+    }
+    async fn commit(&self, _: Position) -> Result<(), IndexError> {
+        unreachable!("searching does not write")
+    }
+    async fn reset(&self) -> Result<(), IndexError> {
+        unreachable!("searching does not write")
+    }
+    async fn keyword(&self, query: &str, _: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
+        let wanted = terms(query);
+        self.ranked(k, |content| coverage(&wanted, &terms(content)))
+    }
+    async fn nearest(&self, vector: &[f32], _: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
+        self.ranked(k, |content| hashed(content).iter().zip(vector).map(|(a, b)| a * b).sum())
+    }
+    async fn chunks(&self, wanted: &[(Uuid, u32)]) -> Result<Vec<LegHit>, IndexError> {
+        let hits = self.hits.iter().filter(|hit| wanted.contains(&(hit.document_id, hit.ordinal)));
+        Ok(hits.map(|hit| leg_hit(hit, 0.0)).collect())
+    }
+    async fn len(&self) -> Result<u64, IndexError> {
+        Ok(self.hits.len() as u64)
+    }
+    async fn digest(&self) -> Result<Digest, IndexError> {
+        unreachable!("searching does not compare projections")
+    }
+}
+
+/// A model whose vectors are hashed three-letter parts of words: near when spelt alike.
+#[derive(Debug)]
+pub(crate) struct HashedWords(pub(crate) ModelManifest);
+
+impl Default for HashedWords {
+    fn default() -> Self {
+        Self(ModelManifest {
+            id: "hashed-words".to_owned(),
+            dimensions: 256,
+            pooling: Pooling::Mean,
+            normalize: true,
+            max_tokens: 512,
+            query_prefix: String::new(),
+            passage_prefix: String::new(),
+        })
+    }
+}
+
+fn hashed(text: &str) -> Vec<f32> {
+    let mut vector = vec![0.0_f32; 256];
+    for term in terms(text) {
+        for part in format!("^{term}$").as_bytes().windows(3) {
+            vector[usize::from(blake3::hash(part).as_bytes()[0])] += 1.0;
+        }
+    }
+    let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+    vector.iter().map(|x| x / length).collect()
+}
+
+#[async_trait]
+impl Embedder for HashedWords {
+    fn manifest(&self) -> &ModelManifest {
+        &self.0
+    }
+    async fn passages(&self, texts: Vec<String>) -> Result<Vec<Vec<f32>>, EmbedError> {
+        Ok(texts.iter().map(|text| hashed(text)).collect())
+    }
+    async fn query(&self, text: &str) -> Result<Vec<f32>, EmbedError> {
+        if text.contains("crash the model") {
+            return Err(EmbedError::Model { model: self.0.id.clone(), message: "it crashed".to_owned() });
+        }
+        Ok(hashed(text))
+    }
+    fn tokens(&self, _: &str) -> Vec<TokenSpan> {
+        vec![]
+    }
+}
+
+/// A semantic leg in a given state.
+#[derive(Debug)]
+pub(crate) struct Leg(pub(crate) SemanticState);
+
+impl Leg {
+    pub(crate) fn ready() -> Arc<Self> {
+        Arc::new(Self(SemanticState::Ready(Arc::new(HashedWords::default()))))
+    }
+    pub(crate) fn off() -> Arc<Self> {
+        Arc::new(Self(SemanticState::Off("no model could be had".to_owned())))
+    }
+}
+
+#[async_trait]
+impl Semantics for Leg {
+    fn state(&self) -> SemanticState {
+        self.0.clone()
+    }
+    async fn settled(&self) -> SemanticState {
+        self.0.clone()
+    }
+}

@@ -1,0 +1,82 @@
+//! Terms: the words of a text in the form in which two texts are compared.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::LazyLock,
+};
+
+use frostem::{Algorithm, Stemmer};
+use unicode_segmentation::UnicodeSegmentation;
+
+/// Words that say nothing about what a text is about, question words and politeness included.
+const STOP: &str = "a about all also am an and any are as at be because been but by can could did do document documents does \
+    doing explain for from give had has have he her his how i if in into is it its just many may me might much \
+    must my no not of on or our please say says shall she should so some such tell than that the their them then \
+    there these they this those to us was we were what when where whether which while who whom whose why will \
+    with would you your";
+
+static STOP_WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| STOP.split(' ').collect());
+
+/// The terms of a text, each once: lower case, identifiers split into their words, stop words left out, stemmed.
+pub(crate) fn terms(text: &str) -> BTreeSet<String> {
+    let stemmer = Stemmer::new(Algorithm::English);
+    let mut terms = BTreeSet::new();
+    for word in text.unicode_words() {
+        for part in parts(word) {
+            let lower = part.to_lowercase().replace('’', "'");
+            if !STOP_WORDS.contains(lower.as_str()) {
+                terms.insert(stemmer.stem(&lower).into_owned());
+            }
+        }
+    }
+    terms
+}
+
+/// How much of `wanted` is in `found`, in [0, 1]; 0 when nothing is wanted.
+#[expect(clippy::cast_precision_loss, reason = "counts of words")]
+pub(crate) fn coverage(wanted: &BTreeSet<String>, found: &BTreeSet<String>) -> f32 {
+    if wanted.is_empty() { 0.0 } else { wanted.intersection(found).count() as f32 / wanted.len() as f32 }
+}
+
+/// The words of an identifier: `parseHTTPRequest` and `parse_http_request` are three.
+fn parts(word: &str) -> impl Iterator<Item = &str> {
+    word.split('_').filter(|part| !part.is_empty()).flat_map(|part| {
+        let chars: Vec<(usize, char)> = part.char_indices().collect();
+        let mut cuts = vec![0];
+        for at in 1..chars.len() {
+            let (before, here) = (chars[at - 1].1, chars[at].1);
+            let after = chars.get(at + 1).map(|(_, c)| *c);
+            let hump = before.is_lowercase() && here.is_uppercase();
+            let last_of_acronym = before.is_uppercase() && here.is_uppercase() && after.is_some_and(char::is_lowercase);
+            if hump || last_of_acronym {
+                cuts.push(chars[at].0);
+            }
+        }
+        cuts.push(part.len());
+        cuts.windows(2).map(|cut| &part[cut[0]..cut[1]]).collect::<Vec<_>>()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &[&str]) {
+        assert_eq!(terms(text).iter().map(String::as_str).collect::<Vec<_>>(), expected, "{text}");
+    }
+
+    #[test]
+    fn words_of_one_meaning_are_one_term() {
+        check("How do I connect? The connections, connected!", &["connect"]);
+        check("parseHTTPRequest parse_http_request", &["http", "pars", "request"]);
+        check("What is this?", &[]);
+        check("E0502 Größe 東京", &["e0502", "größe", "京", "東"]);
+    }
+
+    #[test]
+    fn coverage_is_a_share_of_what_is_wanted() {
+        let (wanted, found) = (terms("borrow checker rules"), terms("the rules of borrowing"));
+        assert!((coverage(&wanted, &found) - 2.0 / 3.0).abs() < 1e-6);
+        assert_eq!(coverage(&terms("the"), &found), 0.0);
+    }
+}
