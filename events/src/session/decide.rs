@@ -103,7 +103,7 @@ fn close(state: &State, message_id: Uuid, outcome: impl Into<Event>) -> Result<V
     }
     if state.turns.iter().any(|turn| turn.message_id == message_id) {
         let text = "an earlier message of the session still waits for its answer";
-        return Err(Rejection::new(RejectionKind::Conflict, "reply_out_of_order", text));
+        return Err(Rejection::new(RejectionKind::Busy, "reply_out_of_order", text));
     }
     Ok(vec![])
 }

@@ -181,13 +181,23 @@ fn run_ended(
             events.push(WorkflowFailed { task, failure }.into());
         }
         RunEnd::Answered(answer) => events.push(AnswerSynthesized { answer: *answer }.into()),
-        RunEnd::Failed { task, .. } if !ready(&done, task) => return Err(wrong(task)),
-        RunEnd::Failed { task, failure } if failure.retryable && failures < MAX_ATTEMPTS => {
-            events.push(TaskFailed { task, failure, retry_at: at.after(backoff(failures)) }.into());
-        }
-        RunEnd::Failed { task, failure } => events.push(WorkflowFailed { task, failure }.into()),
+        RunEnd::Failed { task, failure } => events.push(match failed_at(&done, task) {
+            Some(task) if failure.retryable && failures < MAX_ATTEMPTS => {
+                TaskFailed { task, failure, retry_at: at.after(backoff(failures)) }.into()
+            }
+            stopped => WorkflowFailed { task: stopped.unwrap_or(task), failure }.into(),
+        }),
     }
     Ok(events)
+}
+
+/// The task that a failed run stopped at. One that is done, and whose findings were looked for again in vain, stands for
+/// the next; `None` when no task remains.
+fn failed_at(running: &Running, task: TaskId) -> Option<TaskId> {
+    if ready(running, task) {
+        return Some(task);
+    }
+    remaining(running).map(|task| task.id).find(|task| ready(running, *task))
 }
 
 fn wrong(task: TaskId) -> Rejection {

@@ -52,9 +52,9 @@ pub enum Command {
 pub enum RunEnd {
     /// With the answer.
     Answered(Box<Answer>),
-    /// At this task.
+    /// Without one.
     Failed {
-        /// The task.
+        /// The task that failed, or a finished one whose findings could not be had again.
         task: TaskId,
         /// Why.
         failure: Failure,

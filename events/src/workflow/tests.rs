@@ -122,8 +122,23 @@ fn outcomes_that_do_not_fit_the_plan_are_refused() {
     refused(vec![synthesized()], answered());
     refused(vec![retrieved(), retrieved()], answered());
     refused(vec![TaskCompleted { task: TaskId(9), ..retrieved() }], answered());
-    refused(vec![], RunEnd::Failed { task: TaskId(2), failure: passing() });
-    refused(vec![retrieved()], RunEnd::Failed { task: TaskId(1), failure: passing() });
+}
+
+#[test]
+fn a_run_that_stops_at_a_finished_task_stopped_before_the_next() {
+    given::<Workflow>(begun())
+        .when(failure(effect(1, 1), vec![retrieved()], 1, passing()))
+        .then(vec![retrieved().into(), task_failed(2, 1)]);
+    given::<Workflow>(begun()).when(failure(effect(1, 1), vec![], 2, passing())).then(vec![task_failed(1, 1)]);
+}
+
+#[test]
+fn a_plan_without_an_end_fails_instead_of_waiting_for_nothing() {
+    given::<Workflow>(begun()).when(failure(effect(1, 1), vec![retrieved(), synthesized()], 2, passing())).then(vec![
+        retrieved().into(),
+        synthesized().into(),
+        WorkflowFailed { task: TaskId(2), failure: passing() }.into(),
+    ]);
 }
 
 #[test]
