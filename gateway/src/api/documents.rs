@@ -1,0 +1,222 @@
+//! Documents: listed, shown, tried again, deleted.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use lmao_events::{Category, StreamId, document};
+use lmao_ports::{DocumentRow, DocumentStatus};
+use poem_openapi::{
+    Enum, Object, OpenApi,
+    param::{Header, Path, Query},
+    types::Any,
+};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{
+    Tag,
+    messages::page,
+    upload::{Ingested, UploadResponse, deadline},
+};
+use crate::{
+    app::date,
+    context::{Context, User},
+    error::ApiError,
+    position::Reads,
+    reply::{DoneOrAccepted, Gone, Reply},
+    watch::Watch,
+};
+
+/// How long a deletion waits until no search finds the document any more.
+const UNTIL_GONE: Duration = Duration::from_secs(5);
+
+/// Where a document stands.
+#[derive(Debug, Clone, Copy, Enum, Serialize)]
+#[oai(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Queued,
+    Extracting,
+    Chunking,
+    Embedding,
+    Indexing,
+    Ready,
+    Failed,
+}
+
+impl From<DocumentStatus> for Status {
+    fn from(status: DocumentStatus) -> Self {
+        match status {
+            DocumentStatus::Queued => Self::Queued,
+            DocumentStatus::Extracting => Self::Extracting,
+            DocumentStatus::Chunking => Self::Chunking,
+            DocumentStatus::Embedding => Self::Embedding,
+            DocumentStatus::Indexing => Self::Indexing,
+            DocumentStatus::Ready => Self::Ready,
+            DocumentStatus::Failed => Self::Failed,
+        }
+    }
+}
+
+impl From<Status> for DocumentStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Queued => Self::Queued,
+            Status::Extracting => Self::Extracting,
+            Status::Chunking => Self::Chunking,
+            Status::Embedding => Self::Embedding,
+            Status::Indexing => Self::Indexing,
+            Status::Ready => Self::Ready,
+            Status::Failed => Self::Failed,
+        }
+    }
+}
+
+/// A document.
+#[derive(Debug, Object, Serialize)]
+#[oai(rename = "Document")]
+struct DocumentBody {
+    document_id: Uuid,
+    filename: String,
+    /// By content; by name until that is known.
+    file_type: String,
+    /// Bytes.
+    file_size: u64,
+    /// SHA-256, hexadecimal.
+    content_hash: String,
+    uploaded_at: DateTime<Utc>,
+    /// When it became ready or failed.
+    processed_at: Option<DateTime<Utc>>,
+    status: Status,
+    /// What the uploader said, what was extracted, progress, and the `failure`.
+    metadata: Any<Value>,
+    /// Passages, once they are known.
+    chunks_count: Option<u32>,
+}
+
+impl From<DocumentRow> for DocumentBody {
+    fn from(row: DocumentRow) -> Self {
+        Self {
+            document_id: row.id,
+            filename: row.filename,
+            file_type: row.file_type,
+            file_size: row.file_size,
+            content_hash: row.content_hash,
+            uploaded_at: date(row.uploaded_at),
+            processed_at: row.processed_at.map(date),
+            status: row.status.into(),
+            metadata: Any(row.metadata),
+            chunks_count: row.chunks_count,
+        }
+    }
+}
+
+/// A part of the documents.
+#[derive(Debug, Object, Serialize)]
+struct DocumentsResponse {
+    /// Newest first.
+    documents: Vec<DocumentBody>,
+    /// The `cursor` of the next page; absent on the last.
+    next: Option<String>,
+    /// Documents in all pages.
+    total: u64,
+}
+
+fn no_document() -> ApiError {
+    ApiError::not_found("document_not_found", "there is no such document; GET /api/v1/documents lists yours")
+}
+
+fn document_id(text: &str) -> Result<Uuid, ApiError> {
+    text.parse().map_err(|_| no_document())
+}
+
+super::routes! {
+    /// `/api/v1/documents`
+    Documents
+}
+
+#[OpenApi(tag = "Tag::Documents", prefix_path = "/api/v1/documents")]
+impl Documents {
+    /// List documents
+    #[oai(path = "/", method = "get", operation_id = "list_documents")]
+    async fn list(
+        &self,
+        user: User,
+        /// Only those that stand here.
+        status: Query<Option<Status>>,
+        /// 1 to 200, 50 unless given.
+        limit: Query<Option<u32>>,
+        /// The `next` of the page before.
+        cursor: Query<Option<String>>,
+        /// See at least this state.
+        #[oai(name = "LMAO-Position")]
+        position: Header<Option<String>>,
+    ) -> Result<Reply<DocumentsResponse>, ApiError> {
+        let app = self.app()?;
+        let page = page(limit.0, cursor.0)?;
+        app.catch_up(position.0.as_deref(), Reads::Tables).await?;
+        let found = app.state.read_model.documents(user.0.id, status.0.map(Into::into), &page).await?;
+        Ok(Reply::ok(DocumentsResponse {
+            documents: found.items.into_iter().map(Into::into).collect(),
+            next: found.next,
+            total: found.total,
+        }))
+    }
+
+    /// Show a document
+    #[oai(path = "/:id", method = "get", operation_id = "get_document")]
+    async fn get(
+        &self,
+        user: User,
+        id: Path<String>,
+        /// See at least this state.
+        #[oai(name = "LMAO-Position")]
+        position: Header<Option<String>>,
+    ) -> Result<Reply<DocumentBody>, ApiError> {
+        let app = self.app()?;
+        let id = document_id(&id.0)?;
+        app.catch_up(position.0.as_deref(), Reads::Tables).await?;
+        let row = app.state.read_model.document(user.0.id, id).await?.ok_or_else(no_document)?;
+        Ok(Reply::ok(row.into()))
+    }
+
+    /// Delete a document, or stop taking it in
+    ///
+    /// Answers once no read and no search shows it any more, or after five seconds.
+    #[oai(path = "/:id", method = "delete", operation_id = "delete_document")]
+    async fn delete(&self, context: Context, user: User, id: Path<String>) -> Result<Gone, ApiError> {
+        let app = self.app()?;
+        let stream = StreamId::new(Category::Document, document_id(&id.0)?);
+        let owner = user.0.id;
+        let command = document::Command::Delete { owner };
+        let position = app.send(stream, command, context.meta(Some(owner), None)).await?.head.position;
+        let state = &app.state;
+        futures::join!(state.read_model.wait_for(position, UNTIL_GONE), state.search.wait_for(position, UNTIL_GONE));
+        Ok(Gone(app.position(position)))
+    }
+
+    /// Try a failed document again
+    #[oai(path = "/:id/retry", method = "post", operation_id = "retry_document")]
+    async fn retry(
+        &self,
+        context: Context,
+        user: User,
+        id: Path<String>,
+        /// Seconds to wait for the outcome, 0 to 60; 60 unless given.
+        wait: Query<Option<u64>>,
+    ) -> Result<Reply<UploadResponse, DoneOrAccepted>, ApiError> {
+        let app = self.app()?;
+        let deadline = deadline(app, Instant::now(), wait.0)?;
+        let stream = StreamId::new(Category::Document, document_id(&id.0)?);
+        let owner = user.0.id;
+        // The whole history: how many passages there are may have been known before the failure.
+        let watch = Watch::open(app, stream).await;
+        let command = document::Command::Retry { owner };
+        let receipt = app.send(stream, command, context.meta(Some(owner), None)).await?;
+        Ingested { stream, duplicate: false, since: app.now(), position: receipt.head.position }
+            .wait(app, watch, deadline)
+            .await
+    }
+}

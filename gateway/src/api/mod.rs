@@ -1,0 +1,174 @@
+//! The routes, one module each, and their description. Wire types live beside the route that speaks them.
+
+mod auth;
+mod chat;
+mod documents;
+mod events;
+mod frames;
+mod health;
+mod messages;
+mod search;
+mod socket;
+mod tools;
+mod upload;
+mod users;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use poem::{
+    Endpoint, EndpointExt, IntoEndpoint, Response, Route,
+    endpoint::{BoxEndpoint, make_sync},
+    http::{HeaderValue, header},
+};
+use poem_openapi::{OpenApiService, Tags};
+use serde_json::Value;
+
+pub(crate) use auth::{holder, is_active};
+pub(crate) use users::{NewUser, register};
+
+use crate::{app::App, edge::Edge, reply::InMemory};
+
+/// What routes are about.
+#[derive(Tags)]
+enum Tag {
+    /// Tokens.
+    Authentication,
+    /// Questions and answers.
+    Chat,
+    /// Files in, passages out.
+    Documents,
+    /// Tools, called by hand.
+    Tools,
+    /// What concerns everyone; for administrators.
+    Administration,
+    /// What the server says of itself.
+    Health,
+}
+
+type Routes = (
+    auth::Auth,
+    chat::Chat,
+    messages::Messages,
+    socket::Socket,
+    documents::Documents,
+    upload::Upload,
+    search::Search,
+    tools::Tools,
+    users::Users,
+    events::Events,
+    health::Health,
+);
+
+fn service(app: Option<Arc<App>>) -> OpenApiService<Routes, ()> {
+    let routes = (
+        auth::Auth::new(app.clone()),
+        chat::Chat::new(app.clone()),
+        messages::Messages::new(app.clone()),
+        socket::Socket::new(app.clone()),
+        documents::Documents::new(app.clone()),
+        upload::Upload::new(app.clone()),
+        search::Search::new(app.clone()),
+        tools::Tools::new(app.clone()),
+        users::Users::new(app.clone()),
+        events::Events::new(app.clone()),
+        health::Health::new(app),
+    );
+    OpenApiService::new(routes, "LMA-o", env!("CARGO_PKG_VERSION"))
+        .summary("Chat with your documents; every step of it in an append-only log.")
+        .description(
+            "Every reply has `X-Request-Id`; every refusal and failure has one error body. Replies of writes carry \
+             `LMAO-Position`: a read that sends it back sees at least that state.",
+        )
+}
+
+/// The description of the API (OpenAPI 3.0), as served at `/openapi.json`.
+pub(crate) fn openapi_json() -> String {
+    let mut text = service(None).spec();
+    text.push('\n');
+    text
+}
+
+/// All routes behind the edge.
+pub(crate) fn endpoint(app: Arc<App>) -> BoxEndpoint<'static, Response> {
+    let service = service(Some(app.clone()));
+    let spec = service.spec();
+    let methods = Methods::of_spec(&spec);
+    let page = fixed("text/html; charset=utf-8", service.swagger_ui_html().into(), Some(DOCS_POLICY));
+    let routes = Route::new()
+        .at("/openapi.json", poem::get(fixed("application/json", spec.into(), None)))
+        .at("/docs", poem::get(page))
+        .nest("/", service.into_endpoint());
+    Edge::new(routes.map_to_response(), app, methods).boxed()
+}
+
+/// The page holds all that it shows: nothing is loaded from elsewhere.
+const DOCS_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+    img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'";
+
+fn fixed(kind: &'static str, body: Bytes, policy: Option<&'static str>) -> impl Endpoint + 'static {
+    make_sync(move |_| {
+        let mut response = Response::builder().content_type(kind).body(body.clone());
+        response.extensions_mut().insert(InMemory(body.len()));
+        if let Some(policy) = policy {
+            response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+        }
+        response
+    })
+}
+
+/// Which methods a path takes, for the header `Allow`.
+#[derive(Debug)]
+pub(crate) struct Methods(Vec<(String, String)>);
+
+impl Methods {
+    fn of_spec(spec: &str) -> Self {
+        let spec: Value = serde_json::from_str(spec).unwrap_or_default();
+        let paths = spec["paths"].as_object().into_iter().flatten();
+        let own = ["/openapi.json", "/docs"].map(|path| (path.to_owned(), "GET".to_owned()));
+        let listed = paths.map(|(path, operations)| {
+            let methods = operations.as_object().into_iter().flat_map(|one| one.keys());
+            (path.clone(), methods.map(|method| method.to_uppercase()).collect::<Vec<_>>().join(", "))
+        });
+        Self(listed.chain(own).collect())
+    }
+
+    /// Those of this path, as the header says them.
+    pub(crate) fn of(&self, path: &str) -> String {
+        let fits = |template: &str| {
+            let (mut wanted, mut given) = (template.split('/'), path.split('/'));
+            loop {
+                match (wanted.next(), given.next()) {
+                    (None, None) => return true,
+                    (Some(wanted), Some(given)) if wanted == given || wanted.starts_with('{') => {}
+                    _ => return false,
+                }
+            }
+        };
+        // A literal segment is preferred to a parameter, as the router does.
+        let fitting = self.0.iter().filter(|(template, _)| fits(template));
+        let best = fitting.min_by_key(|(template, _)| template.matches('{').count());
+        best.map(|(_, methods)| methods.clone()).unwrap_or_default()
+    }
+}
+
+/// Declares a group of routes: a cheap handle on what all of them share.
+macro_rules! routes {
+    ($(#[$meta:meta])* $name:ident) => {
+        $(#[$meta])*
+        pub(super) struct $name(Option<std::sync::Arc<$crate::app::App>>);
+
+        impl $name {
+            pub(super) fn new(app: Option<std::sync::Arc<$crate::app::App>>) -> Self {
+                Self(app)
+            }
+
+            /// There is one wherever requests are answered; only the description is made without.
+            #[allow(dead_code, reason = "some groups need the owned handle only")]
+            fn app(&self) -> Result<&std::sync::Arc<$crate::app::App>, $crate::error::ApiError> {
+                self.0.as_ref().ok_or_else(|| $crate::error::ApiError::internal("the API is only described here"))
+            }
+        }
+    };
+}
+use routes;

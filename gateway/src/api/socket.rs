@@ -1,0 +1,321 @@
+//! A conversation over WebSocket (RFC 6455): a view of one session's log, with tokens as they are written.
+//!
+//! What is shown comes from the log, in its order, whoever sent the message; live frames only fill the time in between. So
+//! a client that comes back with its last position misses nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{
+    SinkExt, StreamExt,
+    future::BoxFuture,
+    stream::{BoxStream, SplitSink, SplitStream},
+};
+use lmao_events::{Category, Position, StreamId};
+use lmao_ports::{Committed, Filter, Frame, ReadError};
+use poem::{
+    IntoResponse, Response,
+    web::websocket::{CloseCode, Message, WebSocket, WebSocketConfig, WebSocketStream},
+};
+use poem_openapi::{
+    ApiResponse, OpenApi,
+    param::{Path, Query},
+    registry::{MetaResponse, MetaResponses, Registry},
+};
+use tokio::time::{Instant, MissedTickBehavior};
+use uuid::Uuid;
+
+use super::{
+    Tag,
+    frames::{Sent, Shown, about, closed},
+};
+use crate::{
+    app::App,
+    context::{Context, User},
+    error::{ApiError, erased},
+    position,
+    turn::{self, Say, Session},
+};
+
+/// How often the client is asked whether it is still there; twice without a sign, and it is not.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+/// How long nothing may be said before the socket is closed.
+const IDLE: Duration = Duration::from_secs(30 * 60);
+/// How long a client may take to accept a frame: nothing is queued for it.
+const SLOW: Duration = Duration::from_secs(30);
+/// How long the closing handshake may take.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// A switch to WebSocket.
+struct Upgraded(Response);
+
+impl IntoResponse for Upgraded {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl ApiResponse for Upgraded {
+    fn meta() -> MetaResponses {
+        let description = "From here on, frames: see docs/API.md.";
+        let response =
+            MetaResponse { description, status: Some(101), status_range: None, content: vec![], headers: vec![] };
+        MetaResponses { responses: vec![response] }
+    }
+
+    fn register(_: &mut Registry) {}
+}
+
+super::routes! {
+    /// `/api/v1/chat/ws`
+    Socket
+}
+
+#[OpenApi(tag = "Tag::Chat")]
+impl Socket {
+    /// Talk
+    ///
+    /// A WebSocket; `new` as the session begins one with the first message. Frames are
+    /// `{"type": "message|status|error", "content": …, "metadata": …}`; the client sends
+    /// `{"type": "message", "content": …}`. Browsers may send their token as `?access_token=`.
+    #[oai(path = "/api/v1/chat/ws/:session_id", method = "get", operation_id = "chat_socket")]
+    async fn open(
+        &self,
+        context: Context,
+        user: User,
+        session_id: Path<String>,
+        /// The `metadata.position` of the last frame that was seen: what came since is shown first.
+        after: Query<Option<String>>,
+        /// In place of the header, for browsers.
+        #[oai(name = "access_token")]
+        _token: Query<Option<String>>,
+        socket: WebSocket,
+    ) -> Result<Upgraded, ApiError> {
+        let app = self.app()?.clone();
+        let place = app.gates.sockets.clone().try_acquire_owned().map_err(|_| {
+            let text = "too many sockets are open; try again in a moment";
+            ApiError::passing("overloaded", text, Duration::from_secs(1))
+        })?;
+        let session = match session_id.0.as_str() {
+            "new" => Session::New(Some(app.fresh_id())),
+            id => {
+                let id = turn::session_id(id)?;
+                turn::owned(&app, user.0.id, id).await?;
+                Session::Known(id)
+            }
+        };
+        let after = match after.0.as_deref().filter(|after| !after.is_empty()) {
+            Some(text) => position::parse(app.log, text)?,
+            None => app.state.journal.tail().await?,
+        };
+        let json = app.state.limits.json_bytes;
+        let config = WebSocketConfig::default().max_message_size(Some(json)).max_frame_size(Some(json));
+        let expires = Instant::now() + user.0.expires.since(app.now());
+        let token = app.tasks.token();
+        let talk = move |stream| async move {
+            let _held_while_it_runs = (place, token);
+            Talk::new(app, context, user.0.id, session, after, expires).await.run(stream).await;
+        };
+        Ok(Upgraded(socket.config(config).on_upgrade(talk).into_response()))
+    }
+}
+
+/// One open socket.
+struct Talk {
+    app: Arc<App>,
+    context: Context,
+    owner: Uuid,
+    session: Session,
+    id: Uuid,
+    commits: BoxStream<'static, Result<Committed, ReadError>>,
+    live: BoxStream<'static, Frame>,
+    /// The position that the client has seen.
+    seen: Position,
+    /// The last message that was answered: tokens that come later are late.
+    closed: Option<Uuid>,
+    /// A message on its way to the session: the next one is read when it is there.
+    sending: Option<BoxFuture<'static, Result<(), ApiError>>>,
+    expires: Instant,
+    heard: Instant,
+    spoken: Instant,
+}
+
+/// Why a socket ends: what its close frame says.
+type End = (CloseCode, &'static str);
+
+impl Talk {
+    async fn new(
+        app: Arc<App>,
+        context: Context,
+        owner: Uuid,
+        session: Session,
+        after: Position,
+        expires: Instant,
+    ) -> Self {
+        let id = match session {
+            Session::Known(id) | Session::New(Some(id)) => id,
+            Session::New(None) => app.fresh_id(),
+        };
+        let stream = StreamId::new(Category::Session, id);
+        let live = app.state.live.subscribe(stream).await;
+        let commits = app.state.journal.follow(after, Filter::Stream(stream));
+        let now = Instant::now();
+        Self {
+            app,
+            context,
+            owner,
+            session,
+            id,
+            commits,
+            live,
+            seen: after,
+            closed: None,
+            sending: None,
+            expires,
+            heard: now,
+            spoken: now,
+        }
+    }
+
+    async fn run(mut self, socket: WebSocketStream) {
+        let (mut sink, mut source) = socket.split();
+        let end = self.talk(&mut sink, &mut source).await;
+        if let Err((code, reason)) = end {
+            let farewell = async {
+                sink.send(Message::close_with(code, reason)).await.ok();
+                // The client's close frame; whatever else it still says is not heard.
+                while let Some(Ok(message)) = source.next().await {
+                    if message.is_close() {
+                        break;
+                    }
+                }
+            };
+            tokio::time::timeout(CLOSING, farewell).await.ok();
+        }
+    }
+
+    async fn talk(
+        &mut self,
+        sink: &mut SplitSink<WebSocketStream, Message>,
+        source: &mut SplitStream<WebSocketStream>,
+    ) -> Result<(), End> {
+        let closing = self.app.closing.clone();
+        let mut heartbeat = tokio::time::interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.show(sink, Shown::connected(self.id)).await?;
+        loop {
+            tokio::select! {
+                () = closing.cancelled() => return Err((CloseCode::Away, "the server is shutting down")),
+                () = tokio::time::sleep_until(self.expires) => return Err((CloseCode::Policy, "the token has expired")),
+                _ = heartbeat.tick() => self.beat(sink).await?,
+                message = source.next(), if self.sending.is_none() => match message {
+                    Some(Ok(message)) => {
+                        if !self.hear(sink, message).await? {
+                            return Ok(());
+                        }
+                    }
+                    Some(Err(_)) | None => return Ok(()),
+                },
+                sent = sent(&mut self.sending) => {
+                    self.sending = None;
+                    match sent {
+                        Ok(()) => self.session = Session::Known(self.id),
+                        Err(error) => self.show(sink, Shown::error(&error)).await?,
+                    }
+                }
+                commit = self.commits.next() => self.commit(sink, commit).await?,
+                Some(frame) = self.live.next() => {
+                    let late = about(&frame).is_some_and(|message| self.closed == Some(message));
+                    if let Some(shown) = Shown::of_live(self.id, frame).filter(|_| !late) {
+                        self.show(sink, shown).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes in what the client sent; `false` when it has left.
+    async fn hear(&mut self, sink: &mut SplitSink<WebSocketStream, Message>, message: Message) -> Result<bool, End> {
+        self.heard = Instant::now();
+        match message {
+            Message::Text(text) => {
+                self.spoken = self.heard;
+                match Sent::parse(&text) {
+                    Ok(Sent::Message { content, context }) => {
+                        let context = context.unwrap_or_default();
+                        let say = Say { owner: self.owner, session: self.session, content, context, command: None };
+                        let (app, request) = (self.app.clone(), self.context.clone());
+                        self.sending = Some(Box::pin(async move { turn::say(&app, &request, say).await.map(|_| ()) }));
+                    }
+                    Err(error) => self.show(sink, Shown::error(&error)).await?,
+                }
+            }
+            Message::Binary(_) => {
+                let error = ApiError::unprocessable("bad_frame", "frames are text: JSON");
+                self.show(sink, Shown::error(&error)).await?;
+            }
+            Message::Ping(_) | Message::Pong(_) => {}
+            Message::Close(_) => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Shows what was recorded.
+    async fn commit(
+        &mut self,
+        sink: &mut SplitSink<WebSocketStream, Message>,
+        commit: Option<Result<Committed, ReadError>>,
+    ) -> Result<(), End> {
+        let broken = (CloseCode::Error, "the log cannot be read; come back in a moment");
+        let commit = match commit {
+            Some(Ok(commit)) => commit,
+            Some(Err(error)) => {
+                self.show(sink, Shown::error(&error.into())).await?;
+                return Err(broken);
+            }
+            None => return Err(broken),
+        };
+        self.seen = commit.position;
+        let Ok(events) = commit.events else {
+            self.show(sink, Shown::error(&erased())).await?;
+            return Err((CloseCode::Policy, "the session was erased"));
+        };
+        for event in &events {
+            if let Some(shown) = Shown::of_event(self.id, event) {
+                self.spoken = Instant::now();
+                self.show(sink, shown).await?;
+            }
+            self.closed = closed(event).or(self.closed);
+        }
+        Ok(())
+    }
+
+    async fn beat(&mut self, sink: &mut SplitSink<WebSocketStream, Message>) -> Result<(), End> {
+        // While a message is on its way nothing is heard.
+        if self.heard.elapsed() > HEARTBEAT * 2 && self.sending.is_none() {
+            return Err((CloseCode::Away, "the client does not answer"));
+        }
+        if self.spoken.elapsed() > IDLE {
+            return Err((CloseCode::Away, "nothing was said for a while"));
+        }
+        write(sink, Message::ping([])).await
+    }
+
+    async fn show(&mut self, sink: &mut SplitSink<WebSocketStream, Message>, shown: Shown) -> Result<(), End> {
+        let text = shown.at(self.app.position(self.seen));
+        write(sink, Message::text(text)).await
+    }
+}
+
+/// The outcome of the message on its way; never, when there is none.
+async fn sent(sending: &mut Option<BoxFuture<'static, Result<(), ApiError>>>) -> Result<(), ApiError> {
+    match sending {
+        Some(sending) => sending.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn write(sink: &mut SplitSink<WebSocketStream, Message>, message: Message) -> Result<(), End> {
+    let slow = (CloseCode::Policy, "the client is too slow");
+    let gone = (CloseCode::Away, "the client is gone");
+    tokio::time::timeout(SLOW, sink.send(message)).await.map_err(|_| slow)?.map_err(|_| gone)
+}

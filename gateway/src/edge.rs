@@ -1,0 +1,157 @@
+//! The outermost ring: every request gets an id, every sender is known or refused, every failure and panic gets the one
+//! error body. Closed by default: a path is open only if it is listed here. Knows no route.
+
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use poem::{
+    Endpoint, Request, Response,
+    http::{HeaderValue, Method, StatusCode, header},
+};
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+
+use crate::{
+    api::Methods,
+    app::{App, today},
+    compress,
+    context::Context,
+    error::{ApiError, shutting_down},
+    token::Caller,
+};
+
+/// What can be asked without a token; nothing else can.
+const OPEN: [&str; 7] =
+    ["/health", "/health/live", "/health/ready", "/auth/login", "/auth/refresh", "/openapi.json", "/docs"];
+/// What is answered however busy the server is.
+const HEALTH: &str = "/health";
+/// Where a token may come as `?access_token=`, because browsers set no headers on sockets.
+const SOCKETS: &str = "/api/v1/chat/ws/";
+
+/// The outermost endpoint.
+#[derive(Debug)]
+pub(crate) struct Edge<E> {
+    inner: E,
+    app: Arc<App>,
+    methods: Methods,
+}
+
+impl<E> Edge<E> {
+    pub(crate) fn new(inner: E, app: Arc<App>, methods: Methods) -> Self {
+        Self { inner, app, methods }
+    }
+
+    fn admit(&self, request: &mut Request) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
+        let path = request.uri().path();
+        for name in ["idempotency-key", "lmao-position"] {
+            if request.headers().get(name).is_some_and(|value| value.to_str().is_err()) {
+                return Err(ApiError::bad_request("bad_header", format!("the header {name} is not plain ASCII")));
+            }
+        }
+        if path.starts_with(HEALTH) && OPEN.contains(&path) {
+            return Ok(None);
+        }
+        if !OPEN.contains(&path) {
+            let caller = authenticate(&self.app, request)?;
+            request.extensions_mut().insert(caller);
+        }
+        if self.app.closing.is_cancelled() {
+            return Err(shutting_down());
+        }
+        let overloaded = |_| {
+            let text = "too many requests are in flight; try again in a moment";
+            ApiError::passing("overloaded", text, Duration::from_secs(1))
+        };
+        self.app.gates.requests.clone().try_acquire_owned().map(Some).map_err(overloaded)
+    }
+}
+
+impl<E: Endpoint<Output = Response>> Edge<E> {
+    async fn answer(&self, mut request: Request) -> Result<Response, ApiError> {
+        let _place = self.admit(&mut request)?;
+        let path = request.uri().path().to_owned();
+        let answered = AssertUnwindSafe(self.inner.call(request)).catch_unwind().await;
+        match answered {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => {
+                let error = ApiError::from(error);
+                let allow = (error.status == StatusCode::METHOD_NOT_ALLOWED).then(|| self.methods.of(&path));
+                Err(match allow {
+                    Some(methods) => error.with("allow", methods),
+                    None => error,
+                })
+            }
+            Err(panic) => {
+                tracing::error!(path, panic = said(&*panic), "a request panicked");
+                Err(ApiError::internal("the server failed; its log says more under this request id"))
+            }
+        }
+    }
+}
+
+impl<E: Endpoint<Output = Response>> Endpoint for Edge<E> {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
+        let begun = Instant::now();
+        let context = Context::new(request.headers(), self.app.fresh_id());
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let coding = compress::wanted(request.headers());
+        request.extensions_mut().insert(context.clone());
+        request.extensions_mut().insert(self.app.clone());
+        let response = match self.answer(request).await {
+            Ok(response) => compress::with(response, coding),
+            Err(error) => refuse(&error, &context, &self.app, &method),
+        };
+        let millis = begun.elapsed().as_millis();
+        tracing::debug!(request_id = context.request_id(), %method, path, status = response.status().as_u16(), millis,
+            "answered");
+        Ok(sign(response, &context))
+    }
+}
+
+fn refuse(error: &ApiError, context: &Context, app: &App, method: &Method) -> Response {
+    let mut response = error.respond(context.request_id(), today(&*app.state.clock));
+    if let Some(allow) = error.details.get("allow").and_then(|allow| HeaderValue::from_str(allow.as_str()?).ok()) {
+        response.headers_mut().insert(header::ALLOW, allow);
+    }
+    if *method == Method::HEAD {
+        response.set_body(());
+    }
+    response
+}
+
+/// The headers that every response has.
+fn sign(mut response: Response, context: &Context) -> Response {
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(context.request_id()) {
+        headers.insert("x-request-id", id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    response
+}
+
+fn authenticate(app: &App, request: &Request) -> Result<Caller, ApiError> {
+    let missing = || ApiError::unauthorized("missing_token", "send the header Authorization: Bearer TOKEN");
+    let now = app.now();
+    if let Some(value) = request.headers().get(header::AUTHORIZATION) {
+        let (scheme, token) = value.to_str().ok().and_then(|value| value.split_once(' ')).ok_or_else(missing)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(missing());
+        }
+        return app.tokens.verify(token.trim(), now);
+    }
+    let query = request.uri().query().filter(|_| request.uri().path().starts_with(SOCKETS)).unwrap_or_default();
+    let token = query.split('&').find_map(|pair| pair.strip_prefix("access_token=")).ok_or_else(missing)?;
+    app.tokens.verify(token, now)
+}
+
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("something that is no text")
+}
