@@ -3,8 +3,8 @@
 use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
-use lmao_events::{AnyEvent, Hash, Header, Position, StreamId, Version};
+use futures::{StreamExt, stream::BoxStream};
+use lmao_events::{AnyEvent, Hash, Head, Header, Position, StreamId, Version};
 
 use crate::{Filter, ReadError, Unavailable};
 
@@ -33,6 +33,17 @@ pub trait Journal: Debug + Send + Sync {
 
     /// All commits after `after` that pass `filter`; then, without end, those that follow.
     fn follow(&self, after: Position, filter: Filter) -> BoxStream<'static, Result<Committed, ReadError>>;
+
+    /// Where a stream ends; `None` when it does not exist. Adapters that can tell without reading the stream do so.
+    async fn head(&self, stream: StreamId) -> Result<Option<Head>, ReadError> {
+        let mut commits = self.read(stream, Version(1));
+        let mut head = None;
+        while let Some(commit) = commits.next().await {
+            let Committed { position, hash, header, .. } = commit?;
+            head = Some(Head { version: header.version, position, hash });
+        }
+        Ok(head)
+    }
 
     /// The position of the last commit.
     async fn tail(&self) -> Result<Position, ReadError>;
