@@ -58,13 +58,14 @@ impl SqliteEmbeddingCache {
         Ok(Self { database, max_bytes })
     }
 
-    async fn evict(&self) -> sqlx::Result<()> {
-        let mut writer = self.database.writer().await;
+    async fn evict(&self) -> Result<(), Unavailable> {
+        let failed = |error| self.database.unavailable(error);
+        let mut writer = self.database.writer().await?;
         loop {
-            let used: i64 = sqlx::query_scalar(USED).fetch_one(writer.connection()).await?;
-            let dropped =
-                used.cast_unsigned() > self.max_bytes && writer.run(EVICT, SqliteArguments::default()).await? > 0;
-            if !dropped {
+            let used: i64 = sqlx::query_scalar(USED).fetch_one(writer.connection()).await.map_err(failed)?;
+            if used.cast_unsigned() <= self.max_bytes
+                || writer.run(EVICT, SqliteArguments::default()).await.map_err(failed)? == 0
+            {
                 return Ok(());
             }
         }
@@ -96,9 +97,9 @@ impl EmbeddingCache for SqliteEmbeddingCache {
                 added.map_err(|error| failed(sqlx::Error::Encode(error)))?;
             }
             let sql = PUT.with_room_for(entries.len());
-            self.database.writer().await.run(sql, arguments).await.map_err(failed)?;
+            self.database.writer().await?.run(sql, arguments).await.map_err(failed)?;
         }
-        self.evict().await.map_err(failed)
+        self.evict().await
     }
 }
 

@@ -143,19 +143,19 @@ fn common(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-/// One writing connection and some that read.
+/// One writing connection, unless the file is only read, and some that read.
 #[derive(Debug)]
 pub(super) struct Database {
     pub(super) store: &'static Store,
     pub(super) readers: SqlitePool,
-    writer: Mutex<Writer>,
+    writer: Option<Mutex<Writer>>,
 }
 
 /// The one connection that writes.
 #[derive(Debug)]
 pub(super) struct Writer {
     connection: SqliteConnection,
-    /// A script was begun and not seen to its end: a cancelled caller, or an error within.
+    /// A transaction was begun and not seen to its end: an error within, or a cancelled caller.
     unfinished: bool,
 }
 
@@ -164,16 +164,27 @@ impl Database {
     pub(super) async fn open(file: &File) -> Result<Self, Unavailable> {
         let mut connection = file.connect().await?;
         file.prepare(&mut connection).await?;
-        Ok(Self::new(file, connection))
+        Ok(Self::of(file, Some(connection)))
     }
 
-    pub(super) fn new(file: &File, connection: SqliteConnection) -> Self {
-        let writer = Writer { connection, unfinished: false };
-        Self { store: file.store, readers: file.readers(), writer: Mutex::new(writer) }
+    /// With this connection for writing, if any.
+    pub(super) fn of(file: &File, connection: Option<SqliteConnection>) -> Self {
+        let writer = connection.map(|connection| Mutex::new(Writer { connection, unfinished: false }));
+        Self { store: file.store, readers: file.readers(), writer }
     }
 
-    pub(super) async fn writer(&self) -> MutexGuard<'_, Writer> {
-        self.writer.lock().await
+    /// Whether this process writes the file.
+    pub(super) fn writes(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    pub(super) async fn writer(&self) -> Result<MutexGuard<'_, Writer>, Unavailable> {
+        let Some(writer) = &self.writer else {
+            return Err(Unavailable::plain(self.store.name, "it was opened for reading only"));
+        };
+        let mut writer = writer.lock().await;
+        writer.settle().await;
+        Ok(writer)
     }
 
     pub(super) fn unavailable(&self, error: sqlx::Error) -> Unavailable {
@@ -182,21 +193,48 @@ impl Database {
 }
 
 impl Writer {
-    /// Runs statements that may open and close a transaction. Whatever an earlier run left open is rolled back first, so that
-    /// neither an error nor a cancelled caller leaves half a transaction behind.
+    /// Runs statements that are, or make, one transaction. After an error nothing of it remains.
     pub(super) async fn run(&mut self, sql: &'static str, arguments: SqliteArguments) -> sqlx::Result<u64> {
-        if self.unfinished {
-            // Fails when there is nothing to roll back, which is as well.
-            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await;
-        }
         self.unfinished = true;
-        let done = sqlx::query_with(sql, arguments).execute(&mut self.connection).await?;
-        self.unfinished = false;
-        Ok(done.rows_affected())
+        let done = sqlx::query_with(sql, arguments).execute(&mut self.connection).await;
+        match &done {
+            Ok(_) => self.unfinished = false,
+            Err(_) => self.settle().await,
+        }
+        done.map(|done| done.rows_affected())
     }
 
-    /// The connection itself, for reading what was just written.
+    /// Opens a transaction for [`Writer::step`]. Whoever does not reach [`Writer::commit`] has it rolled back.
+    pub(super) async fn begin(&mut self) -> sqlx::Result<()> {
+        self.unfinished = true;
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Runs statements within the transaction that is open.
+    pub(super) async fn step(&mut self, sql: &'static str, arguments: SqliteArguments) -> sqlx::Result<()> {
+        sqlx::query_with(sql, arguments).execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Closes the transaction.
+    pub(super) async fn commit(&mut self) -> sqlx::Result<()> {
+        sqlx::raw_sql("COMMIT").execute(&mut self.connection).await?;
+        self.unfinished = false;
+        Ok(())
+    }
+
+    /// The connection itself, for reading.
     pub(super) fn connection(&mut self) -> &mut SqliteConnection {
         &mut self.connection
+    }
+
+    /// Rolls back what was left open.
+    pub(super) async fn settle(&mut self) {
+        if self.unfinished {
+            // Fails when SQLite has rolled back already, which is as well.
+            let _ = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await;
+            self.unfinished = false;
+        }
     }
 }

@@ -8,12 +8,12 @@ mod error;
 mod file;
 mod ladder;
 mod log;
-//mod read_model;
+mod read_model;
 mod snapshots;
 mod vault;
 
 pub use embedding_cache::SqliteEmbeddingCache;
 pub use log::{Access, SqliteLog};
-//pub use read_model::SqliteReadModel;
+pub use read_model::SqliteReadModel;
 pub use snapshots::SqliteSnapshots;
 pub use vault::{MasterKey, SqliteVault};

@@ -38,7 +38,7 @@ impl SqliteSnapshots {
     }
 
     async fn write(&self, sql: &'static str, arguments: SqliteArguments) -> Result<(), Unavailable> {
-        self.database.writer().await.run(sql, arguments).await.map_err(|error| self.database.unavailable(error))?;
+        self.database.writer().await?.run(sql, arguments).await.map_err(|error| self.database.unavailable(error))?;
         Ok(())
     }
 

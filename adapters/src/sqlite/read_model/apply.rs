@@ -1,0 +1,186 @@
+//! Taking in a batch of commits: all of it with its checkpoint, or nothing.
+
+use lmao_events::{Position, StreamId, Timestamp, Version};
+use lmao_ports::{Committed, DocumentStatus, ProjectionError};
+use serde_json::Value;
+use sqlx::{
+    Arguments as _, FromRow as _, Row as _,
+    sqlite::{SqliteArguments, SqliteRow},
+};
+use uuid::Uuid;
+
+use super::{
+    SqliteReadModel,
+    fold::{Changes, DocumentRecord, rows},
+    sql,
+};
+use crate::sqlite::{
+    error::{Outcome, outcome},
+    file::Writer,
+};
+
+/// Why a batch was not written.
+enum Failure<'a> {
+    /// The store failed.
+    Store(sqlx::Error),
+    /// A commit does not fit.
+    Misfit(&'a Committed, String),
+}
+
+impl SqliteReadModel {
+    pub(super) async fn take_in(&self, batch: &[Committed]) -> Result<(), ProjectionError> {
+        let mut writer = self.database.writer().await?;
+        let checkpoint = *self.checkpoint.borrow();
+        let Some(last) = batch.last().map(|commit| commit.position).filter(|last| *last > checkpoint) else {
+            return Ok(());
+        };
+        let fresh = self.fresh(batch, checkpoint);
+        let mut written = write_at_once(&mut writer, &fresh, last).await;
+        if matches!(&written, Err(Failure::Store(error)) if outcome(error) == Outcome::Refused) {
+            written = write_one_by_one(&mut writer, &fresh, last).await;
+            writer.settle().await;
+        }
+        match written {
+            Ok(()) => {
+                self.checkpoint.send_replace(last);
+                Ok(())
+            }
+            Err(Failure::Store(error)) => Err(self.failed(error)),
+            Err(Failure::Misfit(commit, message)) => {
+                let header = &commit.header;
+                Err(ProjectionError::Poisoned { stream: header.stream, version: header.version, message })
+            }
+        }
+    }
+
+    /// What is to be taken in: behind the checkpoint, and of no parked stream.
+    fn fresh<'a>(&self, batch: &'a [Committed], checkpoint: Position) -> Vec<&'a Committed> {
+        let parked = self.parked_streams();
+        let parked = |stream: &StreamId, version: Version| parked.get(stream).is_some_and(|first| version >= *first);
+        batch
+            .iter()
+            .filter(|commit| commit.position > checkpoint && !parked(&commit.header.stream, commit.header.version))
+            .collect()
+    }
+}
+
+/// The whole batch by one script.
+async fn write_at_once<'a>(writer: &mut Writer, fresh: &[&'a Committed], last: Position) -> Result<(), Failure<'a>> {
+    let changes = fold(writer, fresh).await?;
+    let script = if changes.is_empty() {
+        sql::CHECKPOINT
+    } else if changes.only_chat() {
+        sql::CHAT
+    } else {
+        sql::ALL
+    };
+    let arguments = arguments(&changes, last).map_err(Failure::Store)?;
+    writer.run(script, arguments).await.map_err(Failure::Store)?;
+    Ok(())
+}
+
+/// Commit by commit in one transaction, to find the one that does not fit.
+async fn write_one_by_one<'a>(writer: &mut Writer, fresh: &[&'a Committed], last: Position) -> Result<(), Failure<'a>> {
+    writer.begin().await.map_err(Failure::Store)?;
+    for commit in fresh {
+        let changes = fold(writer, &[*commit]).await?;
+        let arguments = arguments(&changes, last).map_err(Failure::Store)?;
+        writer.step(sql::STEP, arguments).await.map_err(|error| match outcome(&error) {
+            Outcome::Refused => Failure::Misfit(commit, misfit(&error)),
+            _ => Failure::Store(error),
+        })?;
+    }
+    let checkpoint = arguments(&Changes::default(), last).map_err(Failure::Store)?;
+    writer.step(sql::CHECKPOINT, checkpoint).await.map_err(Failure::Store)?;
+    writer.commit().await.map_err(Failure::Store)
+}
+
+fn misfit(error: &sqlx::Error) -> String {
+    let said = error.as_database_error().map_or("", |error| error.message());
+    format!("its rows break a rule of the tables, or refer to rows that are missing or set aside ({said})")
+}
+
+async fn fold<'a>(writer: &mut Writer, commits: &[&'a Committed]) -> Result<Changes, Failure<'a>> {
+    let stored = Changes::documents_of(commits.iter().copied());
+    let documents = documents(writer, &stored).await.map_err(Failure::Store)?;
+    let mut changes = Changes { documents, ..Changes::default() };
+    for commit in commits {
+        changes.take(commit).map_err(|error| Failure::Misfit(commit, error.to_string()))?;
+    }
+    Ok(changes)
+}
+
+/// The rows of these documents, those that have one.
+async fn documents(
+    writer: &mut Writer,
+    ids: &[Uuid],
+) -> sqlx::Result<std::collections::BTreeMap<Uuid, Option<DocumentRecord>>> {
+    if ids.is_empty() {
+        return Ok(std::collections::BTreeMap::new());
+    }
+    let stored: Vec<SqliteRow> = sqlx::query("SELECT * FROM documents WHERE id IN (SELECT value FROM json_each(?))")
+        .bind(rows(ids))
+        .fetch_all(writer.connection())
+        .await?;
+    stored.iter().map(|row| DocumentRecord::from_row(row).map(|document| (document.id, Some(document)))).collect()
+}
+
+impl sqlx::FromRow<'_, SqliteRow> for DocumentRecord {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let time = |column| row.try_get::<Option<i64>, _>(column).map(|time| time.map(Timestamp));
+        Ok(Self {
+            id: uuid(row, "id")?,
+            user_id: uuid(row, "user_id")?,
+            filename: row.try_get("filename")?,
+            file_type: row.try_get("file_type")?,
+            file_size: row.try_get::<i64, _>("file_size")?.cast_unsigned(),
+            content_hash: row.try_get("content_hash")?,
+            uploaded_at: time("uploaded_at")?.unwrap_or_default(),
+            processed_at: time("processed_at")?,
+            status: status(row.try_get("status")?)?,
+            metadata: match json(row, "metadata")? {
+                Value::Object(metadata) => metadata,
+                _ => return Err(sqlx::Error::Decode("a document's metadata is no object".into())),
+            },
+            chunks_count: row.try_get("chunks_count")?,
+            embedding_model: row.try_get("embedding_model")?,
+        })
+    }
+}
+
+/// An id in a column of hyphenated text.
+pub(super) fn uuid(row: &SqliteRow, column: &str) -> sqlx::Result<Uuid> {
+    Uuid::parse_str(row.try_get(column)?).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// JSON in a column of text.
+pub(super) fn json(row: &SqliteRow, column: &str) -> sqlx::Result<Value> {
+    serde_json::from_str(row.try_get(column)?).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+fn status(name: &str) -> sqlx::Result<DocumentStatus> {
+    serde_json::from_value(Value::from(name)).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// The parameters that every script takes.
+fn arguments(changes: &Changes, last: Position) -> sqlx::Result<SqliteArguments> {
+    let mut arguments = SqliteArguments::default();
+    let removed = changes.documents.iter().filter_map(|(id, row)| row.is_none().then_some(id));
+    let texts = [
+        rows(&changes.registered),
+        rows(changes.accounts.values()),
+        rows(&changes.opened),
+        rows(changes.touched.values()),
+        rows(&changes.messages),
+        rows(&changes.executions),
+        rows(&changes.finished),
+        rows(changes.documents.values().flatten()),
+        rows(removed),
+        rows(&changes.refused),
+    ];
+    for text in texts {
+        arguments.add(text).map_err(sqlx::Error::Encode)?;
+    }
+    arguments.add(last.0.cast_signed()).map_err(sqlx::Error::Encode)?;
+    Ok(arguments)
+}

@@ -1,0 +1,220 @@
+//! The read model on SQLite: the specification's eight tables, their checkpoint and the streams set aside, in one file.
+//!
+//! Rows and checkpoint move in one transaction. `synchronous=NORMAL`: a power cut may take the file back to an earlier
+//! checkpoint, from which the log is taken in again.
+
+mod apply;
+mod digest;
+mod fold;
+mod page;
+mod query;
+mod sql;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use lmao_events::{Position, StreamId, Version};
+use lmao_ports::{Committed, Digest, ParkedStream, Projection, ProjectionError, Unavailable};
+use sqlx::{
+    SqliteConnection,
+    migrate::{MigrateError, Migrator},
+    sqlite::{SqliteArguments, SqliteSynchronous},
+};
+use tokio::sync::watch;
+
+use super::{
+    error::explain,
+    file::{Database, File, Store},
+};
+
+const STORE: Store = Store {
+    name: "read.db",
+    // The migrations make it, and keep its version themselves.
+    schema: "",
+    version: 0,
+    when_damaged: "stop the server and delete read.db with its -wal and -shm: it is rebuilt from the log",
+};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
+
+/// How often a read model that another process writes is asked how far it is.
+const POLL: Duration = Duration::from_millis(20);
+
+/// The read model in one file.
+#[derive(Debug)]
+pub struct SqliteReadModel {
+    database: Database,
+    checkpoint: watch::Sender<Position>,
+    /// The streams set aside, each with the first version that was not taken in.
+    parked: Mutex<HashMap<StreamId, Version>>,
+}
+
+impl SqliteReadModel {
+    /// Opens the file at `path`; makes it if there is none, and brings an older one up to date.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: it cannot be opened, is damaged, or was written by a newer build.
+    pub async fn open(path: &Path) -> Result<Self, Unavailable> {
+        let file = File::wal(&STORE, path, SqliteSynchronous::Normal);
+        let mut connection = file.connect().await?;
+        MIGRATIONS.run(&mut connection).await.map_err(|error| cannot_migrate(&file, error))?;
+        Self::of(&file, Some(connection)).await
+    }
+
+    /// Opens the file at `path` for reading, beside the process that writes it or without one.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: there is none, it cannot be opened, is damaged, or another build wrote it.
+    pub async fn open_read_only(path: &Path) -> Result<Self, Unavailable> {
+        let file = File::read_only(&STORE, path);
+        file.must_exist()?;
+        let mut connection = file.connect().await?;
+        let found = migrated_to(&mut connection).await.map_err(|error| file.cannot_open(error))?;
+        let known = MIGRATIONS.iter().map(|migration| migration.version).max();
+        if found != known {
+            let message = format!("{} was written by another build; start that one, or upgrade", path.display());
+            return Err(Unavailable::plain(STORE.name, message));
+        }
+        Self::of(&file, None).await
+    }
+
+    async fn of(file: &File, writer: Option<SqliteConnection>) -> Result<Self, Unavailable> {
+        let model = Self {
+            database: Database::of(file, writer),
+            checkpoint: watch::Sender::new(Position::default()),
+            parked: Mutex::default(),
+        };
+        model.reload().await.map_err(|error| model.database.unavailable(error))?;
+        Ok(model)
+    }
+
+    /// Reads checkpoint and parked streams.
+    async fn reload(&self) -> sqlx::Result<()> {
+        let parked = self.stored_parked().await?;
+        *self.parked_streams() = parked.into_iter().map(|parked| (parked.stream, parked.version)).collect();
+        self.checkpoint.send_replace(self.stored_checkpoint().await?);
+        Ok(())
+    }
+
+    async fn stored_checkpoint(&self) -> sqlx::Result<Position> {
+        let position: Option<i64> = sqlx::query_scalar("SELECT position FROM projection WHERE name = 'read_model'")
+            .fetch_optional(&self.database.readers)
+            .await?;
+        Ok(Position(position.unwrap_or(0).cast_unsigned()))
+    }
+
+    async fn stored_parked(&self) -> sqlx::Result<Vec<ParkedStream>> {
+        let rows: Vec<(String, i64, i64, String)> =
+            sqlx::query_as("SELECT stream, version, position, reason FROM parked ORDER BY position, stream")
+                .fetch_all(&self.database.readers)
+                .await?;
+        rows.into_iter()
+            .map(|(stream, version, position, reason)| {
+                let stream =
+                    stream.parse().map_err(|error: lmao_events::ParseError| sqlx::Error::Decode(error.into()))?;
+                let (version, position) = (Version(version.cast_unsigned()), Position(position.cast_unsigned()));
+                Ok(ParkedStream { stream, version, position, reason })
+            })
+            .collect()
+    }
+
+    fn parked_streams(&self) -> MutexGuard<'_, HashMap<StreamId, Version>> {
+        // Nothing panics half-way through a change of it.
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, error: sqlx::Error) -> ProjectionError {
+        self.database.unavailable(error).into()
+    }
+}
+
+/// The last migration that was run, in a file that has any.
+async fn migrated_to(connection: &mut SqliteConnection) -> sqlx::Result<Option<i64>> {
+    sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success").fetch_one(connection).await
+}
+
+fn cannot_migrate(file: &File, error: MigrateError) -> Unavailable {
+    let path = file.path.display();
+    let message = match &error {
+        MigrateError::VersionMissing(_) => format!("{path} was written by a newer build: upgrade lmao"),
+        MigrateError::VersionMismatch(_) | MigrateError::Dirty(_) => {
+            format!("{path} was made by another build; {}", STORE.when_damaged)
+        }
+        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => {
+            format!("cannot open {path}: {}", explain(&STORE, cause))
+        }
+        _ => format!("cannot open {path}; {}", STORE.when_damaged),
+    };
+    Unavailable::new(STORE.name, message, error)
+}
+
+#[async_trait]
+impl Projection for SqliteReadModel {
+    fn name(&self) -> &'static str {
+        "read_model"
+    }
+
+    async fn checkpoint(&self) -> Result<Position, ProjectionError> {
+        if self.database.writes() {
+            return Ok(*self.checkpoint.borrow());
+        }
+        self.stored_checkpoint().await.map_err(|error| self.failed(error))
+    }
+
+    async fn apply(&self, batch: &[Committed]) -> Result<(), ProjectionError> {
+        self.take_in(batch).await
+    }
+
+    async fn park(&self, parked: &ParkedStream) -> Result<(), ProjectionError> {
+        let mut writer = self.database.writer().await?;
+        sqlx::query(
+            "INSERT INTO parked (stream, version, position, reason) VALUES (?, ?, ?, ?) ON CONFLICT (stream) DO NOTHING",
+        )
+        .bind(parked.stream.to_string())
+        .bind(parked.version.0.cast_signed())
+        .bind(parked.position.0.cast_signed())
+        .bind(&parked.reason)
+        .execute(writer.connection())
+        .await
+        .map_err(|error| self.failed(error))?;
+        self.parked_streams().entry(parked.stream).or_insert(parked.version);
+        Ok(())
+    }
+
+    async fn parked(&self) -> Result<Vec<ParkedStream>, ProjectionError> {
+        self.stored_parked().await.map_err(|error| self.failed(error))
+    }
+
+    async fn reset(&self) -> Result<(), ProjectionError> {
+        let mut writer = self.database.writer().await?;
+        writer.run(sql::RESET, SqliteArguments::default()).await.map_err(|error| self.failed(error))?;
+        self.parked_streams().clear();
+        self.checkpoint.send_replace(Position::default());
+        Ok(())
+    }
+
+    async fn digest(&self) -> Result<Digest, ProjectionError> {
+        digest::of(&self.database.readers).await.map_err(|error| self.failed(error))
+    }
+
+    async fn wait_for(&self, position: Position, at_most: Duration) -> bool {
+        let reached = async {
+            if self.database.writes() {
+                // The sender is this model's own, which outlives the call.
+                return self.checkpoint.subscribe().wait_for(|checkpoint| *checkpoint >= position).await.is_ok();
+            }
+            while self.stored_checkpoint().await.is_ok_and(|checkpoint| checkpoint < position) {
+                tokio::time::sleep(POLL).await;
+            }
+            self.stored_checkpoint().await.is_ok_and(|checkpoint| checkpoint >= position)
+        };
+        tokio::time::timeout(at_most, reached).await.unwrap_or(false)
+    }
+}
