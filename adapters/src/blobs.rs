@@ -1,1 +1,262 @@
+//! Blobs as local files: `OWNER/DOCUMENT/SHA256`, and `incoming/` for what is still being written.
+//!
+//! A blob is written to `incoming/`, synced, and only then renamed to its place, so a place never holds half a blob; what a
+//! crash leaves in `incoming/` is removed at the next start. `object_store` reads the files and does the durable rename
+//! (it creates the folders and syncs every directory whose entries changed); the streaming file is ours, because
+//! `object_store` wants to know a blob's name before its first byte. This module knows nothing of documents or uploads.
 
+use std::{
+    error::Error as StdError,
+    fmt::Write as _,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lmao_events::{BlobRef, ContentHash};
+use lmao_ports::{Blobs, Folder, PendingBlob, Unavailable};
+use object_store::{ObjectStoreExt, local::LocalFileSystem, path::Path as Key};
+use sha2::{Digest, Sha256};
+use tokio::{fs::File, io::AsyncWriteExt};
+use uuid::Uuid;
+
+const STORE: &str = "blobs";
+const INCOMING: &str = "incoming";
+
+/// [`Blobs`] in a directory.
+#[derive(Debug, Clone)]
+pub struct FileBlobs {
+    root: Arc<PathBuf>,
+    files: Arc<LocalFileSystem>,
+}
+
+impl FileBlobs {
+    /// Opens the store in `dir`, creating it if it is missing, and removes what was never kept. One process at a time.
+    ///
+    /// # Errors
+    /// When the directory cannot be created or read.
+    pub async fn open(dir: &Path) -> Result<Self, Unavailable> {
+        let incoming = dir.join(INCOMING);
+        match tokio::fs::remove_dir_all(&incoming).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("clear", &incoming, error)),
+            _ => {}
+        }
+        tokio::fs::create_dir_all(&incoming).await.map_err(|error| failed("create", &incoming, error))?;
+        let root = tokio::fs::canonicalize(dir).await.map_err(|error| failed("open", dir, error))?;
+        let files = LocalFileSystem::new_with_prefix(&root).map_err(|error| failed("open", dir, error))?;
+        Ok(Self { root: Arc::new(root), files: Arc::new(files.with_fsync(true)) })
+    }
+
+    fn path(&self, folder: Folder, blob: &BlobRef) -> PathBuf {
+        self.root.join(folder.to_string()).join(blob.sha256.to_string())
+    }
+
+    async fn start(&self) -> Result<Incoming, Unavailable> {
+        let name = Uuid::new_v4().to_string();
+        let path = self.root.join(INCOMING).join(&name);
+        let file = File::create_new(&path).await.map_err(|error| failed("create", &path, error))?;
+        Ok(Incoming { store: self.clone(), file, name, path: Temporary(path), hash: Sha256::new(), size: 0 })
+    }
+}
+
+/// What the disk refused, for people.
+fn failed(doing: &str, path: &Path, error: impl StdError + Send + Sync + 'static) -> Unavailable {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
+    let mut kind = None;
+    while let Some(current) = cause {
+        kind = current.downcast_ref::<io::Error>().map(io::Error::kind).or(kind);
+        cause = current.source();
+    }
+    let mut message = format!("could not {doing} {}", path.display());
+    message.push_str(match kind {
+        Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            ": the disk is full; nothing was kept. Free some space and try again"
+        }
+        Some(ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
+            ": it may not be written; check who owns the data directory and whether it is mounted read-only"
+        }
+        _ => "",
+    });
+    Unavailable::new(STORE, message, error)
+}
+
+/// A file that goes when nobody keeps it.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Once kept it has another name; if it cannot be removed, the next start does it.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[derive(Debug)]
+struct Incoming {
+    store: FileBlobs,
+    file: File,
+    name: String,
+    path: Temporary,
+    hash: Sha256,
+    size: u64,
+}
+
+impl Incoming {
+    async fn append(&mut self, bytes: &[u8]) -> Result<(), Unavailable> {
+        self.file.write_all(bytes).await.map_err(|error| failed("write", &self.path.0, error))?;
+        self.hash.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn name(&self) -> BlobRef {
+        BlobRef { sha256: ContentHash(self.hash.clone().finalize().into()), size: self.size }
+    }
+
+    async fn publish(mut self, folder: Folder) -> Result<BlobRef, Unavailable> {
+        let path = &self.path.0;
+        self.file.flush().await.map_err(|error| failed("write", path, error))?;
+        self.file.sync_all().await.map_err(|error| failed("sync", path, error))?;
+        let blob = self.name();
+        let from = Key::from_iter([INCOMING, &self.name]);
+        let to = key(folder, &blob);
+        self.store
+            .files
+            .rename(&from, &to)
+            .await
+            .map_err(|error| failed("keep", &self.store.path(folder, &blob), error))?;
+        Ok(blob)
+    }
+}
+
+#[async_trait]
+impl PendingBlob for Incoming {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Unavailable> {
+        self.append(&bytes).await
+    }
+
+    fn blob(&self) -> BlobRef {
+        self.name()
+    }
+
+    async fn keep(self: Box<Self>, folder: Folder) -> Result<BlobRef, Unavailable> {
+        self.publish(folder).await
+    }
+}
+
+fn key(folder: Folder, blob: &BlobRef) -> Key {
+    let mut key = folder.to_string();
+    let _ = write!(key, "/{}", blob.sha256);
+    Key::from(key)
+}
+
+#[async_trait]
+impl Blobs for FileBlobs {
+    async fn begin(&self) -> Result<Box<dyn PendingBlob>, Unavailable> {
+        Ok(Box::new(self.start().await?))
+    }
+
+    async fn put(&self, folder: Folder, bytes: Bytes) -> Result<BlobRef, Unavailable> {
+        let mut incoming = self.start().await?;
+        incoming.append(&bytes).await?;
+        incoming.publish(folder).await
+    }
+
+    async fn get(&self, folder: Folder, blob: &BlobRef) -> Result<Option<Bytes>, Unavailable> {
+        let read = |error| failed("read", &self.path(folder, blob), error);
+        let found = match self.files.get(&key(folder, blob)).await {
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            found => found.map_err(read)?,
+        };
+        let bytes = found.bytes().await.map_err(read)?;
+        if Sha256::digest(&bytes)[..] != blob.sha256.0 {
+            let message = format!(
+                "blob {} of {folder} was altered: its content no longer has this hash. Restore {} from a backup, or delete the \
+                 document and upload it again",
+                blob.sha256,
+                self.path(folder, blob).display()
+            );
+            return Err(Unavailable::plain(STORE, message));
+        }
+        Ok(Some(bytes))
+    }
+
+    async fn local(&self, folder: Folder, blob: &BlobRef) -> Result<Option<PathBuf>, Unavailable> {
+        let path = self.path(folder, blob);
+        match tokio::fs::metadata(&path).await {
+            Ok(_) => Ok(Some(path)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("read", &path, error)),
+        }
+    }
+
+    async fn delete(&self, folder: Folder) -> Result<(), Unavailable> {
+        let path = self.root.join(folder.to_string());
+        match tokio::fs::remove_dir_all(&path).await {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("delete", &path, error)),
+            _ => {}
+        }
+        // Refused while the owner has other documents, which is what we want.
+        let _ = tokio::fs::remove_dir(self.root.join(folder.owner.to_string())).await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lmao_ports::conformance;
+
+    use super::*;
+
+    const FOLDER: Folder = Folder { owner: Uuid::from_u128(1), of: Uuid::from_u128(2) };
+
+    #[tokio::test]
+    async fn keeps_the_ports_promises() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = async || Arc::new(FileBlobs::open(dir.path()).await.unwrap()) as Arc<dyn Blobs>;
+        conformance::blobs::all(open).await;
+    }
+
+    #[tokio::test]
+    async fn an_altered_blob_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = FileBlobs::open(dir.path()).await.unwrap();
+        let blob = blobs.put(FOLDER, Bytes::from_static(b"as it was")).await.unwrap();
+        std::fs::write(blobs.local(FOLDER, &blob).await.unwrap().unwrap(), "as it is").unwrap();
+        let error = blobs.get(FOLDER, &blob).await.unwrap_err();
+        assert!(error.message.contains("was altered"), "{error}");
+        blobs.put(FOLDER, Bytes::from_static(b"as it was")).await.unwrap();
+        assert!(blobs.get(FOLDER, &blob).await.unwrap().is_some(), "putting it again heals it");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = FileBlobs::open(dir.path()).await.unwrap();
+        let incoming = || std::fs::read_dir(dir.path().join(INCOMING)).unwrap().count();
+        let mut pending = blobs.begin().await.unwrap();
+        pending.write(Bytes::from_static(b"half")).await.unwrap();
+        assert_eq!(incoming(), 1);
+        // A crash: the process goes without dropping anything.
+        std::mem::forget(pending);
+        let blobs = FileBlobs::open(dir.path()).await.unwrap();
+        assert_eq!(incoming(), 0);
+        drop(blobs.begin().await.unwrap());
+        let blob = blobs.put(FOLDER, Bytes::from_static(b"kept")).await.unwrap();
+        assert_eq!(incoming(), 0);
+        blobs.delete(FOLDER).await.unwrap();
+        assert_eq!(blobs.get(FOLDER, &blob).await.unwrap(), None);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "only `incoming` is left");
+    }
+
+    #[tokio::test]
+    async fn a_place_that_is_no_directory_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = FileBlobs::open(&file).await.unwrap_err();
+        assert!(error.to_string().contains("could not"), "{error}");
+    }
+}

@@ -1,0 +1,202 @@
+//! Changing the index: staging documents, and the commit that makes them visible and durable together.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use lmao_events::Position;
+use lmao_ports::{IndexError, IndexedDocument, ModelManifest};
+use uuid::Uuid;
+
+use super::{
+    engine::{Engine, Writing},
+    store::{Catalog, Change, Maps, Store},
+    text::{TextIndex, TextWriter},
+};
+
+/// How long a checkpoint that came without changes may be known in memory only.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+
+/// A durable state that is not visible yet.
+struct Next {
+    maps: Maps,
+    /// What replaces store and catalog after a compaction; otherwise the staged changes are applied to those there are.
+    compacted: Option<(Store, Catalog)>,
+}
+
+impl Engine {
+    pub(super) fn put(&self, document: &IndexedDocument) -> Result<(), IndexError> {
+        let writing = &mut *self.writing()?;
+        let change = writing.store.write(writing.next_entry, document)?;
+        writing.next_entry += 1;
+        writing.staged.push(change);
+        Ok(())
+    }
+
+    pub(super) fn delete(&self, document_id: Uuid) -> Result<(), IndexError> {
+        let writing = &mut *self.writing()?;
+        let committed = self.view()?.catalog.document(&document_id).is_some();
+        if committed || writing.staged.iter().any(|change| change.document_id() == document_id) {
+            writing.staged.push(Change::Delete(document_id));
+        }
+        Ok(())
+    }
+
+    pub(super) fn use_model(&self, manifest: ModelManifest) -> Result<(), IndexError> {
+        let writing = &mut *self.writing()?;
+        match &writing.model {
+            Some(stored) if stored.id == manifest.id && stored.dimensions == manifest.dimensions => {}
+            Some(stored) if self.rows_held(writing)? > 0 => {
+                return Err(IndexError::OtherModel { stored: stored.id.clone(), wanted: manifest.id });
+            }
+            _ => writing.store.start_vectors(manifest.dimensions)?,
+        }
+        writing.model = Some(manifest);
+        Ok(())
+    }
+
+    /// Vectors that will be there after the staged changes.
+    fn rows_held(&self, writing: &Writing) -> Result<u64, IndexError> {
+        let catalog = &self.view()?.catalog;
+        let last = last_changes(&writing.staged);
+        let replaced: u64 = last.keys().filter_map(|id| catalog.document(id)).map(|document| document.rows()).sum();
+        let staged: u64 = last.values().map(|change| change.rows()).sum();
+        Ok(catalog.live_rows() - replaced + staged)
+    }
+
+    pub(super) fn commit(&self, checkpoint: Position) -> Result<(), IndexError> {
+        let writing = &mut *self.writing()?;
+        if writing.staged.is_empty() {
+            return self.advance(writing, checkpoint);
+        }
+        let mark = writing.store.mark();
+        let next = match self.make_durable(writing, checkpoint) {
+            Ok(next) => next,
+            Err(error) => {
+                // The staged changes stay for the next commit, which begins where this one began.
+                writing.writer = None;
+                writing.store.rewind(mark);
+                return Err(error);
+            }
+        };
+        self.publish(writing, next, checkpoint)
+    }
+
+    /// Writes and syncs everything, then commits tantivy: the one step after which the changes are there.
+    fn make_durable(&self, writing: &mut Writing, checkpoint: Position) -> Result<Next, IndexError> {
+        let view = self.view()?;
+        let written = writing.store.map()?;
+        let mut compacted = None;
+        if view.catalog.wants_compaction(&writing.staged) {
+            let (store, catalog) = writing.store.compacted(&written, &view.catalog, &writing.staged)?;
+            compacted = Some((store, catalog));
+        } else {
+            writing.store.record(&writing.staged)?;
+        }
+        let store = compacted.as_ref().map_or(&writing.store, |(store, _)| store);
+        store.sync()?;
+        let maps = store.map()?;
+        let payload = writing.payload(store, checkpoint)?;
+        let writer = open_writer(&self.text, &mut writing.writer)?;
+        for (id, change) in last_changes(&writing.staged) {
+            if let Some(replaced) = view.catalog.document(&id) {
+                writer.remove(replaced.entry);
+            }
+            if let Change::Put(document, _) = change {
+                for number in 0..document.chunks.len() {
+                    writer.add(document, &written.passage(document, number)?)?;
+                }
+            }
+        }
+        writer.commit(&payload)?;
+        Ok(Next { maps, compacted })
+    }
+
+    /// Shows what is durable.
+    fn publish(&self, writing: &mut Writing, next: Next, checkpoint: Position) -> Result<(), IndexError> {
+        let staged = std::mem::take(&mut writing.staged);
+        writing.saved = checkpoint;
+        writing.saved_at = Instant::now();
+        let mut view = self.view_mut()?;
+        match next.compacted {
+            Some((store, catalog)) => {
+                writing.store = store;
+                view.catalog = catalog;
+            }
+            None => staged.iter().for_each(|change| view.catalog.apply(change)),
+        }
+        view.maps = next.maps;
+        view.model.clone_from(&writing.model);
+        view.checkpoint = checkpoint;
+        // Until this has worked, the keyword leg misses new passages; it never shows what is gone, for the catalog decides.
+        writing.stale = true;
+        self.text.reload()?;
+        writing.stale = false;
+        drop(view);
+        writing.store.sweep();
+        Ok(())
+    }
+
+    /// A commit without changes.
+    fn advance(&self, writing: &mut Writing, checkpoint: Position) -> Result<(), IndexError> {
+        if writing.stale {
+            let _view = self.view_mut()?;
+            self.text.reload()?;
+            writing.stale = false;
+        }
+        if writing.saved != checkpoint && writing.saved_at.elapsed() >= SAVE_EVERY {
+            writing.store.sync()?;
+            let payload = writing.payload(&writing.store, checkpoint)?;
+            let saved = open_writer(&self.text, &mut writing.writer).and_then(|writer| writer.commit(&payload));
+            if saved.is_err() {
+                writing.writer = None;
+            }
+            saved?;
+            writing.saved = checkpoint;
+            writing.saved_at = Instant::now();
+        }
+        self.view_mut()?.checkpoint = checkpoint;
+        Ok(())
+    }
+
+    pub(super) fn reset(&self) -> Result<(), IndexError> {
+        let writing = &mut *self.writing()?;
+        let store = Store::create(&writing.rows, writing.store.next_number())?;
+        store.sync()?;
+        writing.staged.clear();
+        writing.model = None;
+        let payload = writing.payload(&store, Position::default())?;
+        let cleared = open_writer(&self.text, &mut writing.writer).and_then(|writer| {
+            writer.clear()?;
+            writer.commit(&payload)
+        });
+        if cleared.is_err() {
+            writing.writer = None;
+        }
+        cleared?;
+        let next = Next { maps: store.map()?, compacted: Some((store, Catalog::default())) };
+        self.publish(writing, next, Position::default())
+    }
+}
+
+impl Change {
+    fn rows(&self) -> u64 {
+        match self {
+            Self::Put(document, _) => document.rows(),
+            Self::Delete(_) => 0,
+        }
+    }
+}
+
+/// The last change of each document: what came before it in the same commit was never seen.
+fn last_changes(staged: &[Change]) -> HashMap<Uuid, &Change> {
+    staged.iter().map(|change| (change.document_id(), change)).collect()
+}
+
+fn open_writer<'a>(text: &TextIndex, writer: &'a mut Option<TextWriter>) -> Result<&'a mut TextWriter, IndexError> {
+    match writer {
+        Some(writer) => Ok(writer),
+        None => Ok(writer.insert(text.writer()?)),
+    }
+}

@@ -1,0 +1,187 @@
+//! The index, blocking: what is open, who may see it, and how it is opened.
+//!
+//! One lock holds everything that is being written, another everything that is visible. A commit takes the second only to
+//! swap in what is already durable, so queries wait for microseconds, and a query sees the state of one commit in all its
+//! parts.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Instant,
+};
+
+use lmao_events::Position;
+use lmao_ports::{IndexError, ModelManifest, Unavailable};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    error,
+    store::{Catalog, Change, Maps, State, Store, sync_directory},
+    text::{TextIndex, TextWriter},
+};
+
+/// The layout of files and payload.
+const FORMAT: u32 = 1;
+
+#[derive(Debug)]
+pub(super) struct Engine {
+    pub(super) text: TextIndex,
+    writing: Mutex<Writing>,
+    view: RwLock<View>,
+}
+
+/// What queries see: the last commit.
+#[derive(Debug)]
+pub(super) struct View {
+    pub catalog: Catalog,
+    pub maps: Maps,
+    pub model: Option<ModelManifest>,
+    pub checkpoint: Position,
+}
+
+/// What the next commit will make visible.
+#[derive(Debug)]
+pub(super) struct Writing {
+    pub rows: PathBuf,
+    pub store: Store,
+    /// None after a failure, until the next commit opens it again.
+    pub writer: Option<TextWriter>,
+    pub staged: Vec<Change>,
+    pub model: Option<ModelManifest>,
+    pub next_entry: u64,
+    /// The checkpoint that is durable, and since when.
+    pub saved: Position,
+    pub saved_at: Instant,
+    /// Whether searches do not see tantivy's last commit yet.
+    pub stale: bool,
+}
+
+/// What tantivy's commit carries, as JSON.
+#[derive(Debug, Serialize, Deserialize)]
+struct Payload {
+    format: u32,
+    checkpoint: Position,
+    next_entry: u64,
+    model: Option<ModelManifest>,
+    rows: State,
+}
+
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+impl Engine {
+    pub(super) fn open(dir: &Path) -> Result<Self, IndexError> {
+        let (text_dir, rows) = (dir.join("text"), dir.join("rows"));
+        for dir in [&text_dir, &rows] {
+            fs::create_dir_all(dir).map_err(|e| error::file("create", dir, e))?;
+        }
+        sync_directory(dir)?;
+        remove(&erased(dir))?;
+        let (text, payload) = TextIndex::open(&text_dir)?;
+        // Before any file is touched: the writer's lock is what says that they are ours.
+        let writer = text.writer()?;
+        let payload = payload.map(|payload| read(&payload)).transpose()?;
+        let (store, catalog) = match &payload {
+            Some(payload) => Store::open(&rows, &payload.rows)?,
+            None => (Store::create(&rows, 1)?, Catalog::default()),
+        };
+        store.sweep();
+        let checkpoint = payload.as_ref().map_or(Position::default(), |payload| payload.checkpoint);
+        let next_entry = payload.as_ref().map_or(0, |payload| payload.next_entry);
+        let model = payload.and_then(|payload| payload.model);
+        let view = View { catalog, maps: store.map()?, model: model.clone(), checkpoint };
+        let writing = Writing {
+            rows,
+            store,
+            writer: Some(writer),
+            staged: Vec::new(),
+            model,
+            next_entry,
+            saved: checkpoint,
+            saved_at: Instant::now(),
+            stale: false,
+        };
+        Ok(Self { text, writing: Mutex::new(writing), view: RwLock::new(view) })
+    }
+
+    pub(super) fn writing(&self) -> Result<MutexGuard<'_, Writing>, IndexError> {
+        self.writing.lock().map_err(|_| error::poisoned())
+    }
+
+    pub(super) fn view(&self) -> Result<RwLockReadGuard<'_, View>, IndexError> {
+        self.view.read().map_err(|_| error::poisoned())
+    }
+
+    pub(super) fn view_mut(&self) -> Result<RwLockWriteGuard<'_, View>, IndexError> {
+        self.view.write().map_err(|_| error::poisoned())
+    }
+
+    pub(super) fn checkpoint(&self) -> Result<Position, IndexError> {
+        Ok(self.view()?.checkpoint)
+    }
+
+    pub(super) fn model(&self) -> Result<Option<ModelManifest>, IndexError> {
+        let view = self.view()?;
+        Ok(view.model.clone().filter(|_| view.catalog.live_rows() > 0))
+    }
+
+    pub(super) fn passages(&self) -> Result<u64, IndexError> {
+        Ok(self.view()?.catalog.passages())
+    }
+}
+
+impl Writing {
+    /// What a commit of `store` at `checkpoint` carries.
+    pub(super) fn payload(&self, store: &Store, checkpoint: Position) -> Result<String, IndexError> {
+        let payload = Payload {
+            format: FORMAT,
+            checkpoint,
+            next_entry: self.next_entry,
+            model: self.model.clone(),
+            rows: store.state(),
+        };
+        serde_json::to_string(&payload)
+            .map_err(|e| Unavailable::new(error::STORE, "the commit's state cannot be written as JSON", e).into())
+    }
+}
+
+fn read(payload: &str) -> Result<Payload, IndexError> {
+    let altered = |_| error::damaged("the state in its last commit is not readable");
+    let Format { format } = serde_json::from_str(payload).map_err(altered)?;
+    if format > FORMAT {
+        let message = format!(
+            "it was written by a newer version (format {format}, this one reads {FORMAT}); use that version, or rebuild the \
+             index with `lmao projections rebuild search`"
+        );
+        return Err(Unavailable::plain(error::STORE, message).into());
+    }
+    serde_json::from_str(payload).map_err(altered)
+}
+
+fn erased(dir: &Path) -> PathBuf {
+    dir.join("erased")
+}
+
+/// Removes the index in `dir`. The rename is the one step that counts: without `text/` the index is empty.
+pub(super) fn erase(dir: &Path) -> Result<(), IndexError> {
+    let (text, erased) = (dir.join("text"), erased(dir));
+    remove(&erased)?;
+    match fs::rename(&text, &erased) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(error::file("remove", &text, e)),
+        Err(_) => {}
+        Ok(()) => sync_directory(dir)?,
+    }
+    remove(&dir.join("rows"))?;
+    remove(&erased)
+}
+
+fn remove(dir: &Path) -> Result<(), IndexError> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(error::file("remove", dir, e)),
+        _ => Ok(()),
+    }
+}

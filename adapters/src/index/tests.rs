@@ -1,0 +1,291 @@
+use std::{fs, sync::Mutex};
+
+use lmao_ports::{ChunkRecord, conformance::search as suite};
+use tempfile::TempDir;
+
+use super::*;
+
+const OWNER: Uuid = Uuid::from_u128(0xA);
+
+async fn open(dir: &Path) -> EmbeddedIndex {
+    EmbeddedIndex::open(dir).await.unwrap()
+}
+
+/// What a document of the suite's model takes.
+async fn fill(index: &EmbeddedIndex, ids: std::ops::Range<u128>, checkpoint: u64) {
+    index.use_model(&suite::manifest("suite", suite::DIMENSIONS)).await.unwrap();
+    for id in ids {
+        index.put(suite::document(id, OWNER, &["quorvex plimbo", "zandrel"])).await.unwrap();
+    }
+    index.commit(Position(checkpoint)).await.unwrap();
+}
+
+fn files(dir: &Path, prefix: &str) -> Vec<std::path::PathBuf> {
+    let rows = fs::read_dir(dir.join("rows")).unwrap().flatten().map(|file| file.path());
+    rows.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(prefix)).collect()
+}
+
+/// A copy of the directory as it is on disk now: what a machine finds that lost its power.
+fn snapshot(dir: &Path) -> TempDir {
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for file in fs::read_dir(from).unwrap().flatten() {
+            let target = to.join(file.file_name());
+            if file.file_type().unwrap().is_dir() {
+                copy(&file.path(), &target)
+            } else {
+                drop(fs::copy(file.path(), target))
+            }
+        }
+    }
+    let target = tempfile::tempdir().unwrap();
+    copy(dir, target.path());
+    target
+}
+
+fn is_damaged(opened: Result<EmbeddedIndex, IndexError>) -> bool {
+    match opened {
+        Err(error @ IndexError::Damaged(_)) => error.to_string().contains("lmao projections rebuild search"),
+        _ => false,
+    }
+}
+
+#[tokio::test]
+async fn keeps_the_ports_promises() {
+    let dirs = Mutex::new(Vec::new());
+    let open_at = Mutex::new(std::collections::HashMap::new());
+    let remember = |index: Arc<EmbeddedIndex>, dir: std::path::PathBuf| {
+        let index = index as Arc<dyn SearchIndex>;
+        open_at.lock().unwrap().insert(Arc::as_ptr(&index).cast::<()>() as usize, dir);
+        index
+    };
+    let new = async || {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        dirs.lock().unwrap().push(dir);
+        remember(Arc::new(open(&path).await), path)
+    };
+    let reopen = async |index: Arc<dyn SearchIndex>| {
+        let path = open_at.lock().unwrap()[&(Arc::as_ptr(&index).cast::<()>() as usize)].clone();
+        drop(index);
+        remember(Arc::new(open(&path).await), path)
+    };
+    suite::all(new, reopen).await;
+}
+
+#[tokio::test]
+async fn uncommitted_rows_are_cut_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path()).await;
+    fill(&index, 1..5, 9).await;
+    let digest = index.digest().await.unwrap();
+    let sizes =
+        |dir: &Path| ["journal", "text", "codes", "floats"].map(|name| files(dir, name)[0].metadata().unwrap().len());
+    let committed = sizes(dir.path());
+    index.put(suite::document(7, OWNER, &["never committed"])).await.unwrap();
+    let crashed = snapshot(dir.path());
+    let garbage = files(crashed.path(), "journal")[0].clone();
+    fs::write(&garbage, [fs::read(&garbage).unwrap(), vec![1; 100]].concat()).unwrap();
+    fs::write(crashed.path().join("rows/codes-77"), "left over by a crash").unwrap();
+    assert_ne!(sizes(crashed.path()), committed);
+    let again = open(crashed.path()).await;
+    assert_eq!(again.digest().await.unwrap(), digest);
+    assert_eq!(again.checkpoint().await.unwrap(), Position(9));
+    assert_eq!(sizes(crashed.path()), committed);
+    fill(&again, 5..8, 10).await;
+    assert_eq!(
+        again.nearest(&suite::vector(1, suite::DIMENSIONS), &SearchFilter::all_of(OWNER), 99).await.unwrap().len(),
+        14
+    );
+}
+
+/// A copy taken at any moment of many commits opens, and holds exactly what its checkpoint says.
+#[tokio::test]
+async fn a_crash_at_any_moment_leaves_a_whole_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path()).await;
+    fill(&index, 1..2, 1).await;
+    let path = dir.path().to_owned();
+    let copies = tokio::task::spawn_blocking(move || (0..25).map(|_| snapshot(&path)).collect::<Vec<_>>());
+    let mut next = 2;
+    while !copies.is_finished() {
+        fill(&index, next..next + 1, u64::try_from(next).unwrap()).await;
+        next += 1;
+    }
+    for copy in copies.await.unwrap() {
+        // A copy is no atomic picture: tantivy may have replaced files behind it. Then it must say so, not serve half.
+        match EmbeddedIndex::open(copy.path()).await {
+            Err(error) => assert!(matches!(error, IndexError::Damaged(_)), "{error}"),
+            Ok(index) => {
+                let checkpoint = index.checkpoint().await.unwrap().0;
+                assert_eq!(index.len().await.unwrap(), checkpoint * 2);
+                let all = SearchFilter::all_of(OWNER);
+                let found = index.keyword("quorvex", &all, 100_000).await.unwrap().len() as u64;
+                let near =
+                    index.nearest(&suite::vector(1, suite::DIMENSIONS), &all, 100_000).await.unwrap().len() as u64;
+                assert_eq!((found, near), (checkpoint, checkpoint * 2));
+                index.digest().await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn damage_is_told_and_can_be_erased() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path()).await;
+    fill(&index, 1..40, 1).await;
+    drop(index);
+    for name in ["journal", "text", "codes", "floats"] {
+        let truncated = snapshot(dir.path());
+        let path = &files(truncated.path(), name)[0];
+        let size = path.metadata().unwrap().len();
+        fs::OpenOptions::new().write(true).open(path).unwrap().set_len(size - 1).unwrap();
+        assert!(is_damaged(EmbeddedIndex::open(truncated.path()).await), "{name} was truncated");
+        let missing = snapshot(dir.path());
+        fs::remove_file(&files(missing.path(), name)[0]).unwrap();
+        assert!(is_damaged(EmbeddedIndex::open(missing.path()).await), "{name} is missing");
+        let altered = snapshot(dir.path());
+        let path = &files(altered.path(), name)[0];
+        let mut bytes = fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0x40;
+        fs::write(path, bytes).unwrap();
+        match EmbeddedIndex::open(altered.path()).await {
+            Ok(index) => assert!(matches!(index.digest().await, Err(IndexError::Damaged(_))), "{name} was altered"),
+            opened => assert!(is_damaged(opened), "{name} was altered"),
+        }
+    }
+    let damaged = snapshot(dir.path());
+    for file in fs::read_dir(damaged.path().join("text")).unwrap().flatten() {
+        if file.path().extension().is_some_and(|extension| extension == "idx" || extension == "term") {
+            let mut bytes = fs::read(file.path()).unwrap();
+            bytes[1] ^= 1;
+            fs::write(file.path(), bytes).unwrap();
+        }
+    }
+    assert!(is_damaged(EmbeddedIndex::open(damaged.path()).await));
+    EmbeddedIndex::erase(damaged.path()).await.unwrap();
+    EmbeddedIndex::erase(damaged.path()).await.unwrap();
+    let index = open(damaged.path()).await;
+    assert_eq!((index.len().await.unwrap(), index.checkpoint().await.unwrap()), (0, Position(0)));
+}
+
+#[tokio::test]
+async fn one_process_at_a_time_and_no_newer_format() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path()).await;
+    fill(&index, 1..3, 1).await;
+    let error = EmbeddedIndex::open(dir.path()).await.unwrap_err();
+    assert!(error.to_string().contains("another process has it open"), "{error}");
+    drop(index);
+    let meta = dir.path().join("text/meta.json");
+    let newer = fs::read_to_string(&meta).unwrap().replace("{\\\"format\\\":1", "{\\\"format\\\":2");
+    fs::write(&meta, newer).unwrap();
+    let error = EmbeddedIndex::open(dir.path()).await.unwrap_err();
+    assert!(error.to_string().contains("newer version"), "{error}");
+}
+
+#[tokio::test]
+async fn compaction_keeps_what_is_alive() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path()).await;
+    fill(&index, 1..201, 1).await;
+    let digest = index.digest().await.unwrap();
+    let before = files(dir.path(), "codes");
+    for round in 2..8 {
+        fill(&index, 1..201, round).await;
+        assert_eq!(index.digest().await.unwrap(), digest);
+    }
+    let after = files(dir.path(), "codes");
+    assert_ne!(before, after, "the dead were never removed");
+    assert_eq!(after.len(), 1, "old files are gone");
+    let all = SearchFilter::all_of(OWNER);
+    let query = suite::vector(3, suite::DIMENSIONS);
+    let near = index.nearest(&query, &all, 10).await.unwrap();
+    assert_eq!(index.keyword("zandrel", &all, 999).await.unwrap().len(), 200);
+    drop(index);
+    let index = open(dir.path()).await;
+    assert_eq!(index.digest().await.unwrap(), digest);
+    assert_eq!(index.nearest(&query, &all, 10).await.unwrap(), near);
+    for id in 1..201 {
+        index.delete(Uuid::from_u128(id)).await.unwrap();
+    }
+    index.commit(Position(9)).await.unwrap();
+    assert_eq!(index.len().await.unwrap(), 0);
+}
+
+/// The writer is lost in the middle of a commit: everything staged is in the next one.
+#[tokio::test]
+async fn a_failed_commit_is_made_up_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path()).await;
+    fill(&index, 1..4, 1).await;
+    let expected = {
+        let dir = tempfile::tempdir().unwrap();
+        let index = open(dir.path()).await;
+        fill(&index, 1..7, 1).await;
+        index.digest().await.unwrap()
+    };
+    for id in 4..7 {
+        index.put(suite::document(id, OWNER, &["quorvex plimbo", "zandrel"])).await.unwrap();
+    }
+    // tantivy cannot replace its file while a directory stands in its place.
+    let meta = dir.path().join("text/meta.json");
+    let committed = fs::read(&meta).unwrap();
+    fs::remove_file(&meta).unwrap();
+    fs::create_dir(&meta).unwrap();
+    index.commit(Position(2)).await.unwrap_err();
+    assert_eq!((index.len().await.unwrap(), index.checkpoint().await.unwrap()), (6, Position(1)));
+    index.commit(Position(2)).await.unwrap_err();
+    fs::remove_dir(&meta).unwrap();
+    fs::write(&meta, committed).unwrap();
+    index.commit(Position(2)).await.unwrap();
+    assert_eq!(index.digest().await.unwrap(), expected);
+    drop(index);
+    let index = open(dir.path()).await;
+    assert_eq!(index.digest().await.unwrap(), expected);
+    assert_eq!(index.keyword("quorvex", &SearchFilter::all_of(OWNER), 99).await.unwrap().len(), 6);
+}
+
+#[tokio::test]
+async fn queries_run_beside_commits() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path()).await;
+    fill(&index, 1..2, 1).await;
+    let reader = index.clone();
+    let queries = tokio::spawn(async move {
+        let all = SearchFilter::all_of(OWNER);
+        for _ in 0..60 {
+            let near = reader.nearest(&suite::vector(5, suite::DIMENSIONS), &all, 10_000).await.unwrap();
+            assert_eq!(near.len() % 2, 0, "a document is there with all its passages or not at all");
+            let found = reader.keyword("zandrel quorvex", &all, 10_000).await.unwrap();
+            assert_eq!(found.len() % 2, 0);
+        }
+    });
+    for id in 2..12 {
+        fill(&index, id..id + 1, u64::try_from(id).unwrap()).await;
+        fill(&index, 1..2, u64::try_from(id).unwrap()).await;
+    }
+    queries.await.unwrap();
+}
+
+#[tokio::test]
+async fn identifiers_and_headings_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path()).await;
+    let mut one = suite::document(1, OWNER, &["fn parseHttpRequest(input)", "http request parsing explained", "other"]);
+    one.vectors = None;
+    one.chunks[2] = ChunkRecord { section: Some("Borrow Checker".to_owned()), ..one.chunks[2].clone() };
+    index.put(one).await.unwrap();
+    index.commit(Position(1)).await.unwrap();
+    let all = SearchFilter::all_of(OWNER);
+    let found = async |query: &str| -> Vec<u32> {
+        index.keyword(query, &all, 9).await.unwrap().iter().map(|hit| hit.chunk.ordinal).collect()
+    };
+    assert_eq!(found("parseHttpRequest").await[0], 0);
+    assert_eq!(found("http requests").await.len(), 2);
+    assert_eq!(found("what is the borrow checker?").await, [2]);
+    assert_eq!(found("\"parse http request\"").await, [0]);
+    assert_eq!(index.model().await.unwrap(), None);
+}

@@ -1,0 +1,166 @@
+//! How text becomes terms: words of any script, lower-cased, without accents, stemmed as English; identifiers whole and in
+//! parts.
+//!
+//! `parseHTTPRequest` and `parse_http_request` become the whole identifier at the place of its first part, and `parse`,
+//! `http`, `request` one after another: a search for the identifier finds it first, a phrase of its parts finds it, too.
+//! Characters of scripts that write no spaces (Han, Kana, Thai …) are a term each.
+
+use tantivy::tokenizer::{
+    AsciiFoldingFilter, Language, LowerCaser, Stemmer, TextAnalyzer, Token, TokenStream, Tokenizer,
+};
+
+/// Longer runs are no words (base64, hashes of hashes), and would only fill the dictionary.
+const MAX_BYTES: usize = 128;
+
+pub(super) fn analyzer() -> TextAnalyzer {
+    TextAnalyzer::builder(Words)
+        .filter(LowerCaser)
+        .filter(AsciiFoldingFilter)
+        .filter(Stemmer::new(Language::English))
+        .build()
+}
+
+#[derive(Debug, Clone)]
+struct Words;
+
+/// All tokens of a text, ready to be read.
+#[derive(Debug)]
+struct Tokens {
+    tokens: Vec<Token>,
+    next: usize,
+}
+
+impl Tokenizer for Words {
+    type TokenStream<'a> = Tokens;
+
+    fn token_stream<'a>(&'a mut self, text: &'a str) -> Tokens {
+        let mut tokens = Vec::with_capacity(text.len() / 6);
+        let mut position = 0;
+        for (start, end) in words(text) {
+            let parts = parts(&text[start..end]);
+            if parts.len() > 1 && !text[start..end].contains(writes_no_spaces) {
+                push(&mut tokens, text, (start, end), position);
+            }
+            for (from, to) in parts {
+                push(&mut tokens, text, (start + from, start + to), position);
+                position += 1;
+            }
+        }
+        Tokens { tokens, next: 0 }
+    }
+}
+
+impl TokenStream for Tokens {
+    fn advance(&mut self) -> bool {
+        self.next += 1;
+        self.next <= self.tokens.len()
+    }
+
+    fn token(&self) -> &Token {
+        &self.tokens[self.next - 1]
+    }
+
+    fn token_mut(&mut self) -> &mut Token {
+        &mut self.tokens[self.next - 1]
+    }
+}
+
+fn push(tokens: &mut Vec<Token>, text: &str, (from, to): (usize, usize), position: usize) {
+    if to - from <= MAX_BYTES {
+        let text = text[from..to].to_owned();
+        tokens.push(Token { offset_from: from, offset_to: to, position, text, position_length: 1 });
+    }
+}
+
+/// Runs of letters, digits and, between them, underscores.
+fn words(text: &str) -> impl Iterator<Item = (usize, usize)> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut rest = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let start = rest + text[rest..].find(is_word)?;
+            let end = text[start..].find(|c| !is_word(c)).map_or(text.len(), |length| start + length);
+            rest = end;
+            let word = &text[start..end];
+            let trimmed = word.trim_start_matches('_');
+            let start = end - trimmed.len();
+            let end = start + trimmed.trim_end_matches('_').len();
+            if start < end {
+                return Some((start, end));
+            }
+        }
+    })
+}
+
+/// The parts of a word: between underscores, between `aB`, before the last capital of `ABc`, and around characters that
+/// are terms of their own.
+fn parts(word: &str) -> Vec<(usize, usize)> {
+    let mut parts = Vec::new();
+    let mut start = 0;
+    let mut before = None;
+    let mut chars = word.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        let after = chars.peek().map(|(_, c)| *c);
+        let hump = before.is_some_and(|b: char| {
+            c.is_uppercase()
+                && (b.is_lowercase() || b.is_numeric() || (b.is_uppercase() && after.is_some_and(char::is_lowercase)))
+        });
+        if hump || c == '_' || writes_no_spaces(c) || before.is_some_and(writes_no_spaces) {
+            if start < at {
+                parts.push((start, at));
+            }
+            start = if c == '_' { at + 1 } else { at };
+        }
+        before = Some(c);
+    }
+    if start < word.len() {
+        parts.push((start, word.len()));
+    }
+    parts
+}
+
+/// Scripts whose words cannot be told by spaces.
+fn writes_no_spaces(c: char) -> bool {
+    matches!(c,
+        '\u{0E00}'..='\u{0EFF}' | '\u{1000}'..='\u{109F}' | '\u{1780}'..='\u{17FF}' | '\u{3040}'..='\u{30FF}'
+        | '\u{3400}'..='\u{4DBF}' | '\u{4E00}'..='\u{9FFF}' | '\u{F900}'..='\u{FAFF}' | '\u{20000}'..='\u{3FFFF}')
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check(text: &str, expected: &Expect) {
+        let mut found = Vec::new();
+        analyzer().token_stream(text).process(&mut |token| found.push(format!("{}{}", token.position, token.text)));
+        expected.assert_eq(&found.join(" "));
+    }
+
+    #[test]
+    fn words_are_stemmed_and_folded() {
+        check("The Searches, at the CAFÉ!", &expect!["0the 1search 2at 3the 4cafe"]);
+        check("don't 3.14 e-mail", &expect!["0don 1t 23 314 4e 5mail"]);
+        check("", &expect![""]);
+        check("___ -- \u{0}", &expect![""]);
+    }
+
+    #[test]
+    fn identifiers_are_whole_and_in_parts() {
+        check("parse_http_request now", &expect!["0parse_http_request 0pars 1http 2request 3now"]);
+        check("parseHTTPRequest", &expect!["0parsehttprequest 0pars 1http 2request"]);
+        check("__init__ utf8 SHA256 i32", &expect!["0init 1utf8 2sha256 3i32"]);
+    }
+
+    #[test]
+    fn scripts_without_spaces_are_searched_by_character() {
+        check("東京 tower", &expect!["0東 1京 2tower"]);
+        check("straße Москва", &expect!["0strasse 1москва"]);
+    }
+
+    #[test]
+    fn runs_that_are_no_words_are_left_out() {
+        check(&format!("a {} b", "x".repeat(500)), &expect!["0a 2b"]);
+    }
+}

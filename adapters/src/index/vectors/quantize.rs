@@ -1,0 +1,80 @@
+//! Symmetric int8 quantization of one row.
+
+use serde::{Deserialize, Serialize};
+
+/// What the scan knows of a row beside its codes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(in crate::index) struct Metric {
+    /// The value of code 1.
+    pub scale: f32,
+    /// Length of the difference between the row and its codes' value, rounded up.
+    pub error: f32,
+}
+
+/// A row, quantized.
+#[derive(Debug)]
+pub(in crate::index) struct Encoded {
+    pub codes: Vec<i8>,
+    pub metric: Metric,
+}
+
+/// The vector at length 1; `None` if it has a value that is not finite. A vector of length 1 keeps its bits, zero stays zero.
+pub(in crate::index) fn unit(vector: &[f32]) -> Option<Vec<f32>> {
+    let length = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
+    if !length.is_finite() {
+        return None;
+    }
+    if length == 0.0 || (length - 1.0).abs() < 1e-5 {
+        return Some(vector.to_vec());
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "f64 to f32 rounds, which is what is wanted")]
+    let unit = vector.iter().map(|x| (f64::from(*x) / length) as f32).collect();
+    Some(unit)
+}
+
+/// The codes of a row of length 1.
+pub(in crate::index) fn encode(row: &[f32]) -> Encoded {
+    let largest = row.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+    let scale = largest / 127.0;
+    // A row of subnormal values would divide by zero: it is as good as zero.
+    if !scale.is_normal() {
+        let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+        return Encoded { codes: vec![0; row.len()], metric: Metric { scale: 0.0, error: length } };
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the quotient is within [-127, 127] by the choice of the scale"
+    )]
+    let codes: Vec<i8> = row.iter().map(|x| (x / scale).round() as i8).collect();
+    let lost = row.iter().zip(&codes).map(|(x, code)| f64::from(*x) - f64::from(*code) * f64::from(scale));
+    #[expect(clippy::cast_possible_truncation, reason = "rounded up by the factor")]
+    let error = (lost.map(|x| x * x).sum::<f64>().sqrt() * 1.000_001) as f32;
+    Encoded { codes, metric: Metric { scale, error } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_near_and_their_error_is_known() {
+        let row = unit(&(0..384).map(|n| ((n * 37 % 101) as f32 - 50.0) / 7.0).collect::<Vec<_>>()).unwrap();
+        let encoded = encode(&row);
+        let value: Vec<f32> = encoded.codes.iter().map(|c| f32::from(*c) * encoded.metric.scale).collect();
+        let distance = row.iter().zip(&value).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt();
+        assert!(distance <= encoded.metric.error * 1.000_1 && encoded.metric.error < 0.01);
+    }
+
+    #[test]
+    fn odd_vectors_have_codes_too() {
+        assert_eq!(unit(&[f32::NAN, 0.0]), None);
+        assert_eq!(unit(&[f32::INFINITY, 0.0]), None);
+        assert_eq!(unit(&[0.0, 0.0]), Some(vec![0.0, 0.0]));
+        assert_eq!(unit(&[1.0, 0.0]), Some(vec![1.0, 0.0]));
+        assert_eq!(unit(&[3.0, 4.0]), Some(vec![0.6, 0.8]));
+        assert_eq!(unit(&[f32::MAX, f32::MAX]).map(|v| v.len()), Some(2));
+        assert_eq!(encode(&[0.0, 0.0]).metric, Metric { scale: 0.0, error: 0.0 });
+        assert_eq!(encode(&[1e-40, 0.0]).codes, [0, 0]);
+        assert_eq!(encode(&[1.0, -1.0]).codes, [127, -127]);
+    }
+}

@@ -1,0 +1,180 @@
+//! The k nearest rows, exactly, out of the rows that a filter allows.
+//!
+//! One pass over the int8 codes gives each row an approximate score and, from the known rounding errors, an interval that
+//! holds the exact one. The k-th best *lower* end seen so far is a floor under the k-th best exact score, so a row whose
+//! *upper* end is below it cannot be among the best k. The others (a few dozen, usually) are rescored in f32, best first,
+//! until no upper end reaches the k-th exact score. Nothing is approximate about the result.
+
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::BinaryHeap,
+    ops::Range,
+};
+
+use super::{
+    quantize::{Metric, unit},
+    simd::{QUERY_LIMIT, dot_exact, dots},
+};
+
+/// Rows scanned between two looks at the floor; their codes fit the first-level cache's neighbourhood.
+const BLOCK: usize = 256;
+/// What f32 arithmetic itself may add to an error, with room.
+const ROUNDING: f32 = 2e-5;
+/// A row's exact score this far outside its interval means that codes or floats are not what was written.
+const IMPOSSIBLE: f32 = 1e-3;
+
+/// Vectors as they lie in the files: `[rows, dims]`.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::index) struct Rows<'a> {
+    pub dims: usize,
+    pub codes: &'a [u8],
+    pub floats: &'a [u8],
+    pub metrics: &'a [Metric],
+}
+
+/// A row whose codes and floats contradict each other: the files were altered.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::index) struct Altered(pub usize);
+
+/// A score, ordered; never NaN by construction.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Score(f32);
+
+impl Eq for Score {}
+
+impl PartialOrd for Score {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Score {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+struct Candidate {
+    row: usize,
+    score: f32,
+    /// Half the interval's width.
+    slack: f32,
+}
+
+impl Candidate {
+    fn upper(&self) -> f32 {
+        self.score + self.slack
+    }
+}
+
+/// The query, quantized to 12 bits.
+struct Query {
+    exact: Vec<f32>,
+    codes: Vec<i16>,
+    scale: f32,
+    /// Length of what rounding took away.
+    error: f32,
+}
+
+impl Query {
+    fn new(exact: Vec<f32>) -> Self {
+        let largest = exact.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+        let scale = (largest / f32::from(QUERY_LIMIT)).max(f32::MIN_POSITIVE);
+        #[expect(clippy::cast_possible_truncation, reason = "within ±QUERY_LIMIT by the choice of the scale")]
+        let codes: Vec<i16> = exact.iter().map(|x| (x / scale).round() as i16).collect();
+        let lost = exact.iter().zip(&codes).map(|(x, code)| x - f32::from(*code) * scale);
+        let error = lost.map(|x| x * x).sum::<f32>().sqrt();
+        Self { exact, codes, scale, error }
+    }
+
+    /// A row's approximate score and how far from it the exact one may be: with row x = x' + dx and query q = q' + dq,
+    /// |q·x - q'·x'| <= |q||dx| + |dq||x'|, where |q| <= 1 and |x'| <= 1 + |dx|.
+    fn approximate(&self, row: usize, sum: i32, metric: Metric) -> Candidate {
+        #[expect(clippy::cast_precision_loss, reason = "the loss is within ROUNDING")]
+        let score = sum as f32 * (self.scale * metric.scale);
+        Candidate { row, score, slack: metric.error + self.error * (1.0 + metric.error) + ROUNDING }
+    }
+}
+
+/// The `k` rows within `allowed` whose cosine similarity to `query` is highest, best first, ties by row.
+///
+/// `query` has `rows.dims` finite values; all of `allowed` lies within the rows.
+pub(in crate::index) fn nearest(
+    query: &[f32],
+    rows: Rows<'_>,
+    allowed: &[Range<usize>],
+    k: usize,
+) -> Result<Vec<(usize, f32)>, Altered> {
+    let Some(exact) = unit(query) else { return Ok(Vec::new()) };
+    if k == 0 || rows.dims == 0 {
+        return Ok(Vec::new());
+    }
+    let query = Query::new(exact);
+    let candidates = scan(&query, rows, allowed, k);
+    rescore(&query, rows, candidates, k)
+}
+
+/// Every row that may be among the best k.
+fn scan(query: &Query, rows: Rows<'_>, allowed: &[Range<usize>], k: usize) -> Vec<Candidate> {
+    let mut floor = BinaryHeap::with_capacity(k.min(1 << 16) + 1);
+    let mut lowest = f32::NEG_INFINITY;
+    let mut candidates: Vec<Candidate> = Vec::new();
+    let mut sums = [0; BLOCK];
+    for range in allowed {
+        for start in range.clone().step_by(BLOCK) {
+            let end = range.end.min(start + BLOCK);
+            let sums = &mut sums[..end - start];
+            dots(&query.codes, &rows.codes[start * rows.dims..end * rows.dims], sums);
+            for ((row, sum), metric) in (start..end).zip(&*sums).zip(&rows.metrics[start..end]) {
+                let candidate = query.approximate(row, *sum, *metric);
+                if candidate.upper() < lowest {
+                    continue;
+                }
+                let lower = candidate.score - candidate.slack;
+                candidates.push(candidate);
+                if floor.len() < k || lower > lowest {
+                    floor.push(Reverse(Score(lower)));
+                    if floor.len() > k {
+                        floor.pop();
+                    }
+                    if floor.len() == k {
+                        lowest = floor.peek().map_or(lowest, |Reverse(score)| score.0);
+                    }
+                }
+            }
+        }
+    }
+    candidates.retain(|candidate| candidate.upper() >= lowest);
+    candidates
+}
+
+fn rescore(
+    query: &Query,
+    rows: Rows<'_>,
+    mut candidates: Vec<Candidate>,
+    k: usize,
+) -> Result<Vec<(usize, f32)>, Altered> {
+    candidates.sort_unstable_by(|a, b| b.upper().total_cmp(&a.upper()));
+    let width = rows.dims * 4;
+    // The k best exact scores, the worst on top; of equal ones the higher row is the worse.
+    let mut best: BinaryHeap<(Reverse<Score>, usize)> = BinaryHeap::with_capacity(k.min(1 << 16) + 1);
+    for candidate in candidates {
+        if best.len() == k && best.peek().is_some_and(|(Reverse(worst), _)| candidate.upper() < worst.0) {
+            break;
+        }
+        let row = candidate.row;
+        let score = dot_exact(&query.exact, &rows.floats[row * width..(row + 1) * width]);
+        // Written so that NaN is impossible, too.
+        if !((score - candidate.score).abs() <= candidate.slack + IMPOSSIBLE) {
+            return Err(Altered(row));
+        }
+        best.push((Reverse(Score(score)), row));
+        if best.len() > k {
+            best.pop();
+        }
+    }
+    Ok(best.into_sorted_vec().into_iter().map(|(Reverse(score), row)| (row, score.0.clamp(-1.0, 1.0))).collect())
+}
+
+#[cfg(test)]
+mod tests;
