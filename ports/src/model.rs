@@ -62,8 +62,9 @@ pub trait Embedder: Debug + Send + Sync {
     /// What it is.
     fn manifest(&self) -> &ModelManifest;
 
-    /// Vectors `[texts, dimensions]` of passages, in order. Sorts by length and sizes its own batches; a text longer than
-    /// the model reads is cut by it, so cut before. Every vector is finite and, if the manifest says so, of length 1.
+    /// Vectors `[texts, dimensions]` of passages, in order. Sizes its own batches; a vector depends on its text alone. A text
+    /// longer than the model reads is cut by it, so cut before. Every vector is finite and, if the manifest says so, of
+    /// length 1.
     async fn passages(&self, texts: Vec<String>) -> Result<Vec<Vec<f32>>, EmbedError>;
 
     /// The vector of a query. Goes before waiting passages.

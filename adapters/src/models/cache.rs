@@ -109,7 +109,10 @@ pub(super) async fn obtain(
         }
         staging.clear().map_err(broken)?;
         match fetch(route, artefact, &staging.0, report).await {
-            Ok(()) => return install(artefact, &staging.0, &folder).map_err(broken),
+            Ok(()) => {
+                report.update(artefact.name, artefact.bytes(), Some(artefact.bytes()));
+                return install(artefact, &staging.0, &folder).map_err(broken);
+            }
             Err(failure) => {
                 tracing::warn!(artefact = artefact.name, route = routes::name(route, artefact), %failure, "route failed");
                 tried.push(format!("{}: {failure}", routes::name(route, artefact)));

@@ -204,11 +204,14 @@ const WHAT_TO_DO: &str = "To have semantic search, start again with access to th
 
 async fn load(config: &ModelConfig, routes: &[Route], report: &Report) -> Result<OnnxEmbedder, String> {
     let threads = threads(config.threads);
+    // The library's path must not depend on where the process is.
+    let cache_dir = std::path::absolute(&config.cache_dir)
+        .map_err(|error| format!("the model cache {} cannot be used: {error}", config.cache_dir.display()))?;
     let (folder, manifest, library) = match &config.source {
         ModelSource::Off => return Err("it is turned off in the configuration (`models = \"off\"`)".to_owned()),
         ModelSource::Auto => {
-            let model = cache::obtain(&sources::MODEL, &config.cache_dir, routes, report);
-            let (model, library) = tokio::join!(model, obtain_runtime(&config.cache_dir, routes, report));
+            let model = cache::obtain(&sources::MODEL, &cache_dir, routes, report);
+            let (model, library) = tokio::join!(model, obtain_runtime(&cache_dir, routes, report));
             let model = model.map_err(|error| format!("{error}. {WHAT_TO_DO}"))?;
             (model, sources::model_manifest(), library?)
         }
@@ -217,7 +220,7 @@ async fn load(config: &ModelConfig, routes: &[Route], report: &Report) -> Result
             let found = directory::read(dir).map_err(|error| error.to_string())?;
             let library = match found.library {
                 Some(library) => library,
-                None => obtain_runtime(&config.cache_dir, routes, report).await?,
+                None => obtain_runtime(&cache_dir, routes, report).await?,
             };
             (found.folder, found.manifest, library)
         }

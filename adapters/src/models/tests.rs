@@ -150,6 +150,23 @@ async fn what_was_tried_and_what_to_do_is_said() {
     }
 }
 
+#[tokio::test]
+async fn nothing_goes_on_when_nobody_wants_it_any_more() {
+    let cache = tempfile::tempdir().unwrap();
+    // Somebody else is obtaining it, and will never be done.
+    let lock = fs::File::create(cache.path().join(".bge-small-en-v1.5-int8.lock")).unwrap();
+    lock.lock().unwrap();
+    let config = ModelConfig { cache_dir: cache.path().to_owned(), source: ModelSource::Auto, threads: 1 };
+    let models = Models::start_by(config, Arc::new(()), vec![]);
+    let mut state = models.state.clone();
+    let waits =
+        |state: &SemanticState| matches!(state, SemanticState::Loading(text) if text.contains("another process"));
+    state.wait_for(waits).await.unwrap();
+    drop(models);
+    let ended = |state: &SemanticState| matches!(state, SemanticState::Off(reason) if reason.contains("ending"));
+    state.wait_for(ended).await.unwrap();
+}
+
 /// The general model of the retrieval evaluation: mean pooling, another vocabulary, a manifest of the other style.
 #[tokio::test]
 async fn a_larger_model_with_mean_pooling_works() {
