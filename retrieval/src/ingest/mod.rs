@@ -1,0 +1,271 @@
+//! Taking in documents: file to text, text to passages, passages to vectors. Each step reads blobs and writes blobs; what
+//! it led to is an event that somebody else records. A step may be repeated at any time: its blobs are named by content.
+//!
+//! It knows no search index and no event log. Formats whose parsers cannot be trusted are read by a [`Worker`] process.
+
+mod chunk;
+mod decode;
+mod detect;
+mod embed;
+mod extract;
+mod store;
+mod worker;
+
+use std::{fs::File, io::Read, path::Path, sync::Arc};
+
+use lmao_events::{BlobRef, Failure, derive_id, document};
+use lmao_ports::{Blobs, ChunkRecord, EmbeddingCache, Folder, IndexedDocument, SemanticState, Semantics};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use crate::text::TextDocument;
+use chunk::{Sizer, Span};
+use detect::{Format, HEAD_BYTES};
+use extract::Extraction;
+use store::{internal, missing, off_thread};
+use worker::{Pool, Request};
+pub use worker::{Worker, worker_main};
+
+/// Texts that are extracted or cut in this process at once: each may hold a few hundred megabytes.
+const TEXTS_AT_ONCE: usize = 2;
+/// Bytes of a section path in a passage's record.
+const MAX_SECTION_BYTES: usize = 400;
+/// Tokens that a model is taken to read as long as none is there.
+const USUAL_MAX_TOKENS: usize = 512;
+/// Tokens that a passage leaves for the headings above it.
+const SECTION_TOKENS: usize = 32;
+
+/// The steps of ingestion. Safe to share; each call is bounded in memory and may be dropped at any await.
+#[derive(Debug)]
+pub struct Ingest {
+    blobs: Arc<dyn Blobs>,
+    semantics: Arc<dyn Semantics>,
+    cache: Arc<dyn EmbeddingCache>,
+    workers: Pool,
+    texts: Arc<Semaphore>,
+}
+
+impl Ingest {
+    /// Over these stores and models; untrusted formats go through `worker`.
+    #[must_use]
+    pub fn new(
+        blobs: Arc<dyn Blobs>,
+        semantics: Arc<dyn Semantics>,
+        cache: Arc<dyn EmbeddingCache>,
+        worker: Worker,
+    ) -> Self {
+        let texts = Arc::new(Semaphore::new(TEXTS_AT_ONCE));
+        Self { blobs, semantics, cache, workers: Pool::new(worker), texts }
+    }
+
+    /// File to text. What the file is, is told by its content.
+    ///
+    /// # Errors
+    /// Lasting: `no_text`, `unsupported_format`, `encrypted_pdf`, `damaged_pdf`, `document_too_large`,
+    /// `extraction_timeout`, `extraction_crashed`, `missing_blob`. Passing: `storage_unavailable`,
+    /// `extraction_unavailable`.
+    pub async fn extract(&self, folder: Folder, file: &document::Uploaded) -> Result<document::Extracted, Failure> {
+        let path = store::local(&*self.blobs, folder, &file.content, "uploaded file").await?;
+        let (content, filename) = (file.content, file.filename.clone());
+        let format = {
+            let (path, filename) = (path.clone(), filename.clone());
+            off_thread(move || detect::detect(&head(&path, &content)?, &filename)).await?
+        };
+        let extraction = match format {
+            Format::Pdf | Format::Html => self.workers.extract(&Request { path, content, filename, format }).await?,
+            Format::Markdown | Format::Text | Format::Code => {
+                self.with_text(move || {
+                    extract::extract(format, &filename, store::read_whole(&path, &content, "uploaded file")?)
+                })
+                .await?
+            }
+        };
+        let (extraction, words, bytes) = off_thread(move || {
+            let bytes = extraction.document.encode().map_err(|error| internal(&error.to_string()))?;
+            let words = extraction.words();
+            Ok((extraction, words, bytes))
+        })
+        .await?;
+        let text = store::put(&*self.blobs, folder, bytes).await?;
+        let Extraction { title, pages, language, warnings, .. } = extraction;
+        Ok(document::Extracted { text, format: format.name().to_owned(), title, pages, language, words, warnings })
+    }
+
+    /// Text to passages, in batches of [`document::BATCH_CHUNKS`], each a blob of [`ChunkRecord`]s.
+    ///
+    /// # Errors
+    /// Lasting: `document_too_large` above [`document::MAX_CHUNKS`] passages, `missing_blob`. Passing:
+    /// `storage_unavailable`.
+    pub async fn chunk(
+        &self,
+        folder: Folder,
+        document_id: Uuid,
+        file: &document::Uploaded,
+        extracted: &document::Extracted,
+    ) -> Result<document::Chunked, Failure> {
+        let bytes = store::read(&*self.blobs, folder, &extracted.text, "extracted text").await?;
+        let text = extracted.text;
+        let model = match self.semantics.state() {
+            SemanticState::Ready(embedder) => Some(embedder),
+            SemanticState::Loading(_) | SemanticState::Off(_) => None,
+        };
+        let content = file.content.sha256.to_string();
+        let (batches, chunks) = self
+            .with_text(move || {
+                let document = TextDocument::decode(&bytes).map_err(|_| missing("extracted text", &text))?;
+                drop(bytes);
+                let reads = model.as_ref().map_or(USUAL_MAX_TOKENS, |model| {
+                    let manifest = model.manifest();
+                    embed::reads(manifest, model.tokens(&manifest.passage_prefix).len())
+                });
+                let sizer = Sizer::new(&document, model, reads.saturating_sub(SECTION_TOKENS));
+                let spans = chunk::cut(&document, &sizer, document::MAX_CHUNKS).ok_or_else(too_many)?;
+                let mut batches = vec![];
+                for (batch, spans) in spans.chunks(document::BATCH_CHUNKS).enumerate() {
+                    let first = batch * document::BATCH_CHUNKS;
+                    let record = |(at, span)| record(&document, span, first + at, document_id, &content);
+                    let records: Vec<ChunkRecord> = spans.iter().enumerate().map(record).collect();
+                    batches.push(rmp_serde::to_vec(&records).map_err(|error| internal(&error.to_string()))?);
+                }
+                Ok((batches, spans.len()))
+            })
+            .await?;
+        let mut stored = Vec::with_capacity(batches.len());
+        for batch in batches {
+            stored.push(store::put(&*self.blobs, folder, batch).await?);
+        }
+        Ok(document::Chunked { batches: stored, chunks: u32::try_from(chunks).unwrap_or(u32::MAX) })
+    }
+
+    /// A batch of passages to vectors: `Embedded` by the model in use, or `EmbeddingSkipped` when there is none. Waits
+    /// while the model is being loaded. A model other than that of the batches before is no error here: the document
+    /// begins anew with it.
+    ///
+    /// # Errors
+    /// Passing: `embedding_failed`, `storage_unavailable`. Lasting: `missing_blob`.
+    pub async fn embed(
+        &self,
+        folder: Folder,
+        batch: u32,
+        chunks: &BlobRef,
+        model: Option<&str>,
+    ) -> Result<document::StepOutcome, Failure> {
+        let embedder = match self.semantics.settled().await {
+            SemanticState::Ready(embedder) => embedder,
+            SemanticState::Off(reason) => {
+                return Ok(document::StepOutcome::EmbeddingSkipped(document::EmbeddingSkipped { reason }));
+            }
+            SemanticState::Loading(what) => {
+                return Err(Failure::passing(
+                    "model_loading",
+                    format!("The embedding model is not there yet ({what})."),
+                ));
+            }
+        };
+        if let Some(before) = model.filter(|before| *before != embedder.manifest().id) {
+            tracing::info!(before, now = embedder.manifest().id, "the embedding model changed within a document");
+        }
+        let records: Vec<ChunkRecord> = store::load(&*self.blobs, folder, chunks, "batch of passages").await?;
+        let (vectors, cached) = embed::vectors(&embedder, &*self.cache, records).await?;
+        let bytes = embed::to_bytes(&vectors);
+        let vectors = store::put(&*self.blobs, folder, bytes).await?;
+        let model = embedder.manifest().id.clone();
+        Ok(document::StepOutcome::Embedded(document::Embedded { batch, vectors, model, cached }))
+    }
+
+    /// A published document as the search index takes it: the passages and vectors of all batches.
+    ///
+    /// # Errors
+    /// Lasting: `missing_blob`, also when a blob does not fit the others. Passing: `storage_unavailable`.
+    pub async fn load(
+        &self,
+        folder: Folder,
+        document_id: Uuid,
+        published: &document::Published,
+    ) -> Result<IndexedDocument, Failure> {
+        let mut chunks: Vec<ChunkRecord> = vec![];
+        let mut vectors = published.model.as_ref().map(|_| vec![]);
+        for (at, batch) in published.batches.iter().enumerate() {
+            let records: Vec<ChunkRecord> = store::load(&*self.blobs, folder, batch, "batch of passages").await?;
+            if let Some(vectors) = &mut vectors {
+                let blob = published.vectors.get(at).ok_or_else(|| missing("vectors of a batch of passages", batch))?;
+                let bytes = store::read(&*self.blobs, folder, blob, "batch of vectors").await?;
+                let read = embed::from_bytes(&bytes, records.len()).ok_or_else(|| missing("batch of vectors", blob))?;
+                vectors.extend(read);
+            }
+            chunks.extend(records);
+        }
+        if chunks.len() != published.chunks as usize {
+            return Err(internal(&format!(
+                "{} passages are stored, {} were published",
+                chunks.len(),
+                published.chunks
+            )));
+        }
+        Ok(IndexedDocument {
+            document_id,
+            owner: published.owner,
+            filename: published.filename.clone(),
+            format: published.format.clone(),
+            language: published.language.clone(),
+            metadata: published.metadata.clone(),
+            created_at: published.uploaded_at,
+            chunks,
+            vectors,
+        })
+    }
+
+    /// Runs work on a whole text off the async threads, only so many at once. The permit stays with the work, since a
+    /// dropped call does not stop it.
+    async fn with_text<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let permit = Arc::clone(&self.texts).acquire_owned().await.map_err(|error| internal(&error.to_string()))?;
+        off_thread(move || {
+            let _permit = permit;
+            work()
+        })
+        .await
+    }
+}
+
+/// The beginning of a file. Blocks.
+fn head(path: &Path, content: &BlobRef) -> Result<Vec<u8>, Failure> {
+    let mut head = vec![];
+    let file = File::open(path).map_err(|_| missing("uploaded file", content))?;
+    let read = file.take(HEAD_BYTES as u64).read_to_end(&mut head);
+    read.map_err(|error| {
+        Failure::passing("storage_unavailable", format!("The uploaded file cannot be read now ({error})."))
+    })?;
+    // An emptied blob must not pass for an empty upload.
+    if head.is_empty() && content.size > 0 { Err(missing("uploaded file", content)) } else { Ok(head) }
+}
+
+fn too_many() -> Failure {
+    Failure::lasting(
+        "document_too_large",
+        format!("The document has more than {} passages. Split it into parts.", document::MAX_CHUNKS),
+    )
+}
+
+/// A passage as it is stored.
+fn record(document: &TextDocument, span: &Span, ordinal: usize, document_id: Uuid, content: &str) -> ChunkRecord {
+    let path = document.path(span.section).join(" > ");
+    let section = path[..path.floor_char_boundary(MAX_SECTION_BYTES)].to_owned();
+    let prefix = content.get(..16).unwrap_or(content);
+    ChunkRecord {
+        chunk_id: derive_id(document_id, &format!("chunk {prefix} {ordinal}")),
+        // Bounded by MAX_CHUNKS.
+        ordinal: u32::try_from(ordinal).unwrap_or(u32::MAX),
+        content: document.text[span.start..span.end].to_owned(),
+        chunk_type: chunk::type_name(span.kind).to_owned(),
+        page_number: span.page,
+        section: (!section.is_empty()).then_some(section),
+        start: span.start as u64,
+        end: span.end as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests;

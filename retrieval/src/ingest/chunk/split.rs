@@ -1,0 +1,123 @@
+//! Splits a block that is too long for one passage: prose between sentences, tables and code between lines, and where
+//! there is no such seam, between words, then between characters.
+
+use lmao_ports::TokenSpan;
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::{Budget, OVERLAP};
+use crate::text::Kind;
+
+/// A part of a block, in bytes of it, without white space at its ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cut {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) tokens: usize,
+    /// Where the last sentence of the part before begins, and the tokens from there to the end, if both fit together.
+    pub(super) overlap: Option<(usize, usize)>,
+}
+
+/// A place where a block may be parted; lower ranks are better.
+#[derive(Debug, Clone, Copy)]
+struct Seam {
+    at: usize,
+    rank: usize,
+}
+
+/// The parts of a block with these tokens: one if it is short enough.
+pub(super) fn split(text: &str, tokens: &[TokenSpan], kind: Kind, budget: Budget) -> Vec<Cut> {
+    let count = |start: usize, end: usize| {
+        let from = tokens.partition_point(|token| token.start < start);
+        tokens[from..].partition_point(|token| token.start < end)
+    };
+    if tokens.len() <= budget.max {
+        return vec![Cut { start: 0, end: text.len(), tokens: tokens.len(), overlap: None }];
+    }
+    let seams = seams(text, kind);
+    let mut cuts: Vec<Cut> = vec![];
+    let mut start = 0;
+    let mut seam = 0;
+    while start < text.len() {
+        let rest = count(start, text.len());
+        // The last two parts share what is left, rather than leaving a scrap.
+        let wanted = if rest <= budget.max { rest } else { budget.target.min(rest.div_ceil(2).max(1)) };
+        let end = if rest <= budget.max {
+            text.len()
+        } else {
+            let from = tokens.partition_point(|token| token.start < start);
+            let far = tokens.get(from + wanted).map_or(text.len(), |token| token.start);
+            while seams.get(seam).is_some_and(|seam| seam.at <= start) {
+                seam += 1;
+            }
+            best(text, &seams[seam..], start, text.floor_char_boundary(far).max(start))
+        };
+        let from = start + (text[start..end].len() - text[start..end].trim_start_matches('\n').len());
+        let to = start + text[start..end].trim_end().len();
+        if to > from {
+            let tokens = count(from, to);
+            let overlap = (kind == Kind::Paragraph || kind == Kind::List)
+                .then(|| cuts.last().and_then(|last| repeated(&seams, last, from)))
+                .flatten()
+                .map(|at| (at, count(at, to)))
+                .filter(|(at, all)| count(*at, from) <= OVERLAP && *all <= budget.max);
+            cuts.push(Cut { start: from, end: to, tokens, overlap });
+        }
+        start = end;
+    }
+    cuts
+}
+
+/// Where the last sentence of the part before begins, unless it is all of that part.
+fn repeated(seams: &[Seam], before: &Cut, from: usize) -> Option<usize> {
+    let upto = seams.partition_point(|seam| seam.at < before.end.min(from));
+    let at = seams[..upto].last()?.at;
+    (at > before.start).then_some(at)
+}
+
+/// The best place in `(start, far]` to end a part that begins at `start`.
+fn best(text: &str, seams: &[Seam], start: usize, far: usize) -> usize {
+    let middle = start + (far.saturating_sub(start)) / 2;
+    let within = seams.iter().take_while(|seam| seam.at <= far);
+    let late = within.clone().filter(|seam| seam.at >= middle).min_by_key(|seam| (seam.rank, usize::MAX - seam.at));
+    if let Some(seam) = late.or_else(|| within.last()) {
+        return seam.at;
+    }
+    let window = &text[start..far];
+    let word = window.rfind(char::is_whitespace).filter(|at| *at > 0).map(|at| text.ceil_char_boundary(start + at + 1));
+    let next = || start + text[start..].chars().next().map_or(1, char::len_utf8);
+    word.filter(|at| *at <= far).unwrap_or(far).max(next())
+}
+
+fn seams(text: &str, kind: Kind) -> Vec<Seam> {
+    match kind {
+        Kind::Heading(_) | Kind::Paragraph | Kind::List => {
+            text.split_sentence_bound_indices().skip(1).map(|(at, _)| Seam { at, rank: 0 }).collect()
+        }
+        Kind::Table => lines(text).skip(1).map(|(at, _)| Seam { at, rank: 0 }).collect(),
+        Kind::Code => {
+            let mut after_empty = false;
+            let mut seams = vec![];
+            for (at, line) in lines(text) {
+                if line.trim().is_empty() {
+                    after_empty = true;
+                    continue;
+                }
+                let indent = line.len() - line.trim_start().len();
+                let closes = line.trim_start().starts_with(['}', ')', ']']);
+                // Least indentation first, an empty line above is better than none, a closing bracket never begins a part.
+                seams.push(Seam { at, rank: indent * 2 + usize::from(!after_empty) + usize::from(closes) * 1000 });
+                after_empty = false;
+            }
+            seams.retain(|seam| seam.at > 0);
+            seams
+        }
+    }
+}
+
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.split_inclusive('\n').scan(0, |at, line| {
+        let start = *at;
+        *at += line.len();
+        Some((start, line))
+    })
+}

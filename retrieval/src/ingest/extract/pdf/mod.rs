@@ -1,0 +1,136 @@
+//! PDF: words with their places come from `pdf_oxide`; reading order, paragraphs, headings and page numbers are made here.
+//!
+//! The parser may loop, run out of memory or crash on hostile input, hence it only ever runs in a worker process.
+
+mod layout;
+mod paragraphs;
+
+use lmao_events::Failure;
+use pdf_oxide::{Destination, OutlineItem, PdfDocument, object::Object};
+
+use super::{Extraction, finish, title};
+use layout::{Page, Word};
+
+/// Pages that are read; a longer file is cut, with a warning.
+const MAX_PAGES: usize = 20_000;
+
+pub(super) fn extract(bytes: Vec<u8>) -> Result<Extraction, Failure> {
+    let document = PdfDocument::from_bytes(bytes).map_err(|error| damaged(&error.to_string()))?;
+    if !document.is_authenticated() {
+        return Err(Failure::lasting(
+            "encrypted_pdf",
+            "The PDF is encrypted and needs a password. Remove the password (for example with `qpdf --decrypt`) and \
+             upload it again.",
+        ));
+    }
+    let count = document.page_count().map_err(|error| damaged(&error.to_string()))?;
+    let mut warnings = vec![];
+    if count > MAX_PAGES {
+        warnings.push(format!("only the first {MAX_PAGES} of {count} pages were read"));
+    }
+    let pages: Vec<Page> = (0..count.min(MAX_PAGES)).map(|index| page(&document, index)).collect();
+    let empty = pages.iter().filter(|page| page.lines.is_empty()).count();
+    if empty == pages.len() {
+        return Err(Failure::lasting(
+            "no_text",
+            format!(
+                "None of the {count} pages has any text. The pages are probably scanned images, or the file is damaged: \
+                 run it through text recognition (OCR, for example `ocrmypdf`) and upload the result.",
+            ),
+        ));
+    }
+    if empty > 0 {
+        warnings.push(format!("{empty} of {count} pages gave no text (empty, scanned or damaged)"));
+    }
+    let outline = flat(document.get_outline().ok().flatten().unwrap_or_default());
+    let written = paragraphs::write(pages, &outline);
+    let mut extraction = finish(written.builder, declared_title(&document).or(written.title), None)?;
+    extraction.pages = u32::try_from(count).ok();
+    extraction.warnings = warnings;
+    Ok(extraction)
+}
+
+fn damaged(said: &str) -> Failure {
+    Failure::lasting(
+        "damaged_pdf",
+        format!(
+            "The PDF cannot be read, it seems to be damaged or cut off ({said}). Get a whole copy and upload that."
+        ),
+    )
+}
+
+fn page(document: &PdfDocument, index: usize) -> Page {
+    let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+    let height = document.get_page_media_box(index).map_or(0.0, |(_, bottom, _, top)| (top - bottom).abs());
+    // A damaged page costs its own text, not that of the others.
+    let spans = document.extract_spans(index).unwrap_or_default();
+    let words = spans.into_iter().filter(|span| span.rotation_degrees == 0.0).map(|span| Word {
+        mono: span.is_monospace || is_typewriter(&span.font_name),
+        bold: span.font_weight.is_bold() || span.font_name.contains("Bold"),
+        x: span.bbox.x,
+        y: span.bbox.y,
+        width: span.bbox.width,
+        size: if span.font_size > 0.0 { span.font_size } else { span.bbox.height },
+        text: span.text,
+    });
+    Page { number, height, lines: layout::lines(words.collect()) }
+}
+
+/// Fonts of fixed width that do not say so.
+fn is_typewriter(font: &str) -> bool {
+    ["Courier", "Mono", "CMTT", "Typewriter", "Consol", "NimbusMon", "Menlo", "Inconsolata"]
+        .iter()
+        .any(|name| font.contains(name))
+}
+
+/// The title in the document's information, unless it is the name of a file or a program's default.
+fn declared_title(document: &PdfDocument) -> Option<String> {
+    let resolve = |object: &Object| match object {
+        Object::Reference(reference) => document.load_object(*reference).ok(),
+        other => Some(other.clone()),
+    };
+    let info = resolve(document.trailer().as_dict()?.get("Info")?)?;
+    let value = resolve(info.as_dict()?.get("Title")?)?;
+    let text = title(&pdf_string(value.as_string()?))?;
+    let lower = text.to_lowercase();
+    let useless = lower.starts_with("untitled")
+        || lower.starts_with("microsoft word")
+        || [".pdf", ".doc", ".docx", ".tex", ".dvi", ".indd"].iter().any(|end| lower.ends_with(end));
+    (!useless).then_some(text)
+}
+
+/// A text string (ISO 32000-1, 7.9.2.2): UTF-16 or UTF-8 with a mark, else PDFDocEncoding, which is latin-1 for letters.
+fn pdf_string(bytes: &[u8]) -> String {
+    match encoding_rs::Encoding::for_bom(bytes) {
+        Some((encoding, mark)) => encoding.decode_without_bom_handling(&bytes[mark..]).0.into_owned(),
+        None => encoding_rs::mem::decode_latin1(bytes).into_owned(),
+    }
+}
+
+/// A bookmark.
+#[derive(Debug, Clone, PartialEq)]
+struct Bookmark {
+    title: String,
+    /// 1 for the outermost.
+    level: u8,
+    /// 1-based page.
+    page: u32,
+}
+
+/// The tree of bookmarks, in the order of reading. Those that lead to no page are left out.
+fn flat(items: Vec<OutlineItem>) -> Vec<Bookmark> {
+    let mut out = vec![];
+    let mut open: Vec<_> = vec![items.into_iter()];
+    while let Some(items) = open.last_mut() {
+        let Some(item) = items.next() else {
+            open.pop();
+            continue;
+        };
+        let level = u8::try_from(open.len()).unwrap_or(u8::MAX);
+        if let Some(Destination::PageIndex(index)) = item.dest {
+            out.push(Bookmark { title: item.title, level, page: u32::try_from(index + 1).unwrap_or(u32::MAX) });
+        }
+        open.push(item.children.into_iter());
+    }
+    out
+}

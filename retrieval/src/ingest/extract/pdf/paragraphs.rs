@@ -1,0 +1,460 @@
+//! From lines to blocks: running headers dropped, headings found by the bookmarks or the size of their type, lines joined
+//! to paragraphs, across pages too.
+
+use std::collections::HashMap;
+
+use super::{
+    Bookmark,
+    layout::{Line, Page},
+};
+use crate::text::{Builder, clean_prose};
+
+/// Type this much larger than the body's is a heading.
+const HEADING_SIZE: f32 = 1.12;
+/// A heading is no longer than this, in characters.
+const HEADING_CHARS: usize = 160;
+/// Running headers and footers lie within this share of the page's height.
+const MARGIN: f32 = 0.12;
+
+/// The written document, and the largest heading of its first page.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) builder: Builder,
+    pub(super) title: Option<String>,
+}
+
+pub(super) fn write(mut pages: Vec<Page>, outline: &[Bookmark]) -> Written {
+    // A header may take two lines.
+    for _ in 0..2 {
+        drop_running(&mut pages, Edge::Top);
+        drop_running(&mut pages, Edge::Bottom);
+    }
+    let style = Style::of(&pages, outline);
+    let mut writer = Writer { builder: Builder::new(), style: &style, open: None, title: None };
+    for page in &pages {
+        for line in &page.lines {
+            writer.line(line, page.number);
+        }
+    }
+    writer.close();
+    Written { builder: writer.builder, title: writer.title.map(|(_, title)| title) }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Edge {
+    Top,
+    Bottom,
+}
+
+/// Removes the outermost line of each page where many pages have one at the same height that stands apart or repeats.
+fn drop_running(pages: &mut [Page], edge: Edge) {
+    let outermost = |page: &Page| {
+        let compare = |a: &(usize, &Line), b: &(usize, &Line)| a.1.y.total_cmp(&b.1.y);
+        let lines = page.lines.iter().enumerate();
+        if edge == Edge::Top { lines.max_by(compare) } else { lines.min_by(compare) }.map(|(at, _)| at)
+    };
+    let in_margin = |page: &Page, line: &Line| match edge {
+        Edge::Top => line.y > page.height * (1.0 - MARGIN),
+        Edge::Bottom => line.y < page.height * MARGIN,
+    };
+    let height = |line: &Line| (line.y / 3.0).round() as i32;
+    let shape =
+        |line: &Line| -> String { line.text().chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect() };
+    let mut heights: HashMap<i32, usize> = HashMap::new();
+    let mut shapes: HashMap<String, usize> = HashMap::new();
+    for page in pages.iter() {
+        if let Some(line) = outermost(page).map(|at| &page.lines[at]).filter(|line| in_margin(page, line)) {
+            *heights.entry(height(line)).or_default() += 1;
+            *shapes.entry(shape(line)).or_default() += 1;
+        }
+    }
+    let usual = 3.max(pages.len() * 4 / 10);
+    for page in pages {
+        let Some(at) = outermost(page) else { continue };
+        let line = &page.lines[at];
+        if !in_margin(page, line) {
+            continue;
+        }
+        let gap = page.lines.iter().enumerate().filter(|(other, _)| *other != at);
+        let gap = gap.map(|(_, other)| (other.y - line.y).abs()).fold(f32::INFINITY, f32::min);
+        let placed = heights.get(&height(line)).is_some_and(|count| *count >= usual);
+        let repeated = shapes.get(&shape(line)).is_some_and(|count| *count >= 3);
+        if placed && (repeated || gap > line.size * 1.7) {
+            page.lines.remove(at);
+        }
+    }
+}
+
+/// What the document's type tells.
+#[derive(Debug)]
+struct Style {
+    /// The size of most characters.
+    body: f32,
+    /// Distance of baselines within a paragraph, in font sizes.
+    leading: f32,
+    /// Sizes of headings, largest first.
+    sizes: Vec<i32>,
+    /// Bookmarks by page and squeezed title.
+    bookmarks: HashMap<(u32, String), u8>,
+}
+
+impl Style {
+    fn of(pages: &[Page], outline: &[Bookmark]) -> Self {
+        let mut by_size: HashMap<i32, usize> = HashMap::new();
+        let mut leadings = vec![];
+        for page in pages {
+            for line in &page.lines {
+                *by_size.entry(tenths(line.size)).or_default() += line.text().len();
+            }
+            for pair in page.lines.windows(2) {
+                let gap = (pair[0].y - pair[1].y) / pair[0].size.max(1.0);
+                if (0.8..4.0).contains(&gap) && tenths(pair[0].size) == tenths(pair[1].size) {
+                    leadings.push(gap);
+                }
+            }
+        }
+        let body =
+            by_size.iter().max_by_key(|(size, chars)| (**chars, **size)).map_or(10.0, |(size, _)| *size as f32 / 10.0);
+        leadings.sort_by(f32::total_cmp);
+        // The lower quartile: gaps between paragraphs must not count.
+        let leading = leadings.get(leadings.len() / 4).copied().unwrap_or(1.2);
+        let mut sizes: Vec<i32> =
+            by_size.into_keys().filter(|size| *size as f32 / 10.0 >= body * HEADING_SIZE).collect();
+        sizes.sort_unstable_by(|a, b| b.cmp(a));
+        let bookmarks = outline
+            .iter()
+            .map(|mark| ((mark.page, squeezed(&mark.title)), mark.level))
+            .filter(|((_, t), _)| !t.is_empty());
+        Self { body, leading, sizes, bookmarks: bookmarks.collect() }
+    }
+
+    /// The level that the bookmarks give this text.
+    fn bookmarked(&self, text: &str, page: u32) -> Option<u8> {
+        self.bookmarks.get(&(page, squeezed(text))).copied()
+    }
+
+    /// The level of a heading with type of this size; `None` for the body's.
+    fn level(&self, size: f32) -> Option<u8> {
+        let rank = self.sizes.iter().position(|known| *known == tenths(size))?;
+        Some(u8::try_from(rank + 1).unwrap_or(u8::MAX).min(4))
+    }
+}
+
+fn tenths(size: f32) -> i32 {
+    (size * 10.0).round() as i32
+}
+
+/// Letters and digits only, lower case: how titles are compared. Section numbers count, spaces and dots do not.
+fn squeezed(text: &str) -> String {
+    text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// Lines that belong together.
+#[derive(Debug)]
+struct Open {
+    shape: Shape,
+    page: u32,
+    last_page: u32,
+    lines: Vec<Line>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Prose,
+    Item,
+    Code,
+    Table,
+}
+
+#[derive(Debug)]
+struct Writer<'a> {
+    builder: Builder,
+    style: &'a Style,
+    open: Option<Open>,
+    /// The largest heading of the first page that has one.
+    title: Option<(f32, String)>,
+}
+
+impl Writer<'_> {
+    fn line(&mut self, line: &Line, page: u32) {
+        let shape = self.shape(line);
+        if let Some(open) = &mut self.open
+            && open.goes_on(line, shape, page, self.style)
+        {
+            open.last_page = page;
+            open.lines.push(line.clone());
+            return;
+        }
+        self.close();
+        self.open = Some(Open { shape, page, last_page: page, lines: vec![line.clone()] });
+    }
+
+    fn shape(&self, line: &Line) -> Shape {
+        if line.mono {
+            Shape::Code
+        } else if line.cells.len() >= 3 && line.size < self.style.body * HEADING_SIZE {
+            Shape::Table
+        } else if item(&line.text()).is_some() && line.size < self.style.body * HEADING_SIZE {
+            Shape::Item
+        } else {
+            Shape::Prose
+        }
+    }
+
+    /// Writes the open block.
+    fn close(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        self.builder.page(open.page);
+        match open.shape {
+            Shape::Code => self.builder.code(&open.code(self.style)),
+            Shape::Table if open.lines.len() >= 2 => {
+                self.builder.table(&open.lines.iter().map(|line| line.cells.clone()).collect::<Vec<_>>());
+            }
+            shape => {
+                let text = without_leaders(&open.prose());
+                if let Some(level) = self.heading(&open, &text) {
+                    let size = open.lines[0].size;
+                    if open.page <= 2 && self.title.as_ref().is_none_or(|(largest, _)| size > *largest + 0.5) {
+                        self.title = super::title(&text).map(|title| (size, title));
+                    }
+                    self.builder.heading(level, &text);
+                } else if let Some((marker, rest)) = item(&text).filter(|_| shape == Shape::Item) {
+                    self.builder.item(1, marker, rest);
+                } else {
+                    self.builder.paragraph(&text);
+                }
+            }
+        }
+    }
+
+    fn heading(&self, open: &Open, text: &str) -> Option<u8> {
+        let text = clean_prose(text);
+        if text.chars().count() > HEADING_CHARS || text.chars().filter(|c| c.is_alphabetic()).count() < 2 {
+            return None;
+        }
+        if let Some(level) = self.style.bookmarked(&text, open.page) {
+            return Some(level);
+        }
+        // A document with bookmarks has told all of its headings; larger type is decoration below them.
+        let deepest = self.style.bookmarks.values().max().copied().unwrap_or(0);
+        let level = self.style.level(open.lines[0].size)?;
+        Some(level.saturating_add(if deepest > 0 { deepest } else { 0 }))
+    }
+}
+
+impl Open {
+    /// Whether `line` belongs to this block.
+    fn goes_on(&self, line: &Line, shape: Shape, page: u32, style: &Style) -> bool {
+        let Some(last) = self.lines.last() else { return false };
+        if tenths(last.size) != tenths(line.size) && (last.size - line.size).abs() > style.body * 0.08 {
+            return false;
+        }
+        let gap = last.y - line.y;
+        let leading = last.size * style.leading;
+        match (self.shape, shape) {
+            (Shape::Code, Shape::Code) => page != self.last_page || gap < leading * 3.5,
+            (Shape::Table, Shape::Table) => page == self.last_page && gap < leading * 2.5,
+            (Shape::Prose | Shape::Item, Shape::Prose)
+                if last.bold != line.bold && style.level(last.size).is_some() =>
+            {
+                false
+            }
+            (Shape::Prose | Shape::Item, Shape::Prose) => {
+                let text = last.text();
+                let unfinished = !text.ends_with(['.', '!', '?', ':', ';']);
+                let starts_low = line.text().starts_with(|c: char| c.is_lowercase());
+                // Another page, or the next column, goes on only in the middle of a sentence.
+                if page != self.last_page || gap < -leading {
+                    return unfinished && starts_low;
+                }
+                let near = gap < leading * 1.28 + 0.5;
+                let widest = self.lines.iter().map(|line| line.right).fold(f32::NEG_INFINITY, f32::max);
+                let short = last.right < widest - last.size * 8.0 && !unfinished;
+                let indented =
+                    self.shape == Shape::Prose && self.lines.len() > 1 && line.left > last.left + last.size * 0.9;
+                near && !short && !(indented && !unfinished)
+            }
+            _ => false,
+        }
+    }
+
+    /// The lines as one text: words that were broken at line ends are whole again.
+    fn prose(&self) -> String {
+        let mut out = String::new();
+        for line in &self.lines {
+            let text = line.text();
+            let text = text.trim();
+            match joint(&out, text) {
+                Joint::Space => out.push(' '),
+                Joint::Whole => {}
+                Joint::DropHyphen => {
+                    out.pop();
+                }
+            }
+            out.push_str(text);
+        }
+        out
+    }
+
+    /// The lines with the indentation that their places show, and an empty line where there is a gap.
+    fn code(&self, style: &Style) -> String {
+        let left = self.lines.iter().map(|line| line.left).fold(f32::INFINITY, f32::min);
+        let mut out = String::new();
+        for (at, line) in self.lines.iter().enumerate() {
+            let text = line.text();
+            if at > 0 {
+                let gap = (self.lines[at - 1].y - line.y) / line.size.max(1.0);
+                out.push_str(if gap > style.leading * 1.6 { "\n\n" } else { "\n" });
+            }
+            let advance = (line.right - line.left) / text.chars().count().max(1) as f32;
+            let indent =
+                if advance > 0.1 { ((line.left - left) / advance).round().clamp(0.0, 60.0) as usize } else { 0 };
+            out.push_str(&" ".repeat(indent));
+            out.push_str(&text);
+        }
+        out
+    }
+}
+
+enum Joint {
+    Space,
+    Whole,
+    DropHyphen,
+}
+
+/// How two lines of one paragraph meet.
+fn joint(before: &str, after: &str) -> Joint {
+    let Some(stem) = before.strip_suffix(['-', '\u{2010}', '\u{ad}']) else {
+        return if before.is_empty() { Joint::Whole } else { Joint::Space };
+    };
+    let word = stem.rsplit(char::is_whitespace).next().unwrap_or_default();
+    let broken = word.ends_with(char::is_alphabetic) && after.starts_with(char::is_lowercase);
+    // `state-of-the-` and `--help-dyn-` have hyphens of their own.
+    if broken && !word.contains('-') {
+        Joint::DropHyphen
+    } else if word.is_empty() {
+        Joint::Space
+    } else {
+        Joint::Whole
+    }
+}
+
+/// A list item's marker and text.
+fn item(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim_start();
+    if let Some(rest) = text.strip_prefix(['•', '◦', '▪', '■', '●', '‣', '∙', '·']) {
+        return (!rest.trim().is_empty()).then_some(("-", rest));
+    }
+    let (marker, rest) = text.split_once(' ')?;
+    let body = marker.strip_prefix(['(', '[']).unwrap_or(marker);
+    let number = body.strip_suffix(['.', ')', ']'])?;
+    let counted = (1..=3).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit());
+    (counted || marker == "–").then_some((marker, rest))
+}
+
+/// A table of contents without its dotted lines.
+fn without_leaders(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['.', '…']) {
+        let run = rest[at..].find(|c: char| !matches!(c, '.' | ' ' | '…')).map_or(rest.len(), |end| at + end);
+        let dots = rest[at..run].chars().filter(|c| *c != ' ').count();
+        if dots >= 4 {
+            out.push_str(rest[..at].trim_end());
+            out.push_str(" … ");
+        } else {
+            out.push_str(&rest[..run]);
+        }
+        rest = &rest[run..];
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::ingest::extract::tests::outline;
+
+    fn line(y: f32, size: f32, text: &str) -> Line {
+        let right = 50.0 + text.len() as f32 * size * 0.5;
+        Line { cells: vec![text.into()], left: 50.0, right, y, size, mono: false, bold: false }
+    }
+
+    fn page(number: u32, lines: Vec<Line>) -> Page {
+        Page { number, height: 800.0, lines }
+    }
+
+    #[test]
+    fn pages_become_sections_and_paragraphs() {
+        let header = |number: u32| line(780.0, 10.0, &format!("The manual {number}"));
+        let mono = |y: f32, left: f32, text: &str| {
+            let right = left + text.len() as f32 * 6.0;
+            Line { left, right, mono: true, ..line(y, 10.0, text) }
+        };
+        let row = |y: f32, cells: [&str; 3]| Line { cells: cells.map(str::to_owned).to_vec(), ..line(y, 10.0, "") };
+        let pages = vec![
+            page(
+                1,
+                vec![
+                    header(1),
+                    line(700.0, 20.0, "A long"),
+                    line(676.0, 20.0, "title"),
+                    line(640.0, 10.0, "The first para-"),
+                    line(628.0, 10.0, "graph goes on and on, over the end of"),
+                ],
+            ),
+            page(
+                2,
+                vec![
+                    header(2),
+                    line(700.0, 10.0, "the page it began on."),
+                    line(670.0, 10.0, "Another one with words and more words in it"),
+                    line(650.0, 10.0, "• an item that is"),
+                    line(638.0, 10.0, "long"),
+                    line(626.0, 10.0, "2. another"),
+                ],
+            ),
+            page(
+                3,
+                vec![
+                    header(3),
+                    line(700.0, 14.0, "Code"),
+                    mono(680.0, 50.0, "fn x() {"),
+                    mono(668.0, 62.0, "y();"),
+                    row(640.0, ["a", "b", "c"]),
+                    row(628.0, ["1", "2", "3"]),
+                    line(600.0, 10.0, "Contents . . . . . . 12"),
+                ],
+            ),
+        ];
+        let written = write(pages, &[]);
+        assert_eq!(written.title.as_deref(), Some("A long title"));
+        expect![[r#"
+            heading(1) "A long title" on 1
+            paragraph "The first paragraph goes on and on, over the end of the page it began on." in A long title on 1
+            paragraph "Another one with words and more words in it" in A long title on 2
+            list "- an item that is long" in A long title on 2
+            list "2. another" in A long title on 2
+            heading(2) "Code" in A long title on 3
+            code "fn x() {\n  y();" in A long title > Code on 3
+            table "| a | b | c |\n| 1 | 2 | 3 |" in A long title > Code on 3
+            paragraph "Contents … 12" in A long title > Code on 3
+        "#]]
+        .assert_eq(&outline(&written.builder.finish().unwrap()));
+    }
+
+    #[test]
+    fn bookmarks_tell_headings_of_the_body_s_size() {
+        let pages =
+            vec![page(1, vec![line(700.0, 10.0, "1.2  Scope"), line(680.0, 10.0, "Text of the section, a sentence.")])];
+        let bookmarks = [Bookmark { title: "1.2 Scope".into(), level: 2, page: 1 }];
+        let document = write(pages, &bookmarks).builder.finish().unwrap();
+        assert_eq!(
+            outline(&document),
+            "heading(2) \"1.2 Scope\" on 1\nparagraph \"Text of the section, a sentence.\" in 1.2 Scope on 1\n"
+        );
+    }
+}

@@ -1,0 +1,194 @@
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::{Block, Kind, MAX_BLOCK_BYTES, Section, TextDocument, clean_code, clean_prose};
+
+/// Bytes of text that a document may have: more than its greatest number of passages can hold is refused early.
+pub const MAX_TEXT_BYTES: usize = 128 * 1024 * 1024;
+/// Bytes of a section's title; a longer heading is kept whole in the text.
+const MAX_TITLE_BYTES: usize = 160;
+/// Headings are this deep at most.
+const MAX_LEVEL: u8 = 6;
+
+/// The text is longer than [`MAX_TEXT_BYTES`].
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the text is longer than {MAX_TEXT_BYTES} bytes")]
+pub struct TooLong;
+
+/// Builds a [`TextDocument`] from front to back. Once the text is too long, what comes after is dropped and
+/// [`Builder::finish`] says so, hence memory is bounded whatever the input.
+#[derive(Debug, Default)]
+pub struct Builder {
+    document: TextDocument,
+    /// The sections around the place that is written at: indexes, outermost first.
+    open: Vec<u32>,
+    page: Option<u32>,
+    full: bool,
+}
+
+impl Builder {
+    /// An empty document.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What follows stands on this page, from 1.
+    pub fn page(&mut self, number: u32) {
+        self.page = Some(number);
+    }
+
+    /// A heading; opens a section of this level (1 to 6) and closes those of the same level and below.
+    pub fn heading(&mut self, level: u8, text: &str) {
+        let text = clean_prose(text);
+        if text.is_empty() {
+            return;
+        }
+        let level = level.clamp(1, MAX_LEVEL);
+        let sections = &mut self.document.sections;
+        while self.open.last().is_some_and(|at| sections[*at as usize].level >= level) {
+            self.open.pop();
+        }
+        let title = text[..text.floor_char_boundary(MAX_TITLE_BYTES)].to_owned();
+        // A block takes at least a byte, and the text is bounded far below 2^32.
+        let index = u32::try_from(sections.len()).unwrap_or(u32::MAX);
+        sections.push(Section { title, level, parent: self.open.last().copied() });
+        self.open.push(index);
+        self.block(Kind::Heading(level), &text, "\n\n");
+    }
+
+    /// A paragraph; runs of white space become one space.
+    pub fn paragraph(&mut self, text: &str) {
+        self.block(Kind::Paragraph, &clean_prose(text), "\n\n");
+    }
+
+    /// An item of a list, `depth` lists deep (from 1), with its marker: `-` or `3.`.
+    pub fn item(&mut self, depth: usize, marker: &str, text: &str) {
+        let text = clean_prose(text);
+        if text.is_empty() {
+            return;
+        }
+        let indent = "  ".repeat(depth.clamp(1, 8) - 1);
+        let follows = self.document.blocks.last().is_some_and(|block| block.kind == Kind::List);
+        self.block(Kind::List, &format!("{indent}{marker} {text}"), if follows { "\n" } else { "\n\n" });
+    }
+
+    /// A table by rows of cells; the first row is its head.
+    pub fn table(&mut self, rows: &[Vec<String>]) {
+        let mut lines = vec![];
+        for row in rows {
+            let cells: Vec<_> = row.iter().map(|cell| clean_prose(cell).replace('|', "\\|")).collect();
+            if cells.iter().any(|cell| !cell.is_empty()) {
+                lines.push(format!("| {} |", cells.join(" | ")));
+            }
+        }
+        self.block(Kind::Table, &lines.join("\n"), "\n\n");
+    }
+
+    /// Lines to be kept as they are.
+    pub fn code(&mut self, text: &str) {
+        let text = clean_code(text);
+        self.block(Kind::Code, text.trim_matches('\n').trim_end(), "\n\n");
+    }
+
+    /// The document.
+    ///
+    /// # Errors
+    /// If it got too long.
+    pub fn finish(self) -> Result<TextDocument, TooLong> {
+        if self.full { Err(TooLong) } else { Ok(self.document) }
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.document.text.len()
+    }
+
+    /// Whether nothing has been written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.document.text.is_empty()
+    }
+
+    fn block(&mut self, kind: Kind, mut text: &str, separator: &str) {
+        if text.trim().is_empty() || self.full {
+            return;
+        }
+        if self.document.text.len() + separator.len() + text.len() > MAX_TEXT_BYTES {
+            self.full = true;
+            return;
+        }
+        if !self.is_empty() {
+            self.document.text.push_str(separator);
+        }
+        while !text.is_empty() {
+            let (piece, rest) = text.split_at(piece_len(text, kind));
+            let start = self.document.text.len();
+            self.document.text.push_str(piece);
+            let end = start + piece.trim_end().len();
+            if end > start {
+                let section = self.open.last().copied();
+                self.document.blocks.push(Block { kind, start, end, page: self.page, section });
+            }
+            text = rest;
+        }
+    }
+}
+
+/// How much of `text` goes into one block: all of it, or up to the last line, sentence, word or character that fits.
+fn piece_len(text: &str, kind: Kind) -> usize {
+    if text.len() <= MAX_BLOCK_BYTES {
+        return text.len();
+    }
+    let window = &text[..text.floor_char_boundary(MAX_BLOCK_BYTES)];
+    let last_line = || window.rfind('\n').map(|at| at + 1);
+    let last_sentence = || {
+        let tail = window.floor_char_boundary(window.len() - window.len() / 8);
+        window[tail..].split_sentence_bound_indices().last().map(|(at, _)| tail + at).filter(|at| *at > tail)
+    };
+    let last_word = || window.rfind(char::is_whitespace).map(|at| window.ceil_char_boundary(at + 1));
+    let cut = match kind {
+        Kind::Code | Kind::Table => last_line().or_else(last_word),
+        _ => last_sentence().or_else(last_word),
+    };
+    cut.filter(|at| *at > 0).unwrap_or(window.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_tables_and_code_keep_their_form() {
+        let mut builder = Builder::new();
+        builder.paragraph("Before:");
+        builder.item(1, "-", "one");
+        builder.item(2, "1.", "deeper");
+        builder.table(&[vec!["a".into(), "b|c".into()], vec!["1".into(), "2".into()]]);
+        builder.code("\nfn x() {\n\treturn;\n}\n\n");
+        let text = builder.finish().unwrap().text;
+        assert_eq!(text, "Before:\n\n- one\n  1. deeper\n\n| a | b\\|c |\n| 1 | 2 |\n\nfn x() {\n    return;\n}");
+    }
+
+    #[test]
+    fn a_long_line_becomes_blocks_that_cover_it() {
+        let line = "wörd".repeat(200_000);
+        let mut builder = Builder::new();
+        builder.paragraph(&line);
+        let document = builder.finish().unwrap();
+        assert_eq!(document.text, line);
+        assert!(document.blocks.iter().all(|block| block.end - block.start <= MAX_BLOCK_BYTES));
+        assert_eq!(document.blocks.iter().map(|block| document.slice(block)).collect::<String>(), line);
+    }
+
+    #[test]
+    fn too_much_text_is_refused_without_keeping_it() {
+        let mut builder = Builder::new();
+        let piece = "word ".repeat(1 << 20);
+        for _ in 0..60 {
+            builder.paragraph(&piece);
+        }
+        assert!(builder.len() <= MAX_TEXT_BYTES);
+        assert_eq!(builder.finish(), Err(TooLong));
+    }
+}
