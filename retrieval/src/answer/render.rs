@@ -22,7 +22,8 @@ pub(super) fn render(hits: &[Hit], chosen: &[Candidate]) -> (Vec<String>, Vec<Ci
         });
         let gap = if flows { " " } else { "\n\n" };
         parts.push(match candidate.kind {
-            Kind::Sentence | Kind::Row => format!("{gap}{} [{}]", line(&citation.quote), citation.n),
+            Kind::Sentence | Kind::Item | Kind::Row => format!("{gap}{} [{}]", line(&citation.quote), citation.n),
+            Kind::List => format!("{gap}{} [{}]", unnumbered(&citation.quote), citation.n),
             Kind::Code => format!("{gap}{}\n[{}]", fenced(&citation.quote), citation.n),
         });
         citations.push(citation);
@@ -31,7 +32,7 @@ pub(super) fn render(hits: &[Hit], chosen: &[Candidate]) -> (Vec<String>, Vec<Ci
     (parts, citations)
 }
 
-/// A quote on one line, in which `[1]` is not taken for a citation.
+/// A quote on one line.
 fn line(quote: &str) -> String {
     let mut shown = String::with_capacity(quote.len());
     for (n, word) in quote.split_whitespace().enumerate() {
@@ -40,8 +41,14 @@ fn line(quote: &str) -> String {
         }
         shown.push_str(word);
     }
-    for (at, _) in shown.clone().match_indices('[').collect::<Vec<_>>().into_iter().rev() {
-        let rest = &shown[at + 1..];
+    unnumbered(&shown)
+}
+
+/// A quote in which `[1]` is not taken for a citation.
+fn unnumbered(quote: &str) -> String {
+    let mut shown = quote.to_owned();
+    for (at, _) in quote.match_indices('[').collect::<Vec<_>>().into_iter().rev() {
+        let rest = &quote[at + 1..];
         let digits =
             rest.bytes().take_while(|byte| byte.is_ascii_digit() || matches!(byte, b',' | b' ' | b'-')).count();
         if digits > 0 && rest[digits..].starts_with(']') {

@@ -9,7 +9,7 @@ use lmao_ports::Hit;
 
 use super::{
     relevance::{Nearness, is_relevant, likeness},
-    sentence::{Kind, pieces},
+    sentence::{Kind, pieces, with_lists},
 };
 use crate::search::terms::{coverage, terms};
 
@@ -23,6 +23,8 @@ const MAX_QUOTES: usize = 5;
 const MAX_QUOTED: usize = 900;
 /// Quotes of code among them.
 const MAX_SNIPPETS: usize = 2;
+/// What a sentence is worth for its neighbour's words: the answer often stands beside the words of the question.
+const BESIDE: f32 = 0.5;
 /// What share of the best one's score a quote must have.
 const WORTH: f32 = 0.55;
 /// From which likeness on two quotes say the same.
@@ -40,6 +42,8 @@ pub(super) struct Candidate {
     /// Where it stands in the passage's content.
     pub(super) range: Range<usize>,
     terms: BTreeSet<String>,
+    /// The rarity-weighted share of the question's words that it, or in part the one beside it, has.
+    words: f32,
     score: f32,
 }
 
@@ -52,20 +56,19 @@ pub(super) struct Selection<'a> {
 }
 
 impl<'a> Selection<'a> {
-    /// Weighs every piece: the rarity-weighted share of the question's words that it has, its passage's score, and what
-    /// its passage's headings and file name say.
+    /// Weighs every piece: the share of the question's words that it or its neighbour has, the rarer the more, its passage's
+    /// score, and what its passage's headings and file name say.
     pub(super) fn new(query: &str, hits: &'a [Hit]) -> Self {
         let hits = &hits[..hits.len().min(MAX_PASSAGES)];
         let wanted = terms(query);
-        let mut candidates: Vec<Candidate> =
-            hits.iter().enumerate().flat_map(|(n, hit)| candidates(n, hit)).filter(says_something).collect();
-        let rarity = rarity(&wanted, &candidates);
-        let total: f32 = rarity.values().sum();
+        let mut candidates: Vec<Candidate> = hits.iter().enumerate().flat_map(|(n, hit)| candidates(n, hit)).collect();
+        candidates.retain(|candidate| candidate.says_something(&hits[candidate.hit].content));
+        weigh_words(&wanted, &mut candidates);
+        lend_to_neighbours(&mut candidates);
         let context: Vec<f32> = hits.iter().map(|hit| coverage(&wanted, &terms(&headings(hit)))).collect();
         for candidate in &mut candidates {
-            let found: f32 = candidate.terms.iter().filter_map(|term| rarity.get(term.as_str())).sum();
-            let words = if total > 0.0 { found / total } else { 0.0 };
-            candidate.score = 0.7 * words + 0.2 * hits[candidate.hit].score + 0.1 * context[candidate.hit];
+            let hit = candidate.hit;
+            candidate.score = 0.6 * candidate.words + 0.2 * hits[hit].score + 0.2 * context[hit];
         }
         candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
         Self { hits, wanted, candidates }
@@ -90,9 +93,7 @@ impl<'a> Selection<'a> {
             self.candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
         } else {
             let relevant = self.relevant(None);
-            let wanted = &self.wanted;
-            self.candidates
-                .retain(|candidate| relevant.contains(&candidate.hit) && !candidate.terms.is_disjoint(wanted));
+            self.candidates.retain(|candidate| relevant.contains(&candidate.hit) && candidate.words > 0.0);
         }
         self.in_order(self.best())
     }
@@ -176,28 +177,48 @@ impl<'a> Selection<'a> {
 }
 
 fn candidates(n: usize, hit: &Hit) -> impl Iterator<Item = Candidate> {
-    pieces(&hit.content, &hit.chunk_type).into_iter().map(move |piece| Candidate {
+    with_lists(pieces(&hit.content, &hit.chunk_type), &hit.content).into_iter().map(move |piece| Candidate {
         hit: n,
         kind: piece.kind,
         terms: terms(&hit.content[piece.range.clone()]),
         range: piece.range,
+        words: 0.0,
         score: 0.0,
     })
 }
 
-/// A sentence of one word answers nothing.
-fn says_something(candidate: &Candidate) -> bool {
-    candidate.kind != Kind::Sentence || candidate.terms.len() > 1
+impl Candidate {
+    /// A sentence of one word answers nothing, nor does one that ends in a colon, without what follows.
+    fn says_something(&self, content: &str) -> bool {
+        self.kind != Kind::Sentence || self.terms.len() > 1 && !content[self.range.clone()].ends_with(':')
+    }
 }
 
-/// How rare each of the question's words is among the candidates (the idf of BM25): what all of them say tells none apart.
+/// Gives every candidate the share of the question's words that it has, each word by how rare it is among the candidates
+/// (the idf of BM25): what all of them say tells none apart.
 #[expect(clippy::cast_precision_loss, reason = "counts of candidates")]
-fn rarity(wanted: &BTreeSet<String>, candidates: &[Candidate]) -> BTreeMap<String, f32> {
-    let of = |term: &String| {
+fn weigh_words(wanted: &BTreeSet<String>, candidates: &mut [Candidate]) {
+    let rarity = |term: &String| {
         let having = candidates.iter().filter(|candidate| candidate.terms.contains(term)).count() as f32;
         (1.0 + (candidates.len() as f32 - having + 0.5) / (having + 0.5)).ln()
     };
-    wanted.iter().map(|term| (term.clone(), of(term))).collect()
+    let rarity: BTreeMap<&String, f32> = wanted.iter().map(|term| (term, rarity(term))).collect();
+    let total: f32 = rarity.values().sum();
+    for candidate in candidates.iter_mut().filter(|_| total > 0.0) {
+        candidate.words = candidate.terms.iter().filter_map(|term| rarity.get(term)).sum::<f32>() / total;
+    }
+}
+
+/// Counts part of a sentence's words for the sentences beside it.
+fn lend_to_neighbours(candidates: &mut [Candidate]) {
+    let own: Vec<f32> = candidates.iter().map(|candidate| candidate.words).collect();
+    for at in 1..candidates.len() {
+        let (before, here) = (&candidates[at - 1], &candidates[at]);
+        if before.hit == here.hit && before.kind.flows() && here.kind.flows() {
+            candidates[at - 1].words = candidates[at - 1].words.max(BESIDE * own[at]);
+            candidates[at].words = candidates[at].words.max(BESIDE * own[at - 1]);
+        }
+    }
 }
 
 fn headings(hit: &Hit) -> String {

@@ -10,7 +10,7 @@ use unicode_segmentation::UnicodeSegmentation;
 /// Bytes of a quoted sentence at most; longer ones, of texts without punctuation, are cut between words.
 const MAX_SENTENCE: usize = 400;
 
-/// Bytes of a quoted snippet of code at most; longer ones are cut between lines.
+/// Bytes of a quoted snippet of code, or of a list, at most; longer code is cut between lines, a longer list into items.
 const MAX_SNIPPET: usize = 700;
 
 /// Words that end in a full stop without ending a sentence.
@@ -22,12 +22,23 @@ const ABBREVIATIONS: &[&str] = &[
 /// What a piece is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A sentence, or an item of a list.
+    /// A sentence.
     Sentence,
+    /// A sentence of an item of a list.
+    Item,
+    /// A list with the sentence that introduces it: neither says much without the other.
+    List,
     /// A row of a table.
     Row,
     /// Lines of code.
     Code,
+}
+
+impl Kind {
+    /// Whether it reads on from what stands before it.
+    pub(super) const fn flows(self) -> bool {
+        matches!(self, Self::Sentence | Self::Item | Self::List)
+    }
 }
 
 /// A piece of a passage.
@@ -48,10 +59,34 @@ pub(super) fn pieces(content: &str, chunk_type: &str) -> Vec<Piece> {
     }
 }
 
+/// Joins each list to the sentence before it that ends in a colon, where both can be quoted as one.
+pub(super) fn with_lists(pieces: Vec<Piece>, content: &str) -> Vec<Piece> {
+    let mut joined: Vec<Piece> = vec![];
+    let mut rest = pieces.into_iter().peekable();
+    while let Some(piece) = rest.next() {
+        let mut items = vec![];
+        if piece.kind == Kind::Sentence && content[piece.range.clone()].ends_with(':') {
+            while let Some(item) = rest.next_if(|next| next.kind == Kind::Item) {
+                items.push(item);
+            }
+        }
+        match items.last() {
+            Some(last) if last.range.end - piece.range.start <= MAX_SNIPPET => {
+                joined.push(Piece { kind: Kind::List, range: piece.range.start..last.range.end });
+            }
+            _ => {
+                joined.push(piece);
+                joined.append(&mut items);
+            }
+        }
+    }
+    joined
+}
+
 /// Prose with lists, tables and fenced code in it.
 fn prose(content: &str) -> Vec<Piece> {
     let mut pieces = vec![];
-    let mut paragraph: Option<Range<usize>> = None;
+    let mut paragraph: Option<(Kind, Range<usize>)> = None;
     let mut fence: Option<(&str, usize)> = None;
     for line in lines(content, 0..content.len()) {
         let text = content[line.clone()].trim();
@@ -66,7 +101,7 @@ fn prose(content: &str) -> Vec<Piece> {
         let item = item_marker(text);
         let alone = opens.is_some() || text.is_empty() || is_heading(text) || text.starts_with('|');
         if alone || item > 0 {
-            pieces.extend(paragraph.take().into_iter().flat_map(|range| sentences(content, range)));
+            pieces.extend(paragraph.take().into_iter().flat_map(|(kind, range)| sentences(content, kind, range)));
         }
         if let Some(mark) = opens {
             fence = Some((mark, line.end));
@@ -74,19 +109,21 @@ fn prose(content: &str) -> Vec<Piece> {
             pieces.extend(row(content, line));
         } else if !alone {
             let indent = content[line.clone()].len() - content[line.clone()].trim_start().len();
-            let start = paragraph.map_or(line.start + indent + item, |paragraph| paragraph.start);
-            paragraph = Some(start..line.end);
+            let kind = if item > 0 { Kind::Item } else { Kind::Sentence };
+            let (kind, start) =
+                paragraph.map_or((kind, line.start + indent + item), |(kind, paragraph)| (kind, paragraph.start));
+            paragraph = Some((kind, start..line.end));
         }
     }
     match fence {
         Some((_, start)) => pieces.extend(snippets(content, start..content.len())),
-        None => pieces.extend(paragraph.into_iter().flat_map(|range| sentences(content, range))),
+        None => pieces.extend(paragraph.into_iter().flat_map(|(kind, range)| sentences(content, kind, range))),
     }
     pieces
 }
 
 /// The sentences of one paragraph.
-fn sentences(content: &str, range: Range<usize>) -> Vec<Piece> {
+fn sentences(content: &str, kind: Kind, range: Range<usize>) -> Vec<Piece> {
     let flat = content[range.clone()].replace(['\n', '\r'], " ");
     let mut found: Vec<Range<usize>> = vec![];
     let mut open = false;
@@ -101,7 +138,7 @@ fn sentences(content: &str, range: Range<usize>) -> Vec<Piece> {
     found
         .into_iter()
         .flat_map(|sentence| cut(content, range.start + sentence.start..range.start + sentence.end))
-        .filter_map(|range| piece(Kind::Sentence, content, range))
+        .filter_map(|range| piece(kind, content, range))
         .collect()
 }
 
@@ -212,7 +249,7 @@ mod tests {
     use super::*;
 
     fn check(content: &str, chunk_type: &str, expected: &Expect) {
-        let shown: Vec<String> = pieces(content, chunk_type)
+        let shown: Vec<String> = with_lists(pieces(content, chunk_type), content)
             .into_iter()
             .map(|piece| format!("{:?} {:?}\n", piece.kind, &content[piece.range]))
             .collect();
@@ -239,11 +276,7 @@ mod tests {
             "Options:\n- `--quiet` prints\n  nothing.\n- 12. is odd\n1. First step. Then rest.\n\n| name | size |\n|---|:-:|\n| a | 1 |\n\n```sh\nmake all\n\nmake test\n```\nDone.",
             "prose",
             &expect![[r#"
-                Sentence "Options:"
-                Sentence "`--quiet` prints\n  nothing."
-                Sentence "12. is odd"
-                Sentence "First step."
-                Sentence "Then rest."
+                List "Options:\n- `--quiet` prints\n  nothing.\n- 12. is odd\n1. First step. Then rest."
                 Row "| name | size |"
                 Row "| a | 1 |"
                 Code "make all\n\nmake test"

@@ -90,10 +90,17 @@ async fn the_rules_are_quoted() {
     check(Leg::off(), "What are the ownership rules in Rust?", &expect![[r#"
         From your documents:
 
-        Ownership is a set of rules that govern how a Rust program manages memory. [1] First, let’s take a look at the ownership rules. [2]
+        Ownership is a set of rules that govern how a Rust program manages memory. All programs have to manage the way they use a computer’s memory while running. [1] First, let’s take a look at the ownership rules. [2]
+
+        Keep these rules in mind:
+
+        - Each value in Rust has an *owner*.
+        - There can only be one owner at a time.
+        - When the owner goes out of scope, the value will be dropped. [3]
         --- grounded: true
-        [1] file1.md Understanding Ownership > What Is Ownership? 0..74
+        [1] file1.md Understanding Ownership > What Is Ownership? 0..156
         [2] file1.md Understanding Ownership > Ownership Rules 1000..1050
+        [3] file1.md Understanding Ownership > Ownership Rules 1051..1218
     "#]]).await;
 }
 
@@ -103,16 +110,22 @@ async fn a_question_about_dropping_gets_list_and_table() {
         Leg::off(),
         "when is the value of an owner dropped",
         &expect![[r#"
-        From your documents:
+            From your documents:
 
-        Each value in Rust has an *owner*. [1] When the owner goes out of scope, the value will be dropped. [2]
+            First, let’s take a look at the ownership rules. [1]
 
-        | owner | the variable that drops the value | [3]
-        --- grounded: true
-        [1] file1.md Understanding Ownership > Ownership Rules 1080..1114
-        [2] file1.md Understanding Ownership > Ownership Rules 1158..1218
-        [3] file3.md Glossary 3029..3074
-    "#]],
+            Keep these rules in mind:
+
+            - Each value in Rust has an *owner*.
+            - There can only be one owner at a time.
+            - When the owner goes out of scope, the value will be dropped. [2]
+
+            | owner | the variable that drops the value | [3]
+            --- grounded: true
+            [1] file1.md Understanding Ownership > Ownership Rules 1000..1050
+            [2] file1.md Understanding Ownership > Ownership Rules 1051..1218
+            [3] file3.md Glossary 3029..3074
+        "#]],
     )
     .await;
 }
