@@ -13,6 +13,9 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 
+/// The package whose tests run the `lmao` binary.
+const END_TO_END: &str = "lmao-tests";
+
 /// What to test.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -29,16 +32,18 @@ pub(crate) struct Options {
 /// Something does not build, or cargo cannot be started. Failing tests are no error but an exit code.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let begun = Instant::now();
-    crate::finish(crate::cargo().args(["build", "--package", "lmao"]))?;
+    let mut packages: Vec<&str> = options.package.iter().flat_map(|package| ["--package", package]).collect();
+    if packages.is_empty() {
+        packages.push("--workspace");
+    }
+    if options.package.is_empty() || options.package.iter().any(|package| package == END_TO_END) {
+        // Together with the tests: built alone, the binary would ask for dependencies with other features, all anew.
+        let binary = if options.package.is_empty() { &[][..] } else { &["--package", "lmao"] };
+        crate::finish(crate::cargo().args(["build", "--bins", "--tests"]).args(&packages).args(binary))?;
+    }
 
     let mut tests = crate::cargo();
-    tests.args(["test", "--no-fail-fast"]);
-    if options.package.is_empty() {
-        tests.arg("--workspace");
-    }
-    for package in &options.package {
-        tests.args(["--package", package]);
-    }
+    tests.args(["test", "--no-fail-fast"]).args(&packages);
     tests.args(["--", "--show-output"]).args(&options.filter);
     crate::announce(&tests);
 
