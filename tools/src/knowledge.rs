@@ -82,7 +82,7 @@ impl Tool for Knowledge {
 }
 
 /// JSON Schema takes `5.0` for an integer, and has checked the range.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+#[expect(clippy::cast_possible_truncation, reason = "clamped")]
 fn whole(number: f64) -> usize {
     number.clamp(1.0, MAX_RESULTS as f64) as usize
 }

@@ -115,7 +115,8 @@ fn quote(claim: &str, hit: &Hit) -> Range<usize> {
         let found = terms(&hit.content[range.clone()]);
         coverage(&claim, &found) + likeness(&claim, &found)
     };
-    let ranges = pieces(&hit.content, &hit.chunk_type).into_iter().map(|piece| piece.range);
+    let section = hit.section.as_deref().unwrap_or_default();
+    let ranges = pieces(&hit.content, &hit.chunk_type, section).into_iter().map(|piece| piece.range);
     let scored = ranges.map(|range| (score(&range), range));
     // The first of equals: `max_by` would take the last.
     scored

@@ -74,7 +74,6 @@ impl Nearness {
         let background = background.vectors(embedder).await?;
         let query = embedder.query(query).await?;
         let vectors = embedder.passages(texts).await?;
-        #[expect(clippy::cast_precision_loss, reason = "ten")]
         let floor = background.iter().map(|vector| cosine(&query, vector)).sum::<f32>() / background.len() as f32;
         Ok(Self { floor, similarities: vectors.iter().map(|vector| cosine(&query, vector)).collect() })
     }
@@ -97,7 +96,6 @@ pub(super) fn is_relevant(margin: Option<f32>, coverage: f32) -> bool {
 }
 
 /// How alike two sets of words are (Jaccard), in [0, 1].
-#[expect(clippy::cast_precision_loss, reason = "counts of words")]
 pub(super) fn likeness(a: &BTreeSet<String>, b: &BTreeSet<String>) -> f32 {
     let union = a.union(b).count();
     if union == 0 { 0.0 } else { a.intersection(b).count() as f32 / union as f32 }

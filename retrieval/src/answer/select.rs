@@ -177,7 +177,8 @@ impl<'a> Selection<'a> {
 }
 
 fn candidates(n: usize, hit: &Hit) -> impl Iterator<Item = Candidate> {
-    with_lists(pieces(&hit.content, &hit.chunk_type), &hit.content).into_iter().map(move |piece| Candidate {
+    let section = hit.section.as_deref().unwrap_or_default();
+    with_lists(pieces(&hit.content, &hit.chunk_type, section), &hit.content).into_iter().map(move |piece| Candidate {
         hit: n,
         kind: piece.kind,
         terms: terms(&hit.content[piece.range.clone()]),
@@ -196,7 +197,6 @@ impl Candidate {
 
 /// Gives every candidate the share of the question's words that it has, each word by how rare it is among the candidates
 /// (the idf of BM25): what all of them say tells none apart.
-#[expect(clippy::cast_precision_loss, reason = "counts of candidates")]
 fn weigh_words(wanted: &BTreeSet<String>, candidates: &mut [Candidate]) {
     let rarity = |term: &String| {
         let having = candidates.iter().filter(|candidate| candidate.terms.contains(term)).count() as f32;

@@ -50,13 +50,97 @@ pub(super) struct Piece {
     pub(super) range: Range<usize>,
 }
 
-/// The pieces of a passage, in order, not overlapping. Headings are none: they say what is to come, and not what is.
-pub(super) fn pieces(content: &str, chunk_type: &str) -> Vec<Piece> {
-    match chunk_type {
-        "code" => snippets(content, 0..content.len()),
-        "table" => lines(content, 0..content.len()).filter_map(|line| row(content, line)).collect(),
-        _ => prose(content),
+/// The pieces of a passage, in order, not overlapping. Headings, those that `section` names, are none: they say what is to
+/// come, and not what is.
+///
+/// The content is text as [`crate::text`] builds it: blocks apart by empty lines, of which code and lists have several
+/// lines. What a block is, is seen again here, since a passage knows only what most of it is.
+pub(super) fn pieces(content: &str, chunk_type: &str, section: &str) -> Vec<Piece> {
+    let mut pieces = vec![];
+    let mut code: Option<Range<usize>> = None;
+    for block in blocks(content) {
+        let text = &content[block.clone()];
+        let heading = section.split(" > ").any(|title| title == text.trim());
+        if !heading && is_code(text, chunk_type) {
+            let start = code.map_or(block.start, |code| code.start);
+            code = Some(start..block.end);
+            continue;
+        }
+        pieces.extend(code.take().into_iter().flat_map(|code| snippets(content, code)));
+        if heading {
+            continue;
+        }
+        if text.trim_start().starts_with('|') {
+            pieces.extend(lines(content, block).filter_map(|line| row(content, line)));
+        } else if item_marker(text) > 0 {
+            pieces.extend(items(content, block));
+        } else {
+            pieces.extend(sentences(content, Kind::Sentence, block));
+        }
     }
+    pieces.extend(code.into_iter().flat_map(|code| snippets(content, code)));
+    pieces
+}
+
+/// The runs of lines that are not blank.
+fn blocks(content: &str) -> Vec<Range<usize>> {
+    let mut blocks: Vec<Range<usize>> = vec![];
+    let mut apart = true;
+    for line in lines(content, 0..content.len()) {
+        if content[line.clone()].trim().is_empty() {
+            apart = true;
+            continue;
+        }
+        match blocks.last_mut() {
+            Some(block) if !apart => block.end = line.end,
+            _ => blocks.push(line),
+        }
+        apart = false;
+    }
+    blocks
+}
+
+/// Whether a block is code. Among code, prose is a single line that reads like a sentence; among prose, code is what mostly
+/// looks like it.
+fn is_code(block: &str, chunk_type: &str) -> bool {
+    let several = block.trim_end().contains('\n');
+    match chunk_type {
+        "table" => false,
+        "code" => several || !reads_like_a_sentence(block),
+        _ if item_marker(block) > 0 || block.trim_start().starts_with('|') => false,
+        _ => {
+            let looking = block.lines().filter(|line| looks_like_code(line)).count();
+            2 * looking >= block.lines().count() && (several || !reads_like_a_sentence(block))
+        }
+    }
+}
+
+fn reads_like_a_sentence(line: &str) -> bool {
+    let text = line.trim_end();
+    let begins = text.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '"' | '“' | '(' | '`' | '*'));
+    begins && text.ends_with(['.', '!', '?', ':']) && text.split_whitespace().count() > 3
+}
+
+fn looks_like_code(line: &str) -> bool {
+    let text = line.trim();
+    let indented = line.starts_with("  ") || line.starts_with('\t');
+    let begins = ["$ ", "//", "/*", "#[", "#!", "@", "}", "</"].iter().any(|mark| text.starts_with(mark));
+    let ends = text.ends_with([';', '{', '}', '\\']) || text.ends_with("()") || text.ends_with("):");
+    let holds = [" = ", " == ", "->", "=>", "();"].iter().any(|mark| text.contains(mark));
+    indented || begins || ends || holds
+}
+
+/// The sentences of each item of a list.
+fn items(content: &str, block: Range<usize>) -> Vec<Piece> {
+    let mut items: Vec<Range<usize>> = vec![];
+    for line in lines(content, block) {
+        let marker = item_marker(&content[line.clone()]);
+        match items.last_mut() {
+            Some(item) if marker == 0 => item.end = line.end,
+            _ => items.push(line.start + marker..line.end),
+        }
+    }
+    items.into_iter().flat_map(|item| sentences(content, Kind::Item, item)).collect()
 }
 
 /// Joins each list to the sentence before it that ends in a colon, where both can be quoted as one.
@@ -81,45 +165,6 @@ pub(super) fn with_lists(pieces: Vec<Piece>, content: &str) -> Vec<Piece> {
         }
     }
     joined
-}
-
-/// Prose with lists, tables and fenced code in it.
-fn prose(content: &str) -> Vec<Piece> {
-    let mut pieces = vec![];
-    let mut paragraph: Option<(Kind, Range<usize>)> = None;
-    let mut fence: Option<(&str, usize)> = None;
-    for line in lines(content, 0..content.len()) {
-        let text = content[line.clone()].trim();
-        if let Some((mark, start)) = fence {
-            if text.starts_with(mark) {
-                pieces.extend(snippets(content, start..line.start));
-                fence = None;
-            }
-            continue;
-        }
-        let opens = ["```", "~~~"].into_iter().find(|mark| text.starts_with(mark));
-        let item = item_marker(text);
-        let alone = opens.is_some() || text.is_empty() || is_heading(text) || text.starts_with('|');
-        if alone || item > 0 {
-            pieces.extend(paragraph.take().into_iter().flat_map(|(kind, range)| sentences(content, kind, range)));
-        }
-        if let Some(mark) = opens {
-            fence = Some((mark, line.end));
-        } else if text.starts_with('|') {
-            pieces.extend(row(content, line));
-        } else if !alone {
-            let indent = content[line.clone()].len() - content[line.clone()].trim_start().len();
-            let kind = if item > 0 { Kind::Item } else { Kind::Sentence };
-            let (kind, start) =
-                paragraph.map_or((kind, line.start + indent + item), |(kind, paragraph)| (kind, paragraph.start));
-            paragraph = Some((kind, start..line.end));
-        }
-    }
-    match fence {
-        Some((_, start)) => pieces.extend(snippets(content, start..content.len())),
-        None => pieces.extend(paragraph.into_iter().flat_map(|(kind, range)| sentences(content, kind, range))),
-    }
-    pieces
 }
 
 /// The sentences of one paragraph.
@@ -224,21 +269,17 @@ fn lines(content: &str, range: Range<usize>) -> impl Iterator<Item = Range<usize
     })
 }
 
-fn is_heading(line: &str) -> bool {
-    let level = line.bytes().take_while(|byte| *byte == b'#').count();
-    (1..=6).contains(&level) && line[level..].starts_with([' ', '\t'])
-}
-
-/// Bytes of the marker that makes a line an item of a list, with the space behind it; 0 when it is none.
+/// Bytes of the indent and the marker that make a line an item of a list, with the space behind it; 0 when it is none.
 fn item_marker(line: &str) -> usize {
-    let digits = line.bytes().take_while(u8::is_ascii_digit).count();
-    let mark = if (1..=3).contains(&digits) && line[digits..].starts_with(['.', ')']) {
+    let text = line.trim_start();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let mark = if (1..=3).contains(&digits) && text[digits..].starts_with(['.', ')']) {
         digits + 1
     } else {
-        line.chars().next().filter(|c| matches!(c, '-' | '*' | '+' | '•' | '>')).map_or(0, char::len_utf8)
+        text.chars().next().filter(|c| matches!(c, '-' | '*' | '+' | '•')).map_or(0, char::len_utf8)
     };
-    let rest = &line[mark..];
-    if mark > 0 && rest.starts_with(char::is_whitespace) { line.len() - rest.trim_start().len() } else { 0 }
+    let rest = &text[mark..];
+    if mark > 0 && rest.starts_with([' ', '\t']) { line.len() - rest.trim_start().len() } else { 0 }
 }
 
 #[cfg(test)]
@@ -249,7 +290,7 @@ mod tests {
     use super::*;
 
     fn check(content: &str, chunk_type: &str, expected: &Expect) {
-        let shown: Vec<String> = with_lists(pieces(content, chunk_type), content)
+        let shown: Vec<String> = with_lists(pieces(content, chunk_type, "Guide > Usage"), content)
             .into_iter()
             .map(|piece| format!("{:?} {:?}\n", piece.kind, &content[piece.range]))
             .collect();
@@ -257,9 +298,9 @@ mod tests {
     }
 
     #[test]
-    fn wrapped_prose_with_abbreviations() {
+    fn abbreviations_and_line_breaks_end_no_sentence() {
         check(
-            "# Results\nThe drag of the wing, cf. Fig. 3, rose\nby 4.5 percent. Dr. J. Smith (e.g. in 1952) disagreed! Why?\n\nNobody knows",
+            "Usage\n\nThe drag of the wing, cf. Fig. 3, rose\nby 4.5 percent. Dr. J. Smith (e.g. in 1952) disagreed! Why?\n\nNobody knows",
             "prose",
             &expect![[r#"
                 Sentence "The drag of the wing, cf. Fig. 3, rose\nby 4.5 percent."
@@ -271,17 +312,42 @@ mod tests {
     }
 
     #[test]
-    fn lists_tables_and_fences_within_prose() {
+    fn prose_holds_lists_tables_and_code() {
         check(
-            "Options:\n- `--quiet` prints\n  nothing.\n- 12. is odd\n1. First step. Then rest.\n\n| name | size |\n|---|:-:|\n| a | 1 |\n\n```sh\nmake all\n\nmake test\n```\nDone.",
+            "Options:\n\n- `--quiet` prints\n  nothing.\n- 12. is odd\n  1. First step. Then rest.\n\n| name | size |\n|---|:-:|\n| a | 1 |\n\nRun this:\n\n$ make all\n\nfn main() {\n    run();\n}\n\nCall `a::b()` with x = 1 then.",
             "prose",
             &expect![[r#"
-                List "Options:\n- `--quiet` prints\n  nothing.\n- 12. is odd\n1. First step. Then rest."
+                List "Options:\n\n- `--quiet` prints\n  nothing.\n- 12. is odd\n  1. First step. Then rest."
                 Row "| name | size |"
                 Row "| a | 1 |"
-                Code "make all\n\nmake test"
-                Sentence "Done."
+                Sentence "Run this:"
+                Code "$ make all\n\nfn main() {\n    run();\n}"
+                Sentence "Call `a::b()` with x = 1 then."
             "#]],
+        );
+    }
+
+    #[test]
+    fn code_holds_prose() {
+        check(
+            "Usage\n\nCall it with a list of names:\n\ndef hello(names):\n    # Greet them.\n\n    print(names)\n\nIt prints them one by one.",
+            "code",
+            &expect![[r#"
+                Sentence "Call it with a list of names:"
+                Code "def hello(names):\n    # Greet them.\n\n    print(names)"
+                Sentence "It prints them one by one."
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_source_file_is_code() {
+        check(
+            "use std::io;\n\n/// Says it.\nfn say() {}\n\n// Done now, all of it.",
+            "code",
+            &expect![[r#"
+            Code "use std::io;\n\n/// Says it.\nfn say() {}\n\n// Done now, all of it."
+        "#]],
         );
     }
 
@@ -289,7 +355,7 @@ mod tests {
     fn code_is_cut_between_lines() {
         let function = |n: usize| format!("fn f{n}() {{\n{}}}\n\n", "    let a = 1;\n".repeat(20));
         let code = format!("\n\n    indented();\n{}{}{}", function(1), function(2), function(3));
-        let pieces = pieces(&code, "code");
+        let pieces = pieces(&code, "code", "");
         assert!(pieces.iter().all(|piece| piece.range.len() <= MAX_SNIPPET));
         assert!(code[pieces[0].range.clone()].starts_with("    indented();"));
         assert!(code[pieces[1].range.clone()].starts_with("fn f3"), "cut at the last blank line that fits");
@@ -298,7 +364,7 @@ mod tests {
     #[test]
     fn text_without_punctuation_is_cut_between_words() {
         let text = "word ".repeat(200);
-        for piece in pieces(&text, "prose") {
+        for piece in pieces(&text, "prose", "") {
             let quote = &text[piece.range];
             assert!(quote.len() <= MAX_SENTENCE && quote.starts_with("word") && quote.ends_with("word"));
         }
@@ -311,7 +377,7 @@ mod tests {
             kind in prop::sample::select(vec!["prose", "code", "table"]),
         ) {
             let mut last = 0;
-            for Piece { range, .. } in pieces(&content, kind) {
+            for Piece { range, .. } in pieces(&content, kind, "word > é") {
                 prop_assert!(range.start >= last && range.start < range.end);
                 prop_assert!(content.get(range.clone()).is_some());
                 prop_assert!(range.len() <= 2 * MAX_SNIPPET);

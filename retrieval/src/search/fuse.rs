@@ -79,7 +79,6 @@ pub(super) fn distinct(mut hits: Vec<Hit>) -> Vec<Hit> {
     hits
 }
 
-#[expect(clippy::cast_precision_loss, reason = "ranks are small")]
 fn share(weight: f32, rank: usize) -> f32 {
     weight / (K + 1.0 + rank as f32)
 }

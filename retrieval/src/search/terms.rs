@@ -33,7 +33,6 @@ pub(crate) fn terms(text: &str) -> BTreeSet<String> {
 }
 
 /// How much of `wanted` is in `found`, in [0, 1]; 0 when nothing is wanted.
-#[expect(clippy::cast_precision_loss, reason = "counts of words")]
 pub(crate) fn coverage(wanted: &BTreeSet<String>, found: &BTreeSet<String>) -> f32 {
     if wanted.is_empty() { 0.0 } else { wanted.intersection(found).count() as f32 / wanted.len() as f32 }
 }
