@@ -135,7 +135,7 @@ fn the_largest_turn_fits_its_records() {
         open: true,
         ..message(n)
     };
-    let mut world = World::<Session>::new(|_, _| true);
+    let mut world = World::<Session>::untold();
     for n in 0..MAX_OPEN_TURNS as u128 {
         world.send(send(largest(n))).expect("it is within its limits");
     }

@@ -44,7 +44,7 @@ pub(crate) fn fold<D: Decider>(commits: &[Vec<D::Event>]) -> Result<D::State, Il
 
 /// A history, one inner list per commit.
 pub(crate) fn given<D: Decider>(commits: Vec<Vec<D::Event>>) -> World<D> {
-    let mut world = World::new(|_, _| true);
+    let mut world = World::untold();
     for events in commits {
         world.take_in(events);
     }
@@ -97,18 +97,23 @@ pub(crate) struct World<D: Decider> {
     pub(crate) state: D::State,
     pub(crate) history: Vec<Vec<D::Event>>,
     settled: BTreeSet<EffectId>,
-    outcome_of: OutcomeOf<D>,
+    outcome_of: Option<OutcomeOf<D>>,
     head: Head,
 }
 
 impl<D: Decider> World<D> {
-    /// An empty stream.
+    /// An empty stream whose debts are watched: each is owed until an event of its outcome, and not after.
     pub(crate) fn new(outcome_of: OutcomeOf<D>) -> Self {
+        Self { outcome_of: Some(outcome_of), ..Self::untold() }
+    }
+
+    /// An empty stream of which it is not known what settles its debts.
+    pub(crate) fn untold() -> Self {
         Self {
             state: D::State::default(),
             history: vec![],
             settled: BTreeSet::new(),
-            outcome_of,
+            outcome_of: None,
             head: Head::default(),
         }
     }
@@ -154,9 +159,12 @@ impl<D: Decider> World<D> {
         }
         let after = self.pending();
         for debt in &before {
-            let settled = events.iter().any(|event| (self.outcome_of)(&debt.effect, event));
             let remains = after.iter().any(|other| other.id == debt.id);
-            assert!(settled || remains, "{debt:?} is forgotten by {events:?}");
+            if let Some(outcome_of) = self.outcome_of {
+                let settled = events.iter().any(|event| outcome_of(&debt.effect, event));
+                assert!(settled || remains, "{debt:?} is forgotten by {events:?}");
+                assert!(!settled || !remains, "{debt:?} is owed still after {events:?}");
+            }
             if !remains {
                 self.settled.insert(debt.id);
             }

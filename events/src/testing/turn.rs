@@ -18,8 +18,8 @@ fn commits<D: Decider>(world: &World<D>) -> Vec<String> {
 
 #[test]
 fn a_turn_is_five_commits() {
-    let mut session = World::<Session>::new(|_, _| true);
-    let mut workflow = World::<Workflow>::new(|_, _| true);
+    let mut session = World::<Session>::untold();
+    let mut workflow = World::<Workflow>::untold();
 
     let message = SendMessage {
         owner: id(1),
