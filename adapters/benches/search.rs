@@ -4,6 +4,7 @@
 //! Prints a table and one line of JSON. `LMAO_BENCH_CHUNKS`, `LMAO_BENCH_DIMENSIONS` and `LMAO_BENCH_QUERIES` shrink it.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run has nothing better to do")]
+#![expect(clippy::cast_possible_truncation, reason = "its numbers are small")]
 
 use std::{fs, path::Path};
 

@@ -54,6 +54,14 @@ pub(super) fn text(doing: &str, error: TantivyError) -> IndexError {
             let message = "another process has it open; stop that one first";
             Unavailable::new(STORE, message, error).into()
         }
+        // Its writing thread died; tantivy keeps the reason to itself.
+        error @ TantivyError::ErrorInThread(_) => {
+            let message = format!(
+                "could not {doing}, most likely because the disk is full or failing; the last commit is untouched, what was not \
+                 committed is tried again"
+            );
+            Unavailable::new(STORE, message, error).into()
+        }
         error => {
             let message = format!("could not {doing}{}", io_kind.map_or("", advice));
             Unavailable::new(STORE, message, error).into()

@@ -157,14 +157,8 @@ impl Catalog {
 
     /// The rows that a filter allows, in order, adjoining ones joined.
     pub(in crate::index) fn rows(&self, filter: &SearchFilter) -> Vec<Range<usize>> {
-        let Some(owner) = self.owners.get(&filter.owner) else { return Vec::new() };
-        let documents: HashSet<&Uuid> = filter.document_ids.iter().collect();
         let mut rows = Vec::new();
-        for (first, document) in &owner.runs {
-            let first = row_index(*first);
-            if !(documents.is_empty() || documents.contains(&document.document_id)) || !document.matches(filter) {
-                continue;
-            }
+        for (first, document) in self.runs(filter) {
             if filter.chunk_types.is_empty() {
                 join(&mut rows, first..first + document.chunks.len());
                 continue;
@@ -177,6 +171,24 @@ impl Catalog {
             }
         }
         rows
+    }
+
+    /// First row and document of those that have vectors and that the filter allows, passages' types aside.
+    fn runs<'a>(&'a self, filter: &'a SearchFilter) -> Vec<(usize, &'a Arc<Document>)> {
+        let Some(owner) = self.owners.get(&filter.owner) else { return Vec::new() };
+        if filter.document_ids.is_empty() {
+            let matching = owner.runs.iter().filter(|(_, document)| document.matches(filter));
+            return matching.map(|(first, document)| (row_index(*first), document)).collect();
+        }
+        // A few documents of many: by their ids, not by going through all.
+        let named = filter.document_ids.iter().filter_map(|id| self.documents.get(id));
+        let own =
+            named.filter(|document| document.owner == filter.owner && document.matches(filter) && document.rows() > 0);
+        let mut runs: Vec<_> =
+            own.filter_map(|document| Some((row_index(document.vectors?.first_row), document))).collect();
+        runs.sort_unstable_by_key(|(first, _)| *first);
+        runs.dedup_by_key(|(first, _)| *first);
+        runs
     }
 }
 

@@ -90,7 +90,7 @@ impl Query {
     /// A row's approximate score and how far from it the exact one may be: with row x = x' + dx and query q = q' + dq,
     /// |q·x - q'·x'| <= |q||dx| + |dq||x'|, where |q| <= 1 and |x'| <= 1 + |dx|.
     fn approximate(&self, row: usize, sum: i32, metric: Metric) -> Candidate {
-        #[expect(clippy::cast_precision_loss, reason = "the loss is within ROUNDING")]
+        // What the cast to f32 loses is within ROUNDING.
         let score = sum as f32 * (self.scale * metric.scale);
         Candidate { row, score, slack: metric.error + self.error * (1.0 + metric.error) + ROUNDING }
     }
@@ -164,8 +164,8 @@ fn rescore(
         }
         let row = candidate.row;
         let score = dot_exact(&query.exact, &rows.floats[row * width..(row + 1) * width]);
-        // Written so that NaN is impossible, too.
-        if !((score - candidate.score).abs() <= candidate.slack + IMPOSSIBLE) {
+        let off = (score - candidate.score).abs();
+        if off.is_nan() || off > candidate.slack + IMPOSSIBLE {
             return Err(Altered(row));
         }
         best.push((Reverse(Score(score)), row));

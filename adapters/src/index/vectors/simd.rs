@@ -45,13 +45,14 @@ fn dots_anywhere(query: &[i16], rows: &[u8], sums: &mut [i32]) {
 /// The dot product of two vectors in f32, the second as little-endian bytes.
 pub(super) fn dot_exact(a: &[f32], b: &[u8]) -> f32 {
     const LANES: usize = 16;
+    let product = |x: &f32, y: &[u8; 4]| x * f32::from_le_bytes(*y);
+    let (b, _) = b.as_chunks::<4>();
+    let (a_wide, b_wide) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f32 = a_wide.remainder().iter().zip(b_wide.remainder()).map(|(x, y)| product(x, y)).sum();
     let mut sums = [0.0_f32; LANES];
-    let value = |bytes: &[u8]| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    let (a_wide, b_wide) = (a.chunks_exact(LANES), b.chunks_exact(LANES * 4));
-    let rest: f32 = a_wide.remainder().iter().zip(b_wide.remainder().chunks_exact(4)).map(|(x, y)| x * value(y)).sum();
     for (x, y) in a_wide.zip(b_wide) {
-        for lane in 0..LANES {
-            sums[lane] += x[lane] * value(&y[lane * 4..lane * 4 + 4]);
+        for (sum, (x, y)) in sums.iter_mut().zip(x.iter().zip(y)) {
+            *sum += product(x, y);
         }
     }
     sums.iter().sum::<f32>() + rest
@@ -76,8 +77,10 @@ mod tests {
     #[test]
     fn every_instruction_set_gives_the_same_sums() {
         for dims in [1, 7, 16, 33, 384, 768, 1_000] {
-            let query: Vec<i16> = noise(dims).map(|n| (n % 4095) as i16 - QUERY_LIMIT).collect();
-            let rows: Vec<u8> = noise(dims * 5).map(|n| (n >> 8) as u8).collect();
+            let query: Vec<i16> = noise(dims)
+                .map(|n| i16::from_le_bytes([n.to_le_bytes()[0], n.to_le_bytes()[1]]) % QUERY_LIMIT)
+                .collect();
+            let rows: Vec<u8> = noise(dims * 5).map(|n| n.to_le_bytes()[1]).collect();
             let (mut wide, mut plain) = ([0; 5], [0; 5]);
             dots(&query, &rows, &mut wide);
             dots_anywhere(&query, &rows, &mut plain);
