@@ -1,0 +1,336 @@
+//! The command line, as data. What each command does is in `commands`.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use lmao_events::StreamId;
+use uuid::Uuid;
+
+use crate::exit;
+
+/// Agentic retrieval-augmented chat over your documents, on an event-sourced core.
+#[derive(Debug, Parser)]
+#[command(name = "lmao", version, after_help = exit::HELP, propagate_version = true)]
+pub(crate) struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// The data directory [default: ./lmao-data]. Wins over LMAO_SERVER: with it, commands go to the server that runs on
+    /// this directory, or open it themselves.
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "server")]
+    pub data: Option<PathBuf>,
+    /// The server to ask, for example http://127.0.0.1:8000 [env: LMAO_SERVER]. Its token comes from LMAO_TOKEN.
+    #[arg(long, global = true, value_name = "URL")]
+    pub server: Option<String>,
+    /// The configuration file (TOML).
+    #[arg(long, global = true, value_name = "FILE", env = "LMAO_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Sets a configuration key, for example --set models=off; wins over environment and file. May be repeated.
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = pair)]
+    pub set: Vec<(String, String)>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// How log messages are written to standard error.
+    #[arg(long, global = true, value_name = "FORMAT", env = "LMAO_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// Which log messages are written, for example debug or info,lmao_actors=debug.
+    #[arg(long, global = true, value_name = "FILTER", env = "LMAO_LOG_FILTER")]
+    pub log_filter: Option<String>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, for example models=off")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+/// How log messages are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs the server.
+    Serve(Serve),
+    /// Adds files and folders; what was added before is recognised, so it can be run again after an interruption.
+    Ingest(Ingest),
+    /// Finds passages.
+    Search(Search),
+    /// Asks a question; prints the answer as it is written, then its sources.
+    Ask(Ask),
+    /// Prints what happened, from the event log.
+    Events(Events),
+    /// Checks the event log.
+    #[command(subcommand)]
+    Audit(Audit),
+    /// The tables and indexes that are computed from the log.
+    #[command(subcommand)]
+    Projections(Projections),
+    /// Prints the effective configuration and where each value comes from; secrets are masked.
+    Config,
+    /// Checks what is needed and says how to get what is missing.
+    Doctor,
+    /// Accounts.
+    #[command(subcommand)]
+    User(User),
+    /// Documents.
+    #[command(subcommand)]
+    Documents(Documents),
+    /// The embedding model.
+    #[command(subcommand)]
+    Models(Models),
+    /// Prints a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// `lmao serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The address to listen on [default: 127.0.0.1:8000].
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+}
+
+/// `lmao ingest`.
+#[derive(Debug, Args)]
+pub(crate) struct Ingest {
+    /// Files, and folders with all that is in them. Hidden files, symbolic links and files that are plainly no text are
+    /// left out of folders; a file that is named itself is always sent.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// `lmao search`.
+#[derive(Debug, Args)]
+pub(crate) struct Search {
+    /// What to find.
+    #[arg(value_name = "QUERY")]
+    pub query: String,
+    /// By which legs.
+    #[arg(long = "type", value_name = "TYPE", default_value = "hybrid")]
+    pub search_type: SearchType,
+    /// How many passages at most.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub max: u32,
+}
+
+/// By which legs to search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SearchType {
+    /// By words and by meaning, fused.
+    Hybrid,
+    /// By meaning.
+    Semantic,
+    /// By words.
+    Keyword,
+}
+
+impl SearchType {
+    /// The name on the wire.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Hybrid => "hybrid",
+            Self::Semantic => "semantic",
+            Self::Keyword => "keyword",
+        }
+    }
+}
+
+/// `lmao ask`.
+#[derive(Debug, Args)]
+pub(crate) struct Ask {
+    /// The question.
+    #[arg(value_name = "QUESTION")]
+    pub question: String,
+    /// The session to go on with; a new one by default.
+    #[arg(long, value_name = "ID")]
+    pub session: Option<Uuid>,
+}
+
+/// `lmao events`.
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Only this stream, for example document/0190a9c2-….
+    #[arg(long, value_name = "STREAM")]
+    pub stream: Option<StreamId>,
+    /// Only what follows this position.
+    #[arg(long, value_name = "POSITION", default_value_t = 0)]
+    pub after: u64,
+    /// Wait for what comes, until interrupted.
+    #[arg(long)]
+    pub follow: bool,
+}
+
+/// `lmao audit`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Reads the whole log again: every record, every stream's chain of hashes.
+    Verify,
+}
+
+/// `lmao projections`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Projections {
+    /// How far each has read the log, and what it had to set aside.
+    Status,
+    /// Forgets one or all of them and replays the log. The server must be stopped.
+    Rebuild {
+        /// Which; all by default.
+        #[arg(value_name = "NAME")]
+        name: Option<ProjectionName>,
+    },
+    /// Catches up, then prints a digest of each one's content.
+    Digest,
+}
+
+/// A projection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProjectionName {
+    /// The tables.
+    #[value(name = "read_model")]
+    ReadModel,
+    /// The search index.
+    #[value(name = "search")]
+    Search,
+}
+
+/// `lmao user`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum User {
+    /// Opens an account; a password is made and printed once unless it is given on standard input.
+    Add {
+        /// The name to log in with.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// The e-mail address.
+        #[arg(long, value_name = "ADDRESS")]
+        email: String,
+        /// What the account may do.
+        #[arg(long, value_name = "ROLE", default_value = "user")]
+        role: Role,
+        /// Read the password from the first line of standard input.
+        #[arg(long)]
+        password_stdin: bool,
+    },
+}
+
+/// What an account may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Its own sessions and documents.
+    User,
+    /// Also accounts and the log.
+    Admin,
+}
+
+impl Role {
+    /// The name on the wire.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// `lmao documents`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Documents {
+    /// Lists documents, the newest first.
+    List {
+        /// Only those of this status: queued, extracting, chunking, embedding, indexing, ready or failed.
+        #[arg(long, value_name = "STATUS")]
+        status: Option<String>,
+        /// How many at most; all by default.
+        #[arg(long, value_name = "N")]
+        max: Option<usize>,
+    },
+    /// Deletes documents, with everything that was made of them.
+    #[command(group = ArgGroup::new("which").required(true))]
+    Delete {
+        /// Their ids.
+        #[arg(value_name = "ID", group = "which")]
+        ids: Vec<Uuid>,
+    },
+    /// Tries failed documents again.
+    #[command(group = ArgGroup::new("which").required(true))]
+    Retry {
+        /// Their ids.
+        #[arg(value_name = "ID", group = "which")]
+        ids: Vec<Uuid>,
+        /// All that failed.
+        #[arg(long, group = "which", conflicts_with = "ids")]
+        failed: bool,
+    },
+}
+
+/// `lmao models`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Models {
+    /// Which model is in use, and whether the index fits it.
+    Status,
+    /// Embeds again every document whose vectors are of another model. The server must be stopped.
+    Reembed,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_every_command_may_stand_anywhere() {
+        for line in ["lmao --json search x --data d", "lmao search --data d x --json"] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert!(cli.global.json);
+            assert_eq!(cli.global.data, Some(PathBuf::from("d")));
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "lmao",
+            "lmao ingest",
+            "lmao search x --max 0",
+            "lmao search x --max 101",
+            "lmao search x --type fuzzy",
+            "lmao ask hello --session seven",
+            "lmao events --stream nothing",
+            "lmao serve --listen here",
+            "lmao search x --data d --server http://localhost",
+            "lmao config --set models",
+            "lmao documents retry",
+            "lmao documents delete",
+            "lmao projections rebuild everything",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What goes wrong between client and server, for people.
+
+use reqwest::{Response, StatusCode};
+use serde_json::Value;
+
+use crate::exit::{Api, Code, Stop};
+
+/// Nobody answered, or the connection broke.
+pub(crate) fn unreachable(base: &str, error: reqwest::Error) -> Stop {
+    let what = if error.is_connect() {
+        format!("no server answers at {base}")
+    } else if error.is_timeout() {
+        format!("the server at {base} did not answer in time")
+    } else {
+        format!("the connection to {base} broke")
+    };
+    Stop::new(Code::Unreachable, what)
+        .because(error.without_url())
+        .hint("start one with `lmao serve`, or name another with --server or --data")
+}
+
+/// Something answered that does not speak our API.
+pub(crate) fn not_ours(base: &str, error: impl Into<anyhow::Error>) -> Stop {
+    Stop::new(Code::Failed, format!("the answer of {base} is not that of an LMA-o server of this version"))
+        .because(error)
+}
+
+/// The error that a server answered with.
+pub(crate) async fn of(response: Response) -> Stop {
+    let status = response.status();
+    let body = response.bytes().await.unwrap_or_default();
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let message = body["error"]["message"].as_str().filter(|message| !message.is_empty());
+    let message = message.map_or_else(|| format!("the server answered {status}"), str::to_owned);
+    let mut stop = Stop::new(code(status), message);
+    let reason = body["error"]["details"]["reason"].as_str().unwrap_or_default().to_owned();
+    stop.api = Some(Api { status: status.as_u16(), reason });
+    match (status, body["error"]["request_id"].as_str()) {
+        (StatusCode::UNAUTHORIZED, _) => {
+            stop.hint("set LMAO_TOKEN to a fresh token (POST /auth/login), or name the data directory with --data")
+        }
+        (status, Some(id)) if status.is_server_error() => {
+            stop.hint(format!("the server's log tells more of request {id}"))
+        }
+        _ => stop,
+    }
+}
+
+fn code(status: StatusCode) -> Code {
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Code::Unreachable,
+        status if status.is_client_error() => Code::Refused,
+        _ => Code::Failed,
+    }
+}

@@ -1,0 +1,218 @@
+//! A client of the HTTP API: authentication, retries with limits, and errors for people. It knows the wire format of the
+//! API and nothing of what is behind it.
+
+mod chat;
+mod error;
+mod wire;
+
+use std::{sync::Mutex, time::Duration};
+
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+pub(crate) use chat::{Chat, ChatEvent};
+pub(crate) use wire::{Citation, Document, Documents, Found, Uploaded, place};
+
+use crate::exit::{Code, Stop};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Nothing the server does leaves a connection silent for longer.
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
+/// A server that says "later" is asked again, so many times.
+const MAX_RETRIES: u32 = 30;
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// The header of positions, in replies and in reads that must see them.
+pub(crate) const POSITION: &str = "LMAO-Position";
+
+/// How to prove who asks.
+#[derive(Clone)]
+pub(crate) enum Credentials {
+    /// A token, used as it is.
+    Token(String),
+    /// A login, repeated whenever its token runs out.
+    Password {
+        /// The name.
+        username: String,
+        /// The password.
+        password: String,
+    },
+}
+
+/// A client of one server.
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: String,
+    credentials: Credentials,
+    token: Mutex<Option<String>>,
+}
+
+impl Client {
+    /// Of the server at `base`, for example `http://127.0.0.1:8000`.
+    ///
+    /// # Errors
+    /// When this process cannot make connections at all.
+    pub(crate) fn new(base: &str, credentials: Credentials) -> Result<Self, Stop> {
+        let base = base.trim_end_matches('/').to_owned();
+        let builder = reqwest::Client::builder()
+            .user_agent(concat!("lmao/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT);
+        let builder = if is_loopback(&base) { builder.no_proxy() } else { builder };
+        let http =
+            builder.build().map_err(|error| Stop::new(Code::Failed, "no HTTP client can be made").because(error))?;
+        Ok(Self { http, base, credentials, token: Mutex::new(None) })
+    }
+
+    /// The server's address.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// A request to `path` under the server's address with these query parameters, without its token.
+    pub(crate) fn request(&self, method: Method, path: &str, query: &[(&str, String)]) -> RequestBuilder {
+        let address = format!("{}{path}", self.base);
+        if query.is_empty() {
+            return self.http.request(method, address);
+        }
+        match Url::parse_with_params(&address, query) {
+            Ok(url) => self.http.request(method, url),
+            // An address that is none is told when the request is sent.
+            Err(_) => self.http.request(method, address),
+        }
+    }
+
+    /// `GET path` with these query parameters.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, String)]) -> Result<T, Stop> {
+        self.send(async || Ok(self.request(Method::GET, path, query))).await.map(Answer::into_body)?
+    }
+
+    /// `POST path` with a JSON body.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, Stop> {
+        self.send(async || Ok(self.request(Method::POST, path, &[]).json(body))).await.map(Answer::into_body)?
+    }
+
+    /// `DELETE path`; `false` when there is no such thing.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub(crate) async fn delete(&self, path: &str) -> Result<(), Stop> {
+        self.send(async || Ok(self.request(Method::DELETE, path, &[]))).await.map(|_| ())
+    }
+
+    /// Sends the request that `make` makes, again with a fresh token when that ran out, and again after a pause while the
+    /// server asks to come later; reads the JSON answer.
+    ///
+    /// # Errors
+    /// [`Code::Unreachable`] when nobody answers, [`Code::Refused`] when the server refuses, [`Code::Failed`] when it fails.
+    pub(crate) async fn send(&self, make: impl AsyncFn() -> Result<RequestBuilder, Stop>) -> Result<Answer, Stop> {
+        let response = self.response(make).await?;
+        let status = response.status();
+        let position = response.headers().get(POSITION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let body = response.bytes().await.map_err(|error| error::unreachable(&self.base, error))?;
+        let body = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
+        let body = body.map_err(|error| error::not_ours(&self.base, error))?;
+        Ok(Answer { status, position, body })
+    }
+
+    /// As [`Client::send`], without reading the answer's body.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub(crate) async fn response(
+        &self,
+        make: impl AsyncFn() -> Result<RequestBuilder, Stop>,
+    ) -> Result<Response, Stop> {
+        let mut renewed = false;
+        let mut retries = 0;
+        loop {
+            let request = make().await?.bearer_auth(self.token().await?);
+            let response = request.send().await.map_err(|error| error::unreachable(&self.base, error))?;
+            match response.status() {
+                status if status.is_success() => return Ok(response),
+                StatusCode::UNAUTHORIZED if !renewed && matches!(self.credentials, Credentials::Password { .. }) => {
+                    self.forget_token();
+                    renewed = true;
+                }
+                StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS if retries < MAX_RETRIES => {
+                    retries += 1;
+                    tokio::time::sleep(pause(&response)).await;
+                }
+                _ => return Err(error::of(response).await),
+            }
+        }
+    }
+
+    /// A valid token, by a login if there is none yet.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub(crate) async fn token(&self) -> Result<String, Stop> {
+        let (username, password) = match &self.credentials {
+            Credentials::Token(token) => return Ok(token.clone()),
+            Credentials::Password { username, password } => (username, password),
+        };
+        if let Some(token) = self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone() {
+            return Ok(token);
+        }
+        let body = json!({ "username": username, "password": password });
+        let response = self.request(Method::POST, "/auth/login", &[]).json(&body).send().await;
+        let response = response.map_err(|error| error::unreachable(&self.base, error))?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            return Err(error::of(response).await.hint(format!(
+                "the password of {username} in the data directory is no longer the right one; set LMAO_TOKEN"
+            )));
+        }
+        if !response.status().is_success() {
+            return Err(error::of(response).await);
+        }
+        let body: Value = response.json().await.map_err(|error| error::not_ours(&self.base, error))?;
+        let token = body["access_token"].as_str().unwrap_or_default().to_owned();
+        *self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(token.clone());
+        Ok(token)
+    }
+
+    fn forget_token(&self) {
+        *self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    }
+}
+
+/// What the server answered.
+pub(crate) struct Answer {
+    /// Its status, a success.
+    pub status: StatusCode,
+    /// The position of what was written: a read that sends it back sees at least that.
+    pub position: Option<String>,
+    /// Its JSON; null when it was empty.
+    pub body: Value,
+}
+
+impl Answer {
+    /// The body in its shape.
+    ///
+    /// # Errors
+    /// [`Code::Failed`] when it has another one: another version of the server, or something else altogether.
+    pub(crate) fn into_body<T: DeserializeOwned>(self) -> Result<T, Stop> {
+        serde_json::from_value(self.body).map_err(|error| error::not_ours("the server", error))
+    }
+}
+
+fn pause(response: &Response) -> Duration {
+    let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(1)).clamp(Duration::from_millis(100), MAX_PAUSE)
+}
+
+/// Whether an address is on this machine: no proxy can reach it, and the local administrator's password may go there.
+fn is_loopback(base: &str) -> bool {
+    Url::parse(base).is_ok_and(|url| match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()),
+        None => false,
+    })
+}

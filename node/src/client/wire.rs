@@ -1,0 +1,116 @@
+//! The parts of the API's answers that the commands use. Unknown fields are ignored, so that a newer server is understood.
+
+use serde::Deserialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+/// The answer to an upload.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Uploaded {
+    /// The document, the existing one if this is a duplicate.
+    pub document_id: Uuid,
+    /// The content was there before.
+    #[serde(default)]
+    pub duplicate: bool,
+}
+
+/// A document.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Document {
+    /// Its id.
+    #[serde(alias = "id")]
+    pub document_id: Uuid,
+    /// Its file's name.
+    pub filename: String,
+    /// `queued` … `ready` or `failed`.
+    pub status: String,
+    /// Bytes.
+    #[serde(default)]
+    pub file_size: u64,
+    /// Passages.
+    #[serde(default)]
+    pub chunks_count: Option<u32>,
+    /// What is known of it; `failure` says why it failed.
+    #[serde(default)]
+    pub metadata: Value,
+}
+
+impl Document {
+    /// Reason and message of a failed document.
+    pub(crate) fn failure(&self) -> (String, String) {
+        let text = |field: &str| self.metadata["failure"][field].as_str().map(str::to_owned);
+        (text("reason").unwrap_or_else(|| "failed".to_owned()), text("message").unwrap_or_default())
+    }
+}
+
+/// A page of documents.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Documents {
+    /// The documents, the newest first.
+    #[serde(alias = "items")]
+    pub documents: Vec<Value>,
+    /// Where the next page begins.
+    #[serde(default, alias = "next_cursor")]
+    pub next: Option<String>,
+}
+
+/// What a search found.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Found {
+    /// The passages, the best first.
+    pub results: Vec<Passage>,
+    /// What the reader should know.
+    #[serde(default)]
+    pub notices: Vec<String>,
+}
+
+/// A passage.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Passage {
+    /// Its text.
+    pub content: String,
+    /// Comparable within one search only.
+    pub score: f64,
+    /// Where it stands.
+    #[serde(default)]
+    pub metadata: PassageMetadata,
+}
+
+/// Where a passage stands.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct PassageMetadata {
+    /// The file.
+    #[serde(default)]
+    pub filename: String,
+    /// 1-based.
+    #[serde(default)]
+    pub page_number: Option<u32>,
+    /// Headings.
+    #[serde(default)]
+    pub section: Option<String>,
+}
+
+/// A source of an answer.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Citation {
+    /// Its number in the text.
+    pub n: u32,
+    /// The file.
+    pub filename: String,
+    /// 1-based.
+    #[serde(default)]
+    pub page_number: Option<u32>,
+    /// Headings.
+    #[serde(default)]
+    pub section: Option<String>,
+    /// The words relied on.
+    #[serde(default)]
+    pub quote: String,
+}
+
+/// Where in a file: `page 3, Ownership > Moves`.
+pub(crate) fn place(page: Option<u32>, section: Option<&str>) -> String {
+    let page = page.map(|page| format!("page {page}"));
+    let section = section.filter(|section| !section.is_empty()).map(str::to_owned);
+    page.into_iter().chain(section).collect::<Vec<_>>().join(", ")
+}

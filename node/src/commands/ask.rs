@@ -1,0 +1,115 @@
+//! `lmao ask`: a question, its answer as it is written, and the numbered sources.
+
+use serde_json::{Value, json};
+
+use super::{
+    Invocation,
+    session::{Need, with_client},
+};
+use crate::{
+    cli::Ask,
+    client::{Chat, ChatEvent, Citation, Client, place},
+    exit::{Code, Stop},
+    output::{Ink, Output, plain, shorten},
+};
+
+/// Characters of a quote that are shown.
+const SHOWN: usize = 240;
+
+/// Asks and prints.
+///
+/// # Errors
+/// Those of the server and of reaching it.
+pub(crate) async fn run(invocation: &Invocation, ask: Ask) -> anyhow::Result<()> {
+    if ask.question.trim().is_empty() {
+        return Err(Stop::new(Code::Usage, "the question is empty").into());
+    }
+    with_client(invocation, Need::Searchable, async |client| converse(invocation.out, client, &ask).await).await
+}
+
+async fn converse(out: Output, client: &Client, ask: &Ask) -> anyhow::Result<()> {
+    let mut chat = Chat::open(client, ask.session).await?;
+    chat.ask(&ask.question).await?;
+    let mut shown = Shown { out, text: String::new() };
+    loop {
+        match chat.next().await? {
+            ChatEvent::Status(text) => shown.status(&text),
+            ChatEvent::Piece { text, begins_anew } => shown.piece(&text, begins_anew)?,
+            ChatEvent::Answer { text, metadata } => return shown.answer(&text, &metadata),
+        }
+    }
+}
+
+/// The answer as far as it has been printed.
+struct Shown {
+    out: Output,
+    text: String,
+}
+
+impl Shown {
+    fn status(&self, text: &str) {
+        if self.text.is_empty() && self.out.shows_progress() && !self.out.is_json() {
+            eprint!("\r\x1b[K{}…\r", shorten(text, 70));
+        }
+    }
+
+    fn piece(&mut self, text: &str, begins_anew: bool) -> Result<(), Stop> {
+        if self.out.is_json() {
+            return Ok(());
+        }
+        if self.text.is_empty() {
+            self.clear_status();
+        } else if begins_anew {
+            self.out.line("\n(the attempt was broken off; here is the next)")?;
+            self.text.clear();
+        }
+        self.text.push_str(text);
+        self.out.piece(&plain(text))
+    }
+
+    fn answer(&self, text: &str, metadata: &Value) -> anyhow::Result<()> {
+        if self.out.is_json() {
+            let session = &metadata["session_id"];
+            return Ok(self.out.json(&json!({ "response": text, "session_id": session, "metadata": metadata }))?);
+        }
+        // Pieces are hints and may be lost: what counts is the whole.
+        if self.text.is_empty() {
+            self.clear_status();
+            self.out.line(plain(text))?;
+        } else if self.text == text {
+            self.out.line("")?;
+        } else {
+            self.out.line(format!("\n\n{}", plain(text)))?;
+        }
+        self.sources(metadata)
+    }
+
+    fn sources(&self, metadata: &Value) -> anyhow::Result<()> {
+        let notices = metadata["notices"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        notices.for_each(|notice| eprintln!("note: {}", plain(notice)));
+        let citations: Vec<Citation> = match &metadata["citations"] {
+            Value::Null => vec![],
+            citations => serde_json::from_value(citations.clone())?,
+        };
+        if !citations.is_empty() {
+            self.out.line(format!("\n{}", self.out.paint(Ink::Bold, "Sources")))?;
+        }
+        for citation in &citations {
+            let at = place(citation.page_number, citation.section.as_deref());
+            let comma = if at.is_empty() { "" } else { ", " };
+            self.out.line(format!("[{}] {}{comma}{}", citation.n, plain(&citation.filename), plain(&at)))?;
+            self.out.line(self.out.paint(Ink::Dim, &format!("    “{}”", shorten(&citation.quote, SHOWN))))?;
+        }
+        if let Some(session) = metadata["session_id"].as_str() {
+            let text = format!("\nsession {}  (go on with --session {0})", plain(session));
+            self.out.line(self.out.paint(Ink::Dim, &text))?;
+        }
+        Ok(())
+    }
+
+    fn clear_status(&self) {
+        if self.out.shows_progress() {
+            eprint!("\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The commands, one module each. Those that ask a server do so through `client`, whoever runs it.
+
+mod ask;
+mod audit;
+mod config;
+mod doctor;
+mod documents;
+mod events;
+mod ingest;
+mod models;
+mod projections;
+mod search;
+mod serve;
+mod session;
+mod user;
+
+use std::io;
+
+use clap::CommandFactory as _;
+
+use crate::{
+    cli::{Audit, Cli, Command, Global},
+    config::{Loaded, Overrides, load},
+    exit::Stop,
+    output::{Format, Output},
+};
+
+/// What a command is given: the options of every command, the environment, standard output.
+#[derive(Debug, Clone)]
+pub(crate) struct Invocation {
+    /// The options.
+    pub global: Global,
+    /// Where results go.
+    pub out: Output,
+    environment: Vec<(String, String)>,
+}
+
+impl Invocation {
+    /// With our variables of the environment.
+    pub(crate) fn new(global: Global, environment: Vec<(String, String)>) -> Self {
+        let format = if global.json { Format::Json } else { Format::Text };
+        Self { global, out: Output::new(format), environment }
+    }
+
+    /// The value of a variable that is set and not empty.
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
+        self.environment
+            .iter()
+            .find(|(known, value)| known == name && !value.is_empty())
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The configuration; `listen` is that of `serve`.
+    ///
+    /// # Errors
+    /// [`crate::exit::Code::Usage`].
+    pub(crate) fn configuration(&self, listen: Option<String>) -> Result<Loaded, Stop> {
+        let set = self.global.set.iter().map(|(key, value)| ("--set", key.clone(), value.clone()));
+        let data = self.global.data.as_ref().map(|data| ("--data", "data".to_owned(), data.display().to_string()));
+        let listen = listen.map(|listen| ("--listen", "listen".to_owned(), listen));
+        let overrides = Overrides { file: self.global.config.clone(), flags: set.chain(data).chain(listen).collect() };
+        load(&overrides, self.environment.iter().cloned())
+    }
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// Anything; [`crate::exit::code_of`] tells the exit code.
+pub(crate) async fn run(command: Command, invocation: Invocation) -> anyhow::Result<()> {
+    match command {
+        Command::Ingest(ingest) => ingest::run(&invocation, ingest).await,
+        Command::Search(search) => search::run(&invocation, search).await,
+        Command::Ask(ask) => ask::run(&invocation, ask).await,
+        Command::Config => Ok(config::run(&invocation)?),
+        Command::User(user) => user::run(&invocation, user).await,
+        Command::Documents(documents) => documents::run(&invocation, documents).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "lmao", &mut io::stdout());
+            Ok(())
+        }
+        Command::Serve(serve) => serve::run(&invocation, serve).await,
+        Command::Events(events) => events::run(&invocation, events).await,
+        Command::Audit(Audit::Verify) => audit::verify(&invocation).await,
+        Command::Projections(projections) => projections::run(&invocation, projections).await,
+        Command::Doctor => doctor::run(&invocation).await,
+        Command::Models(models) => models::run(&invocation, models).await,
+    }
+}

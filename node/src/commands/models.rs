@@ -1,0 +1,122 @@
+//! `lmao models`: the embedding model.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use futures::StreamExt as _;
+use lmao_events::{AnyEvent, Category, StreamId, document};
+use lmao_ports::{CommandMeta, Filter, Journal as _, Projection, SemanticState};
+use serde_json::{Value, json};
+
+use super::{
+    Invocation,
+    session::{Need, running_client, with_client},
+};
+use crate::{
+    cli::Models,
+    compose::{DamagedIndex, Node, Parts},
+    exit::{Code, Stop},
+    output::plain,
+    progress::{self, ModelProgress},
+};
+
+/// How long the tables may take until they have the log's end.
+const CATCH_UP: Duration = Duration::from_secs(600);
+
+/// Runs the command.
+///
+/// # Errors
+/// Those of the server and of reaching it, or of the files.
+pub(crate) async fn run(invocation: &Invocation, models: Models) -> anyhow::Result<()> {
+    match models {
+        Models::Status => status(invocation).await,
+        Models::Reembed => reembed(invocation).await,
+    }
+}
+
+async fn status(invocation: &Invocation) -> anyhow::Result<()> {
+    let health: Value =
+        with_client(invocation, Need::Searchable, async |client| Ok(client.get("/health", &[]).await?)).await?;
+    let mut parts = health["components"].as_array().into_iter().flatten();
+    let Some(part) = parts.find(|part| part["name"] == "semantic_leg") else {
+        return Err(Stop::new(Code::Failed, "the server says nothing of its embedding model").into());
+    };
+    if invocation.out.is_json() {
+        return Ok(invocation.out.json(part)?);
+    }
+    let text = |field: &str| plain(part[field].as_str().unwrap_or_default());
+    Ok(invocation.out.line(format!("{}  {}", text("state"), text("message")))?)
+}
+
+async fn reembed(invocation: &Invocation) -> anyhow::Result<()> {
+    let config = invocation.configuration(None)?.config;
+    if let Some(client) = running_client(invocation, &config).await? {
+        let text = format!("a server is running at {}, and this needs the index for itself", client.base());
+        return Err(Stop::new(Code::Failed, text).hint("stop it, embed again, and start it again").into());
+    }
+    let data = Parts::lock(&config)?;
+    let parts = Parts::open(&config, data, DamagedIndex::Erase, Arc::new(ModelProgress::default())).await?;
+    let model = match parts.semantics.settled().await {
+        SemanticState::Ready(embedder) => embedder.manifest().id.clone(),
+        SemanticState::Off(reason) | SemanticState::Loading(reason) => {
+            return Err(Stop::new(Code::Failed, "there is no embedding model to embed with")
+                .because(anyhow::anyhow!(reason))
+                .into());
+        }
+    };
+    if parts.index.model().await?.is_some_and(|stored| stored.id != model) {
+        // Vectors of two models never stand side by side: the index begins anew, and is filled from the log.
+        parts.search.reset().await?;
+    }
+    let node = Node::start(parts).await?;
+    let outcome = embed_all(&node, &model).await;
+    node.drain().await;
+    let (documents, failed) = outcome?;
+    if invocation.out.is_json() {
+        invocation.out.json(&json!({ "model": model, "documents": documents, "failed": failed }))?;
+    } else {
+        invocation.out.line(format!("{documents} documents have vectors of {model}, {failed} failed"))?;
+    }
+    if failed > 0 { Err(Stop::silent(Code::Partial).into()) } else { Ok(()) }
+}
+
+/// Asks every document that needs it for new vectors and follows each to its end: how many there were, and how many failed.
+async fn embed_all(node: &Node, model: &str) -> anyhow::Result<(usize, usize)> {
+    let parts = node.parts();
+    let tables: Arc<dyn Projection> = Arc::clone(&parts.read_model) as _;
+    let begun = parts.journal.tail().await?;
+    if !tables.wait_for(begun, CATCH_UP).await {
+        let stop = Stop::new(Code::Failed, "the tables do not catch up with the log");
+        return Err(stop.hint("see `lmao projections status`").into());
+    }
+    let (commands, request) = (node.commands(), uuid::Uuid::new_v4());
+    let mut going = HashSet::new();
+    for id in parts.read_model.documents_of_other_models(model).await? {
+        let stream = StreamId::new(Category::Document, id);
+        let meta =
+            CommandMeta { who: None, command: None, causation: request, correlation: request, traceparent: None };
+        let command = document::Command::Reembed { model: model.to_owned() };
+        // Where nothing was decided, nothing will end.
+        if commands.send(stream, command.into(), meta).await?.head.position > begun {
+            going.insert(stream);
+        }
+    }
+    let (all, mut failed) = (going.len(), 0);
+    let bar = progress::bar(Some(all as u64), "{bar:30} {pos}/{len} documents, {eta} left");
+    let mut commits = parts.journal.follow(begun, Filter::Category(Category::Document));
+    while !going.is_empty() {
+        let Some(commit) = commits.next().await.transpose()? else { break };
+        for event in commit.events.unwrap_or_default() {
+            let ended = match event {
+                AnyEvent::Document(document::Event::Indexed(_) | document::Event::Deleted(_)) => Some(0),
+                AnyEvent::Document(document::Event::Failed(_)) => Some(1),
+                _ => None,
+            };
+            if let Some(failures) = ended.filter(|_| going.remove(&commit.header.stream)) {
+                failed += failures;
+                bar.inc(1);
+            }
+        }
+    }
+    bar.finish_and_clear();
+    Ok((all - failed, failed))
+}

@@ -1,0 +1,224 @@
+//! A server to talk to for the length of a command.
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use lmao_adapters::data_dir::DataDir;
+use lmao_ports::{Journal as _, Projection, SemanticState};
+use tokio::{net::TcpListener, sync::oneshot};
+
+use super::Invocation;
+use crate::{
+    client::{Client, Credentials},
+    compose::{ADMIN, DamagedIndex, Node, Parts, base_url},
+    config::Config,
+    exit::{Code, Stop},
+    progress::{self, ModelProgress},
+};
+
+/// How long a server that has just been started may take until it says where it listens.
+const STARTING: Duration = Duration::from_secs(30);
+const STARTING_POLL: Duration = Duration::from_millis(100);
+/// How long the projections may take until they have the log's end, in a server of our own.
+const CATCH_UP: Duration = Duration::from_secs(600);
+
+/// Where a command is to go.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// To this server.
+    Server(String),
+    /// To whoever uses the data directory, or into it.
+    DataDir,
+}
+
+/// What a command needs when it has to open the data directory itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// The directory, as it is.
+    Existing,
+    /// The directory, with everything in it ready to be found.
+    Searchable,
+    /// A directory, made if there is none, and the model.
+    Writable,
+}
+
+/// Chooses: `--data`, `--server`, `LMAO_SERVER`, the configured data directory, in this order.
+pub(crate) fn target(invocation: &Invocation) -> Target {
+    let named = match (&invocation.global.data, &invocation.global.server) {
+        (Some(_), _) => None,
+        (None, Some(server)) => Some(server.as_str()),
+        (None, None) => invocation.variable("LMAO_SERVER"),
+    };
+    match named {
+        Some(server) if server.contains("://") => Target::Server(server.trim_end_matches('/').to_owned()),
+        Some(server) => Target::Server(format!("http://{}", server.trim_end_matches('/'))),
+        None => Target::DataDir,
+    }
+}
+
+/// Runs `work` with a client: of the server that was named, of the one that runs on the data directory, or of one of our
+/// own that ends with the command.
+///
+/// # Errors
+/// Those of `work`, and when there is no server and none can be started.
+pub(crate) async fn with_client<T>(
+    invocation: &Invocation,
+    need: Need,
+    work: impl AsyncFnOnce(&Client) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let config = invocation.configuration(None)?.config;
+    match running_client(invocation, &config).await? {
+        Some(client) => work(&client).await,
+        None => alone(invocation, &config, need, work).await,
+    }
+}
+
+/// A client of a server that runs; `None` when the data directory is meant and nobody uses it.
+///
+/// # Errors
+/// When there are no credentials for it.
+pub(crate) async fn running_client(invocation: &Invocation, config: &Config) -> Result<Option<Client>, Stop> {
+    let base = match target(invocation) {
+        Target::Server(base) => base,
+        Target::DataDir => match running(&config.data).await? {
+            Some(base) => base,
+            None => return Ok(None),
+        },
+    };
+    Client::new(&base, credentials(invocation, &config.data, &base)?).map(Some)
+}
+
+/// The credentials for a server at `base`: `LMAO_TOKEN`, else the password in the data directory that it runs on. A password
+/// is never sent to a server other than the one it was made for.
+fn credentials(invocation: &Invocation, data: &Path, base: &str) -> Result<Credentials, Stop> {
+    let address = DataDir::running(data).and_then(|running| running.address);
+    if invocation.variable("LMAO_TOKEN").is_none()
+        && address.is_none_or(|address| address.trim_end_matches('/') != base)
+    {
+        return Err(Stop::new(Code::Refused, format!("there is no token for {base}"))
+            .hint("set LMAO_TOKEN (POST /auth/login gives one), or name the server's data directory with --data"));
+    }
+    local_credentials(invocation, data)
+}
+
+/// The credentials for the server that runs on `data`.
+fn local_credentials(invocation: &Invocation, data: &Path) -> Result<Credentials, Stop> {
+    if let Some(token) = invocation.variable("LMAO_TOKEN") {
+        return Ok(Credentials::Token(token.to_owned()));
+    }
+    let path = data.join("admin-password");
+    let password = fs::read_to_string(&path).map_err(|error| {
+        Stop::new(Code::Refused, format!("the administrator's password in {} cannot be read", path.display()))
+            .because(error)
+            .hint("set LMAO_TOKEN to a token of an account (POST /auth/login)")
+    })?;
+    Ok(Credentials::Password { username: ADMIN.to_owned(), password: password.trim_end().to_owned() })
+}
+
+/// The address of the process that uses the data directory; waits while it is starting. `None` when nobody uses it.
+async fn running(data: &Path) -> Result<Option<String>, Stop> {
+    let deadline = tokio::time::Instant::now() + STARTING;
+    loop {
+        let Some(running) = DataDir::running(data) else { return Ok(None) };
+        if let Some(address) = running.address {
+            return Ok(Some(address.trim_end_matches('/').to_owned()));
+        }
+        if tokio::time::Instant::now() > deadline {
+            let text =
+                format!("process {} uses the data directory {} and does not listen", running.pid, data.display());
+            return Err(Stop::new(Code::Unreachable, text).hint("wait until it is done, or stop it"));
+        }
+        tokio::time::sleep(STARTING_POLL).await;
+    }
+}
+
+/// Runs `work` with a server of our own, on a port of its own that only this machine reaches.
+async fn alone<T>(
+    invocation: &Invocation,
+    config: &Config,
+    need: Need,
+    work: impl AsyncFnOnce(&Client) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    if need != Need::Writable && !config.data.join("format").is_file() {
+        let text = format!("no server runs, and there is no data directory at {}", config.data.display());
+        let hint = "start one with `lmao serve`, or name a server with --server or a data directory with --data";
+        return Err(Stop::new(Code::Unreachable, text).hint(hint).into());
+    }
+    let data = Parts::lock(config)?;
+    let parts = Parts::open(config, data, DamagedIndex::Refuse, Arc::new(ModelProgress::default())).await?;
+    let node = Node::start(parts).await?;
+    let first = node.first_start(invocation.variable("LMAO_ADMIN_PASSWORD")).await?;
+    if first.is_some() {
+        let file = node.parts().data.admin_password().display().to_string();
+        eprintln!("new data directory {}; the password of {ADMIN} is in {file}", config.data.display());
+    }
+    if need != Need::Existing {
+        settle(&node, need).await?;
+    }
+    let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
+    let client = Client::new(&base_url(listener.local_addr()?), local_credentials(invocation, &config.data)?)?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let served = tokio::spawn(node.serve(listener, async {
+        let _ = stopped.await;
+    }));
+    let result = work(&client).await;
+    let _ = stop.send(());
+    served.await??;
+    result
+}
+
+/// Waits for the model and, where something is to be found, for the projections.
+async fn settle(node: &Node, need: Need) -> anyhow::Result<()> {
+    let spinner = progress::bar(None, "{spinner} {msg}");
+    spinner.set_message("loading the embedding model");
+    let parts = node.parts();
+    if let SemanticState::Off(reason) = parts.semantics.settled().await {
+        spinner.suspend(|| eprintln!("note: search goes by words alone: {reason}"));
+    }
+    if need == Need::Searchable {
+        spinner.set_message("catching up with the log");
+        let tail = parts.journal.tail().await?;
+        let tables: Arc<dyn Projection> = Arc::clone(&parts.read_model) as _;
+        let (tables, search) = tokio::join!(tables.wait_for(tail, CATCH_UP), parts.search.wait_for(tail, CATCH_UP));
+        if !(tables && search) {
+            spinner.suspend(|| eprintln!("note: not everything can be found yet; see `lmao projections status`"));
+        }
+    }
+    spinner.finish_and_clear();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::cli::Global;
+
+    fn chosen(data: Option<&str>, server: Option<&str>, variable: Option<&str>) -> Target {
+        let global = Global { data: data.map(PathBuf::from), server: server.map(str::to_owned), ..Global::default() };
+        let environment = variable.map(|value| ("LMAO_SERVER".to_owned(), value.to_owned())).into_iter().collect();
+        target(&Invocation::new(global, environment))
+    }
+
+    #[test]
+    fn a_data_directory_beats_a_server_of_the_environment() {
+        let server = |url: &str| Target::Server(url.to_owned());
+        assert_eq!(chosen(None, None, None), Target::DataDir);
+        assert_eq!(chosen(None, None, Some("")), Target::DataDir);
+        assert_eq!(chosen(None, None, Some("http://a:1/")), server("http://a:1"));
+        assert_eq!(chosen(None, Some("b:2"), Some("http://a:1")), server("http://b:2"));
+        assert_eq!(chosen(Some("d"), None, Some("http://a:1")), Target::DataDir);
+    }
+
+    #[test]
+    fn a_password_goes_only_to_the_server_of_its_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("admin-password"), "secret\n").unwrap();
+        let invocation = Invocation::new(Global::default(), vec![]);
+        let refused = credentials(&invocation, folder.path(), "http://elsewhere:8000").err().unwrap();
+        assert_eq!(refused.code, Code::Refused);
+        let with_token = Invocation::new(Global::default(), vec![("LMAO_TOKEN".to_owned(), "t".to_owned())]);
+        let token = credentials(&with_token, folder.path(), "http://elsewhere:8000").unwrap();
+        assert!(matches!(token, Credentials::Token(token) if token == "t"));
+    }
+}

@@ -1,0 +1,15 @@
+//! The composition root: the one place where adapters are chosen, core and gateway are put together, and all of it is ended
+//! in order.
+
+mod admin;
+mod health;
+mod node;
+mod parts;
+mod reader;
+mod steps;
+mod witness;
+
+pub(crate) use admin::{ADMIN, FirstStart, random_password};
+pub(crate) use node::{Node, base_url};
+pub(crate) use parts::{DamagedIndex, Parts, WORKER};
+pub(crate) use reader::Reader;

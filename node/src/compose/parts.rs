@@ -1,0 +1,208 @@
+//! What every process that writes a data directory opens: stores, model, retrieval, projections. Nothing here runs yet.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::Context as _;
+use lmao_actors::{DocumentSteps, Keyring, OpenedLog, Projector, SearchProjection};
+use lmao_adapters::{
+    blobs::FileBlobs,
+    cache::MemoryCache,
+    clock::{OsEntropy, SystemClock},
+    data_dir::{DataDir, Mode},
+    index::EmbeddedIndex,
+    live::BroadcastLive,
+    llm::OpenAi,
+    models::{self, ModelConfig, ModelSource, Models, Progress},
+    sqlite::{Access, MasterKey, SqliteEmbeddingCache, SqliteLog, SqliteReadModel, SqliteSnapshots, SqliteVault},
+};
+use lmao_ports::{
+    Blobs, Cache, Clock, Entropy, EventLog, Live, Projection, ReadModel, Retriever, SearchIndex, Semantics, Snapshots,
+    Vault,
+};
+use lmao_retrieval::{
+    answer::{Answerer, Extractive, Generative},
+    ingest::{Ingest, Worker},
+    search::Hybrid,
+};
+
+use super::steps::Steps;
+use crate::{
+    config::{self, Config},
+    exit::{Code, Stop},
+};
+
+/// Bytes of vectors that are remembered: some 300,000 passages of 384 dimensions.
+const EMBEDDING_CACHE_BYTES: u64 = 512 * 1024 * 1024;
+/// Bytes of the cache in memory.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// The hidden command that extracts text in a process of its own.
+pub(crate) const WORKER: &str = "extract-worker";
+
+/// An opened data directory, and everything that works on it.
+pub(crate) struct Parts {
+    /// The folder; its lock is given back last.
+    pub data: DataDir,
+    /// The truth.
+    pub log: Arc<dyn EventLog>,
+    /// What can be computed again.
+    pub snapshots: Arc<dyn Snapshots>,
+    /// Secrets.
+    pub vault: Arc<dyn Vault>,
+    /// Data keys.
+    pub keyring: Keyring,
+    /// The log, opened.
+    pub journal: OpenedLog,
+    /// The tables.
+    pub read_model: Arc<dyn ReadModel>,
+    /// The index of passages.
+    pub index: Arc<dyn SearchIndex>,
+    /// The projection into it.
+    pub search: Arc<dyn Projection>,
+    /// Files and large payloads.
+    pub blobs: Arc<dyn Blobs>,
+    /// What may be forgotten.
+    pub cache: Arc<dyn Cache>,
+    /// Hints to watchers.
+    pub live: Arc<dyn Live>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance.
+    pub entropy: Arc<dyn Entropy>,
+    /// The embedding model.
+    pub semantics: Arc<dyn Semantics>,
+    /// Ingestion.
+    pub steps: Arc<dyn DocumentSteps>,
+    /// Searching.
+    pub retriever: Arc<dyn Retriever>,
+    /// Answering.
+    pub answerer: Arc<dyn Answerer>,
+}
+
+/// What to do with a search index that does not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DamagedIndex {
+    /// Refuse, and say how to rebuild it.
+    Refuse,
+    /// Remove it: it is about to be rebuilt.
+    Erase,
+}
+
+impl Parts {
+    /// Locks the data directory.
+    ///
+    /// # Errors
+    /// When it is in use, or cannot be used.
+    pub(crate) fn lock(config: &Config) -> Result<DataDir, Stop> {
+        DataDir::open(&config.data, Mode::Exclusive)
+            .map_err(|error| Stop::new(Code::Failed, "the data directory cannot be opened").because(error))
+    }
+
+    /// Opens everything in the locked directory. The model is obtained and loaded meanwhile.
+    ///
+    /// # Errors
+    /// When a store cannot be opened; nothing is half-written then.
+    pub(crate) async fn open(
+        config: &Config,
+        data: DataDir,
+        damaged: DamagedIndex,
+        progress: Arc<dyn Progress>,
+    ) -> anyhow::Result<Self> {
+        let semantics: Arc<dyn Semantics> = Models::start(model_config(config, &data), progress);
+        let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+        let master = MasterKey::load_or_create(&data.master_key()).await?;
+        let vault: Arc<dyn Vault> = Arc::new(SqliteVault::open(&config.vault.or(data.vault_db()), &master).await?);
+        let log: Arc<dyn EventLog> = Arc::new(SqliteLog::open(&config.log.or(data.log_db()), Access::ReadWrite).await?);
+        let snapshots: Arc<dyn Snapshots> =
+            Arc::new(SqliteSnapshots::open(&config.snapshots.or(data.snapshots_db())).await?);
+        let read_model: Arc<dyn ReadModel> =
+            Arc::new(SqliteReadModel::open(&config.read_model.or(data.read_db())).await?);
+        let embeddings = SqliteEmbeddingCache::open(&data.cache_db(), EMBEDDING_CACHE_BYTES).await?;
+        let blobs: Arc<dyn Blobs> = Arc::new(FileBlobs::open(&config.blobs.or(data.blobs_dir())).await?);
+        let index = open_index(&data.search_dir(), damaged).await?;
+
+        let keyring = Keyring::new(Arc::clone(&vault), Arc::clone(&entropy));
+        let journal = OpenedLog::new(Arc::clone(&log), keyring.clone());
+        let worker = Worker {
+            program: std::env::current_exe().context("the program's own file cannot be found")?,
+            args: vec![WORKER.into()],
+        };
+        let steps: Arc<dyn DocumentSteps> =
+            Arc::new(Steps(Ingest::new(Arc::clone(&blobs), Arc::clone(&semantics), Arc::new(embeddings), worker)));
+        let search = SearchProjection::open(
+            Arc::clone(&index),
+            Arc::clone(&steps),
+            Arc::clone(&semantics),
+            journal.clone(),
+            Arc::clone(&snapshots),
+        )
+        .await?;
+        let retriever: Arc<dyn Retriever> = Arc::new(Hybrid::new(Arc::clone(&index), Arc::clone(&semantics)));
+        let answerer = answerer(&config.llm, &semantics)?;
+        Ok(Self {
+            data,
+            log,
+            snapshots,
+            vault,
+            keyring,
+            journal,
+            read_model,
+            index,
+            search: Arc::new(search),
+            blobs,
+            cache: Arc::new(MemoryCache::new(CACHE_BYTES)),
+            live: Arc::new(BroadcastLive::new()),
+            clock: Arc::new(SystemClock),
+            entropy,
+            semantics,
+            steps,
+            retriever,
+            answerer,
+        })
+    }
+
+    /// The projectors, the tables' first: each feeds one projection.
+    pub(crate) fn projectors(&self) -> [(Arc<dyn Projection>, Projector); 2] {
+        let tables: Arc<dyn Projection> = Arc::clone(&self.read_model) as _;
+        let search = Arc::clone(&self.search);
+        [
+            (Arc::clone(&tables), Projector::new(tables, self.journal.clone(), |_| true)),
+            (Arc::clone(&search), Projector::new(search, self.journal.clone(), SearchProjection::wants)),
+        ]
+    }
+}
+
+async fn open_index(dir: &Path, damaged: DamagedIndex) -> anyhow::Result<Arc<dyn SearchIndex>> {
+    let opened = EmbeddedIndex::open(dir).await;
+    match (opened, damaged) {
+        (Ok(index), _) => Ok(Arc::new(index)),
+        (Err(lmao_ports::IndexError::Damaged(_)), DamagedIndex::Erase) => {
+            EmbeddedIndex::erase(dir).await?;
+            Ok(Arc::new(EmbeddedIndex::open(dir).await?))
+        }
+        (Err(error), _) => Err(error.into()),
+    }
+}
+
+/// Who answers: the language model, if one is configured.
+fn answerer(llm: &config::Llm, semantics: &Arc<dyn Semantics>) -> Result<Arc<dyn Answerer>, Stop> {
+    let Some((base_url, model)) = llm.endpoint() else {
+        return Ok(Arc::new(Extractive::new(Arc::clone(semantics))));
+    };
+    let key = llm.api_key.as_ref().map(|key| key.reveal().to_owned());
+    let endpoint = OpenAi::new(base_url, model, key)
+        .map_err(|error| Stop::new(Code::Usage, "the language model's endpoint makes no sense").because(error))?;
+    Ok(Arc::new(Generative::new(Arc::new(endpoint))))
+}
+
+/// How the model is obtained: kept for all data directories where the user has a cache, else in this one.
+fn model_config(config: &Config, data: &DataDir) -> ModelConfig {
+    ModelConfig {
+        cache_dir: models::default_cache_dir().unwrap_or_else(|| data.path().join("models")),
+        source: match &config.models {
+            config::Models::Auto => ModelSource::Auto,
+            config::Models::Off => ModelSource::Off,
+            config::Models::Dir(path) => ModelSource::Dir(path.clone()),
+        },
+        threads: 0,
+    }
+}

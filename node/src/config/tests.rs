@@ -1,0 +1,165 @@
+//! Layers, refusals and masks.
+
+use std::{fs, path::PathBuf};
+
+use super::*;
+use crate::exit::Code;
+
+fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lmao.toml");
+    fs::write(&path, text).unwrap();
+    (dir, path)
+}
+
+fn from_environment(pairs: &[(&str, &str)]) -> Result<Loaded, crate::exit::Stop> {
+    load(&Overrides::default(), environment(pairs))
+}
+
+#[test]
+fn without_anything_the_defaults_hold() {
+    let loaded = load(&Overrides::default(), []).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    assert!(loaded.origins.values().all(|origin| origin == "default"));
+}
+
+#[test]
+fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
+    // (in the file, in the environment, on the command line) -> (value, origin)
+    let cases = [
+        (None, None, None, "auto", "default"),
+        (Some("off"), None, None, "off", "FILE"),
+        (Some("off"), Some("dir:/env"), None, "dir:/env", "LMAO_MODELS"),
+        (Some("off"), Some("dir:/env"), Some("dir:/flag"), "dir:/flag", "--set"),
+        (None, Some("dir:/env"), Some("off"), "off", "--set"),
+        (Some("off"), None, Some("auto"), "auto", "--set"),
+        (Some("off"), Some(""), None, "off", "FILE"),
+    ];
+    for (in_file, in_environment, on_line, value, origin) in cases {
+        let (_dir, path) = file(&in_file.map_or(String::new(), |models| format!("models = {models:?}\n")));
+        let variables: Vec<_> = in_environment.map(|models| ("LMAO_MODELS", models)).into_iter().collect();
+        let flags = on_line.map(|models| ("--set", "models".to_owned(), models.to_owned())).into_iter().collect();
+        let loaded = load(&Overrides { file: Some(path.clone()), flags }, environment(&variables)).unwrap();
+        assert_eq!(loaded.config.models.to_string(), value);
+        let origin = if origin == "FILE" { path.display().to_string() } else { origin.to_owned() };
+        assert_eq!(loaded.origins["models"], origin);
+    }
+}
+
+#[test]
+fn nested_keys_come_from_double_underscores_and_stay_text() {
+    let loaded = from_environment(&[
+        ("LMAO_LLM__BASE_URL", "http://127.0.0.1:1/v1"),
+        ("LMAO_LLM__MODEL", "7"),
+        ("LMAO_LLM__API_KEY", "123456"),
+    ])
+    .unwrap();
+    assert_eq!(loaded.config.llm.endpoint(), Some(("http://127.0.0.1:1/v1", "7")));
+    assert_eq!(loaded.config.llm.api_key.unwrap().reveal(), "123456");
+}
+
+#[test]
+fn unknown_keys_are_named_wherever_they_stand() {
+    let (_dir, path) = file("[llm]\nbase_uri = \"http://x\"\n");
+    let error = load(&Overrides { file: Some(path.clone()), flags: vec![] }, []).unwrap_err();
+    assert_eq!(error.code, Code::Usage);
+    assert_eq!(error.to_string(), format!("{}: \"llm.base_uri\" is no configuration key", path.display()));
+
+    let error = from_environment(&[("LMAO_SERCH", "embedded")]).unwrap_err();
+    assert_eq!(error.to_string(), "LMAO_SERCH: \"serch\" is no configuration key");
+
+    let flags = vec![("--set", "llm.modell".to_owned(), "x".to_owned())];
+    let error = load(&Overrides { file: None, flags }, []).unwrap_err();
+    assert_eq!(error.to_string(), "--set: \"llm.modell\" is no configuration key");
+}
+
+#[test]
+fn variables_that_are_no_keys_are_left_alone() {
+    let loaded = from_environment(&[
+        ("LMAO_SERVER", "http://x"),
+        ("LMAO_TOKEN", "t"),
+        ("LMAO_ADMIN_PASSWORD", "p"),
+        ("LMAO_TEST_SHARED", "/x"),
+        ("PATH", "/bin"),
+    ])
+    .unwrap();
+    assert_eq!(loaded.config, Config::default());
+}
+
+#[test]
+fn adapters_of_the_distributed_system_are_refused_honestly() {
+    for (variable, address) in [
+        ("LMAO_LOG", "nats://user:secret@localhost:4222"),
+        ("LMAO_VAULT", "nats://localhost"),
+        ("LMAO_READ_MODEL", "postgres://u:secret@h/db"),
+        ("LMAO_SEARCH", "elasticsearch+http://localhost:9200"),
+        ("LMAO_CACHE", "redis://localhost"),
+        ("LMAO_BLOBS", "s3://bucket"),
+        ("LMAO_LIVE", "nats://localhost"),
+    ] {
+        let error = from_environment(&[(variable, address)]).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{variable}: ")), "{error}");
+        assert!(error.contains("not supported by this build yet"), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+    }
+    let error = from_environment(&[("LMAO_MODELS", "maybe")]).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "LMAO_MODELS: models: \"maybe\" is nothing that this build knows; use \"auto\", \"off\" or \"dir:PATH\""
+    );
+}
+
+#[test]
+fn wrong_types_and_half_an_endpoint_are_refused() {
+    let (_dir, path) = file("listen = \"here\"");
+    let error = load(&Overrides { file: Some(path), flags: vec![] }, []).unwrap_err();
+    assert!(error.to_string().contains("listen: invalid socket address syntax"), "{error}");
+
+    let (_dir, path) = file("[llm]\napi_key = 424242\n");
+    let error = load(&Overrides { file: Some(path), flags: vec![] }, []).unwrap_err().to_string();
+    assert!(error.contains("llm.api_key") && !error.contains("424242"), "{error}");
+
+    let error = from_environment(&[("LMAO_LLM__BASE_URL", "http://x")]).unwrap_err();
+    assert!(error.to_string().contains("llm.model"), "{error}");
+    let error = from_environment(&[("LMAO_LLM__BASE_URL", "x"), ("LMAO_LLM__MODEL", "m")]).unwrap_err();
+    assert!(error.to_string().contains("not an http"), "{error}");
+}
+
+#[test]
+fn a_missing_or_broken_file_is_an_error() {
+    let missing = Overrides { file: Some(PathBuf::from("/nowhere/lmao.toml")), flags: vec![] };
+    assert_eq!(load(&missing, []).unwrap_err().to_string(), "the configuration file /nowhere/lmao.toml cannot be read");
+    let (_dir, path) = file("models = ");
+    assert_eq!(load(&Overrides { file: Some(path), flags: vec![] }, []).unwrap_err().code, Code::Usage);
+}
+
+#[test]
+fn secrets_are_masked_when_shown() {
+    let loaded = from_environment(&[
+        ("LMAO_LLM__BASE_URL", "https://me:hush@host:1/v1"),
+        ("LMAO_LLM__MODEL", "m"),
+        ("LMAO_LLM__API_KEY", "sk-hush"),
+    ])
+    .unwrap();
+    let shown = format!("{:?}", loaded.entries());
+    assert!(!shown.contains("hush"), "{shown}");
+    assert!(shown.contains("https://********@host:1/v1"), "{shown}");
+    let debug = format!("{:?}", loaded.config.llm.api_key);
+    assert!(!debug.contains("hush"));
+}
+
+#[test]
+fn values_survive_being_written() {
+    for text in ["sqlite:", "sqlite:/var/lib/log.db"] {
+        assert_eq!(text.parse::<Sqlite>().unwrap().to_string(), text);
+    }
+    assert_eq!("sqlite:///abs.db".parse::<Sqlite>().unwrap(), Sqlite::At(PathBuf::from("/abs.db")));
+    for text in ["auto", "off", "dir:/m"] {
+        assert_eq!(text.parse::<Models>().unwrap().to_string(), text);
+    }
+    assert!("dir:".parse::<Models>().is_err());
+}

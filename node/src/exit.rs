@@ -1,0 +1,161 @@
+//! How a command ends: documented exit codes, and errors that say what happened, why, and what to do.
+
+use std::{error::Error as StdError, fmt, process::ExitCode};
+
+/// What the shell is told. Scripts branch on these, so they never change their meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Code {
+    /// Done.
+    Done = 0,
+    /// It failed: here, on the disk, in a check.
+    Failed = 1,
+    /// The command line or the configuration makes no sense.
+    Usage = 2,
+    /// No server answers, and there is no data directory that could be opened instead.
+    Unreachable = 3,
+    /// The server refused: no or a wrong token, no permission, or a request that it does not accept.
+    Refused = 4,
+    /// Done in part: some of the files failed.
+    Partial = 5,
+    /// Interrupted by the user (128 + SIGINT).
+    Interrupted = 130,
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// The text of `lmao --help` on exit codes.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0    done
+  1    failed
+  2    the command line or the configuration makes no sense
+  3    no server answers, and there is no data directory to open instead
+  4    the server refused (token, permission, or the request itself)
+  5    done in part: some of the files failed
+  130  interrupted";
+
+/// An error with its exit code and, where there is something to do, a hint. `Display` is what happened; the cause is the
+/// source.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    /// The exit code.
+    pub code: Code,
+    message: String,
+    hint: Option<String>,
+    source: Option<anyhow::Error>,
+    /// What the server's error body says, when a server refused.
+    pub api: Option<Api>,
+}
+
+/// The stable part of a server's refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Api {
+    /// The HTTP status.
+    pub status: u16,
+    /// `details.reason`; empty when there is none.
+    pub reason: String,
+}
+
+impl Stop {
+    /// Ends with this code and message.
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None, source: None, api: None }
+    }
+
+    /// With what to do about it.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// With what lies behind it.
+    #[must_use]
+    pub(crate) fn because(mut self, source: impl Into<anyhow::Error>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Nothing more to say: everything that matters has been printed.
+    #[must_use]
+    pub(crate) fn silent(code: Code) -> Self {
+        Self::new(code, "")
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Stop {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_ref().map(|source| -> &(dyn StdError + 'static) { source.as_ref() })
+    }
+}
+
+/// The exit code of an error: that of the outermost [`Stop`] in it.
+pub(crate) fn code_of(error: &anyhow::Error) -> Code {
+    stops(error).next().map_or(Code::Failed, |stop| stop.code)
+}
+
+/// What is printed of an error; `None` when everything has been said.
+pub(crate) fn render(error: &anyhow::Error) -> Option<String> {
+    let mut lines: Vec<String> = vec![];
+    for cause in error.chain().map(ToString::to_string).filter(|text| !text.is_empty()) {
+        // Some libraries repeat their source in their own text.
+        if lines.last().is_some_and(|last| last.ends_with(&cause)) {
+            continue;
+        }
+        let label = if lines.is_empty() { "error: " } else { "  caused by: " };
+        lines.push(format!("{label}{cause}"));
+    }
+    if lines.is_empty() {
+        return None;
+    }
+    lines.extend(stops(error).filter_map(|stop| stop.hint.as_deref()).map(|hint| format!("  hint: {hint}")));
+    Some(lines.join("\n"))
+}
+
+fn stops(error: &anyhow::Error) -> impl Iterator<Item = &Stop> {
+    error.chain().filter_map(|cause| cause.downcast_ref::<Stop>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_why_and_what_to_do() {
+        let io = std::io::Error::other("connection refused");
+        let stop = Stop::new(Code::Unreachable, "no server answers at 127.0.0.1:8000")
+            .because(anyhow::Error::from(io).context("connecting"))
+            .hint("start one with `lmao serve`");
+        let error = anyhow::Error::from(stop);
+        assert_eq!(code_of(&error), Code::Unreachable);
+        assert_eq!(
+            render(&error).unwrap(),
+            "error: no server answers at 127.0.0.1:8000\n  caused by: connecting\n  caused by: connection refused\n  \
+             hint: start one with `lmao serve`"
+        );
+    }
+
+    #[test]
+    fn a_plain_error_is_a_failure_and_a_silent_one_says_nothing() {
+        assert_eq!(code_of(&anyhow::anyhow!("broken")), Code::Failed);
+        let silent = anyhow::Error::from(Stop::silent(Code::Partial));
+        assert_eq!((code_of(&silent), render(&silent)), (Code::Partial, None));
+    }
+
+    #[test]
+    fn a_source_that_is_repeated_is_shown_once() {
+        let stop = Stop::new(Code::Failed, "it failed: disk full").because(anyhow::anyhow!("disk full"));
+        assert_eq!(render(&stop.into()).unwrap(), "error: it failed: disk full");
+    }
+}

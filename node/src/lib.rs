@@ -1,0 +1,79 @@
+//! The one binary: command line, configuration, composition root. Here, and only here, adapters, core and gateway are
+//! chosen and put together; every command but `serve` is a client of a server, its own if none runs.
+
+mod cli;
+mod client;
+mod commands;
+mod compose;
+mod config;
+mod exit;
+mod output;
+mod progress;
+mod telemetry;
+
+use std::{env, process::ExitCode, time::Duration};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+
+use crate::{
+    cli::{Cli, Command},
+    commands::Invocation,
+    exit::{Code, Stop},
+};
+
+/// How long blocking work that nobody waits for may still take at the end.
+const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    // Before anything else: this process reads files that nobody trusts, and has no use for the rest of us.
+    if env::args_os().nth(1).is_some_and(|command| command == compose::WORKER) {
+        return lmao_retrieval::ingest::worker_main();
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Standard error or output may be closed; then nobody reads it anyway.
+            let _ = error.print();
+            return if error.use_stderr() { Code::Usage } else { Code::Done }.into();
+        }
+    };
+    match run(cli) {
+        Ok(()) => Code::Done.into(),
+        Err(error) => {
+            if let Some(text) = exit::render(&error) {
+                eprintln!("{text}");
+            }
+            exit::code_of(&error).into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    // The first of two providers that are compiled in would otherwise be a matter of chance.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let default_filter = if matches!(cli.command, Command::Serve(_)) { "info" } else { "warn" };
+    telemetry::start(cli.global.log_format, cli.global.log_filter.as_deref().unwrap_or(default_filter))?;
+    let invocation = Invocation::new(cli.global, environment()?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the operating system gave no threads to run on")?;
+    let result = runtime.block_on(commands::run(cli.command, invocation));
+    runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
+    result
+}
+
+/// Our own variables; one that is no UTF-8 is an error, one of somebody else's is not our business.
+fn environment() -> Result<Vec<(String, String)>, Stop> {
+    let ours = env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LMAO_"));
+    ours.map(|(name, value)| {
+        let name = name.to_string_lossy().into_owned();
+        let value = value
+            .into_string()
+            .map_err(|_| Stop::new(Code::Usage, format!("the environment variable {name} is not UTF-8")))?;
+        Ok((name, value))
+    })
+    .collect()
+}
