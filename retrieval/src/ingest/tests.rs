@@ -186,7 +186,7 @@ impl World {
     }
 }
 
-const GUIDE: &str = "# Owls\n\nThey hunt at night.\n\n## Food\n\nMice, mostly.\n";
+const GUIDE: &str = "# Owls\n\n## Hunting\n\nThey hunt at night.\n\n## Food\n\nMice, mostly.\n";
 
 #[tokio::test]
 async fn a_file_becomes_passages_with_vectors() {

@@ -169,14 +169,14 @@ fn line(row: Vec<Segment>) -> Line {
 /// The words of a segment, with a space wherever there is a visible gap.
 fn joined(segment: &Segment) -> String {
     let mut out = String::new();
-    let mut end = f32::NEG_INFINITY;
+    let mut last: Option<&Word> = None;
     for word in &segment.words {
-        let gap = word.x - end > SPACE * word.size && !out.is_empty();
+        let gap = last.is_some_and(|last| word.x - last.x - last.width > SPACE * last.size.max(word.size));
         if gap && !out.ends_with(' ') && !word.text.starts_with(' ') {
             out.push(' ');
         }
         out.push_str(&word.text);
-        end = word.x + word.width;
+        last = Some(word);
     }
     out.trim().to_owned()
 }

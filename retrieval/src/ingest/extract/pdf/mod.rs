@@ -11,10 +11,13 @@ use pdf_oxide::{Destination, OutlineItem, PdfDocument, object::Object};
 use super::{Extraction, finish, title};
 use layout::{Page, Word};
 
+/// The end mark stands within this many bytes of the end, with some room for what programs append.
+const TRAILER_BYTES: usize = 4096;
 /// Pages that are read; a longer file is cut, with a warning.
 const MAX_PAGES: usize = 20_000;
 
 pub(super) fn extract(bytes: Vec<u8>) -> Result<Extraction, Failure> {
+    let whole = bytes[bytes.len().saturating_sub(TRAILER_BYTES)..].windows(5).any(|mark| mark == b"%%EOF");
     let document = PdfDocument::from_bytes(bytes).map_err(|error| damaged(&error.to_string()))?;
     if !document.is_authenticated() {
         return Err(Failure::lasting(
@@ -25,6 +28,10 @@ pub(super) fn extract(bytes: Vec<u8>) -> Result<Extraction, Failure> {
     }
     let count = document.page_count().map_err(|error| damaged(&error.to_string()))?;
     let mut warnings = vec![];
+    if !whole {
+        warnings
+            .push("the end of the file is missing, pages may be lost: the upload or the file was cut off".to_owned());
+    }
     if count > MAX_PAGES {
         warnings.push(format!("only the first {MAX_PAGES} of {count} pages were read"));
     }

@@ -29,6 +29,7 @@ pub(super) fn write(mut pages: Vec<Page>, outline: &[Bookmark]) -> Written {
         drop_running(&mut pages, Edge::Top);
         drop_running(&mut pages, Edge::Bottom);
     }
+    drop_contents(&mut pages);
     let style = Style::of(&pages, outline);
     let mut writer = Writer { builder: Builder::new(), style: &style, open: None, title: None };
     for page in &pages {
@@ -85,6 +86,28 @@ fn drop_running(pages: &mut [Page], edge: Edge) {
     }
 }
 
+/// Removes tables of contents: lines that end in dots and a number. They match every question about the document and
+/// answer none.
+fn drop_contents(pages: &mut [Page]) {
+    let is_entry = |line: &Line| {
+        let text = line.text();
+        let start = text.trim_end_matches(|c: char| c.is_ascii_digit() || c.is_whitespace());
+        let dots = start.chars().rev().take_while(|c| matches!(c, '.' | ' ' | '…')).filter(|c| *c != ' ').count();
+        dots >= 4 && start.len() < text.trim_end().len()
+    };
+    let of = |page: &Page| page.lines.iter().filter(|line| is_entry(line)).count();
+    let (entries, lines): (usize, usize) =
+        pages.iter().map(|page| (of(page), page.lines.len())).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+    if entries * 2 > lines {
+        return;
+    }
+    for page in pages {
+        if of(page) >= 4 {
+            page.lines.retain(|line| !is_entry(line));
+        }
+    }
+}
+
 /// What the document's type tells.
 #[derive(Debug)]
 struct Style {
@@ -130,6 +153,9 @@ impl Style {
 
     /// The level that the bookmarks give this text.
     fn bookmarked(&self, text: &str, page: u32) -> Option<u8> {
+        if self.bookmarks.is_empty() || text.len() > 4 * HEADING_CHARS {
+            return None;
+        }
         self.bookmarks.get(&(page, squeezed(text))).copied()
     }
 
@@ -144,9 +170,20 @@ fn tenths(size: f32) -> i32 {
     (size * 10.0).round() as i32
 }
 
-/// Letters and digits only, lower case: how titles are compared. Section numbers count, spaces and dots do not.
+/// Letters and digits only, lower case, without a section number: how titles are compared.
 fn squeezed(text: &str) -> String {
+    let text = text.trim_start();
+    let text =
+        text.split_once(char::is_whitespace).filter(|(first, _)| is_number(first)).map_or(text, |(_, rest)| rest);
     text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// A section number: `2`, `2.1.`, `A.3`.
+fn is_number(word: &str) -> bool {
+    let mut parts = word.trim_end_matches('.').split('.');
+    let digits = |part: &str| (1..=3).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    let letter = |part: &str| part.len() == 1 && part.bytes().all(|byte| byte.is_ascii_uppercase());
+    parts.next().is_some_and(|first| digits(first) || letter(first) && word.contains('.')) && parts.all(digits)
 }
 
 /// Lines that belong together.
@@ -178,6 +215,13 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn line(&mut self, line: &Line, page: u32) {
         let shape = self.shape(line);
+        // A bookmarked line is a heading of its own, whatever its type and distance.
+        if self.style.bookmarked(&line.text(), page).is_some() {
+            self.close();
+            self.open = Some(Open { shape: Shape::Prose, page, last_page: page, lines: vec![line.clone()] });
+            self.close();
+            return;
+        }
         if let Some(open) = &mut self.open
             && open.goes_on(line, shape, page, self.style)
         {
@@ -246,7 +290,9 @@ impl Open {
     /// Whether `line` belongs to this block.
     fn goes_on(&self, line: &Line, shape: Shape, page: u32, style: &Style) -> bool {
         let Some(last) = self.lines.last() else { return false };
-        if tenths(last.size) != tenths(line.size) && (last.size - line.size).abs() > style.body * 0.08 {
+        // A little smaller may be a line of capitals; a heading never goes on in the body's type.
+        let other_type = style.level(last.size) != style.level(line.size);
+        if other_type || (last.size - line.size).abs() > style.body * 0.15 {
             return false;
         }
         let gap = last.y - line.y;

@@ -1,7 +1,9 @@
 //! Web pages: the words of the main part with its headings, lists, tables and code; navigation, scripts and other chrome
 //! are left out. The tree lies in an arena and is walked without recursion, so its depth costs no stack.
 
-use std::collections::HashSet;
+mod depth;
+
+use std::{borrow::Cow, collections::HashSet};
 
 use ego_tree::{NodeId, NodeRef, iter::Edge};
 use lmao_events::Failure;
@@ -17,6 +19,10 @@ const NEVER: &[&str] = &[
 ];
 /// Chrome, unless the author marked the main part and they stand in it.
 const OUTSIDE: &[&str] = &["header", "footer", "form"];
+/// Classes of elements that generators of documentation add to the text: lines that mdBook hides in listings, marks of the
+/// Rust reference and of rustdoc, navigation of texinfo and docbook.
+const LEFT_OUT_CLASSES: &[&str] =
+    &["boring", "rule-link", "tooltip", "hideme", "nav-panel", "navheader", "navfooter", "copiable-link"];
 /// Elements that stand on their own.
 const BLOCKS: &[&str] = &[
     "address",
@@ -60,7 +66,8 @@ const BLOCKS: &[&str] = &[
 const LITTLE_TEXT: usize = 200;
 
 pub(super) fn extract(text: &str) -> Result<Extraction, Failure> {
-    let html = Html::parse_document(text);
+    let limited = depth::limited(text);
+    let html = Html::parse_document(&limited);
     let outline = Outline::of(&html);
     let main = outline.main.and_then(|id| html.tree.get(id)).map(|root| write(root, Chrome::Keep, &outline));
     let builder = match main {
@@ -70,7 +77,11 @@ pub(super) fn extract(text: &str) -> Result<Extraction, Failure> {
             main.filter(|main| !main.is_empty() && main.len() * 10 >= whole.len()).unwrap_or(whole)
         }
     };
-    finish(builder, outline.title, outline.language)
+    let mut extraction = finish(builder, outline.title, outline.language)?;
+    if matches!(limited, Cow::Owned(_)) {
+        extraction.warnings.push("elements nested thousands deep were flattened".to_owned());
+    }
+    Ok(extraction)
 }
 
 /// What is to be known of a page before its words are read.
@@ -150,10 +161,7 @@ fn is_left_out(element: &Element, chrome: Chrome) -> bool {
         || element.attr("hidden").is_some()
         || element.attr("aria-hidden") == Some("true")
         || role()
-        // Lines that mdBook hides in code listings; the navigation of manuals made by texinfo and docbook.
-        || element.attr("class").is_some_and(|class| {
-            class.split(' ').any(|class| matches!(class, "boring" | "nav-panel" | "navheader" | "navfooter" | "copiable-link"))
-        })
+        || element.attr("class").is_some_and(|class| class.split(' ').any(|class| LEFT_OUT_CLASSES.contains(&class)))
 }
 
 fn write(root: NodeRef<'_, Node>, chrome: Chrome, outline: &Outline) -> Builder {
