@@ -19,6 +19,8 @@ use crate::{
 
 /// How long a key's body is remembered.
 const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long it is remembered that a key is free again: no time at all would do.
+const FORGOTTEN: Duration = Duration::from_secs(1);
 /// Characters of a key.
 const MAX_KEY: usize = 255;
 
@@ -46,12 +48,17 @@ impl App {
         let name = remembered(command.id);
         let body = Bytes::copy_from_slice(&command.body.0);
         // A cache that forgets or fails weakens this check only: outcomes come from the log.
-        match self.state.cache.put_new(&name, body.clone(), REMEMBERED).await {
-            Ok(true) | Err(_) => Ok(()),
-            Ok(false) => match self.state.cache.get(&name).await {
-                Ok(Some(known)) if known != body => Err(key_reused()),
-                _ => Ok(()),
-            },
+        let cache = &self.state.cache;
+        if !matches!(cache.put_new(&name, body.clone(), REMEMBERED).await, Ok(false)) {
+            return Ok(());
+        }
+        match cache.get(&name).await {
+            Ok(Some(known)) if known.is_empty() => {
+                cache.put(&name, body, REMEMBERED).await.ok();
+                Ok(())
+            }
+            Ok(Some(known)) if known != body => Err(key_reused()),
+            _ => Ok(()),
         }
     }
 
@@ -64,10 +71,8 @@ impl App {
     ) -> Result<Receipt, CommandError> {
         let key = meta.command.map(|command| command.id);
         let sent = self.state.commands.send(stream, command.into(), meta).await;
-        if let (Err(CommandError::Rejected(_)), Some(key)) = (&sent, key)
-            && let Err(error) = self.state.cache.invalidate(&remembered(key)).await
-        {
-            tracing::debug!(%error, "an idempotency key stays remembered");
+        if let (Err(CommandError::Rejected(_)), Some(key)) = (&sent, key) {
+            self.state.cache.put(&remembered(key), Bytes::new(), FORGOTTEN).await.ok();
         }
         sent
     }

@@ -128,8 +128,10 @@ impl Form<'_> {
     async fn store(&self, field: Field) -> Result<Box<dyn PendingBlob>, ApiError> {
         let mut file = self.blobs.begin().await?;
         let mut reader = Box::pin(field.into_async_read());
+        let mut size = 0;
         while let Some(piece) = self.piece(&mut reader).await? {
-            if file.blob().size + piece.len() as u64 > self.limit {
+            size += piece.len() as u64;
+            if size > self.limit {
                 return Err(too_large(self.limit));
             }
             file.write(piece).await?;

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How often the log is read when no hint comes.
-const UNHINTED: Duration = Duration::from_millis(500);
+pub(crate) const UNHINTED: Duration = Duration::from_millis(500);
 
 /// A reader of one stream's future.
 pub(crate) struct Watch {
@@ -96,6 +96,7 @@ impl Watch {
                 return Ok(());
             }
         }
+        self.current = true;
         Ok(())
     }
 
@@ -104,20 +105,41 @@ impl Watch {
         if Instant::now() >= deadline {
             return false;
         }
-        self.current = false;
+        self.doubt();
         let patience = deadline.min(Instant::now() + UNHINTED);
         tokio::time::timeout_at(patience, self.hint()).await.ok();
         true
     }
 
+    /// The next live frame. One that says that there is more to read makes the next read look.
+    pub(crate) async fn frame(&mut self) -> Frame {
+        match self.frames.next().await {
+            Some(frame) => {
+                self.current &= !self.is_hint(&frame);
+                frame
+            }
+            // Nobody publishes any more: the clock decides.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whether a frame says that there is more to read.
+    pub(crate) fn is_hint(&self, frame: &Frame) -> bool {
+        matches!(frame, Frame::Committed { position } if *position > self.seen)
+    }
+
+    /// Makes the next read look, hinted or not.
+    pub(crate) fn doubt(&mut self) {
+        self.current = false;
+    }
+
     /// Resolves when the stream has a commit that was not read.
     async fn hint(&mut self) {
-        while let Some(frame) = self.frames.next().await {
-            if matches!(frame, Frame::Committed { position } if position > self.seen) {
+        loop {
+            let frame = self.frame().await;
+            if self.is_hint(&frame) {
                 return;
             }
         }
-        // Nobody publishes any more: the clock decides.
-        std::future::pending::<()>().await;
     }
 }

@@ -34,7 +34,6 @@ const WINDOW: Duration = Duration::from_secs(60);
 struct LoginRequest {
     /// In any case: `Ann` and `ann` are one name.
     username: String,
-    #[oai(validator(max_length = 1024))]
     password: String,
 }
 

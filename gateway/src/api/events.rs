@@ -220,15 +220,7 @@ async fn stored(app: &App, wanted: Wanted) -> Result<Records, ApiError> {
     let records: Records = match filter {
         Filter::Stream(stream) => journal.read(stream, Version(1)),
         // Followed as a whole and cut at today's end: the end of a part of the log could not be told.
-        Filter::All | Filter::Category(_) if after < tail => {
-            let mut ended = false;
-            let until_tail = move |record: &Result<Committed, ReadError>| {
-                let goes_on = !ended;
-                ended |= record.as_ref().map_or(true, |commit| commit.position >= tail);
-                future::ready(goes_on)
-            };
-            journal.follow(after, Filter::All).take_while(until_tail).boxed()
-        }
+        Filter::All | Filter::Category(_) if after < tail => until(tail, journal.follow(after, Filter::All)),
         Filter::All | Filter::Category(_) => futures::stream::empty().boxed(),
     };
     let fits = move |record: &Result<Committed, ReadError>| {
@@ -236,8 +228,20 @@ async fn stored(app: &App, wanted: Wanted) -> Result<Records, ApiError> {
             commit.position > after && commit.position <= tail && filter.matches(&commit.header.stream)
         }))
     };
-    // `take_while` looks at a record more than it gives; `take` does not.
     Ok(records.filter(fits).take(limit).boxed())
+}
+
+/// The records up to the one at `tail`: the one behind it may never come.
+fn until(tail: Position, records: Records) -> Records {
+    let next = move |(mut records, ended): (Records, bool)| async move {
+        if ended {
+            return None;
+        }
+        let record = records.next().await?;
+        let ended = record.as_ref().map_or(true, |commit| commit.position >= tail);
+        Some((record, (records, ended)))
+    };
+    futures::stream::unfold((records, false), next).boxed()
 }
 
 /// One line for each record; the first failure ends it, named.

@@ -40,6 +40,7 @@ struct SearchBody {
 
 /// Only passages of these; each filter may be one value or several.
 #[derive(Debug, Default, Object, Deserialize)]
+#[oai(default)]
 #[serde(deny_unknown_fields, default)]
 struct Filters {
     document_id: Option<Uuid>,

@@ -3,15 +3,19 @@
 //! What is shown comes from the log, in its order, whoever sent the message; live frames only fill the time in between. So
 //! a client that comes back with its last position misses nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::{
     SinkExt, StreamExt,
     future::BoxFuture,
-    stream::{BoxStream, SplitSink, SplitStream},
+    stream::{SplitSink, SplitStream},
 };
-use lmao_events::{Category, Position, StreamId};
-use lmao_ports::{Committed, Filter, Frame, ReadError};
+use lmao_events::{AnyEvent, Category, Position, StreamId, Version};
+use lmao_ports::Frame;
 use poem::{
     IntoResponse, Response,
     web::websocket::{CloseCode, Message, WebSocket, WebSocketConfig, WebSocketStream},
@@ -31,9 +35,10 @@ use super::{
 use crate::{
     app::App,
     context::{Context, User},
-    error::{ApiError, erased},
+    error::ApiError,
     position,
     turn::{self, Say, Session},
+    watch::{UNHINTED, Watch},
 };
 
 /// How often the client is asked whether it is still there; twice without a sign, and it is not.
@@ -42,6 +47,8 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(30 * 60);
 /// How long a client may take to accept a frame: nothing is queued for it.
 const SLOW: Duration = Duration::from_secs(30);
+/// Commits that are read at once.
+const PAGE: usize = 64;
 /// How long the closing handshake may take.
 const CLOSING: Duration = Duration::from_secs(2);
 
@@ -95,28 +102,51 @@ impl Socket {
             let text = "too many sockets are open; try again in a moment";
             ApiError::passing("overloaded", text, Duration::from_secs(1))
         })?;
-        let session = match session_id.0.as_str() {
-            "new" => Session::New(Some(app.fresh_id())),
+        let (id, session) = match session_id.0.as_str() {
+            "new" => {
+                let id = app.fresh_id();
+                (id, Session::New(Some(id)))
+            }
             id => {
                 let id = turn::session_id(id)?;
                 turn::owned(&app, user.0.id, id).await?;
-                Session::Known(id)
+                (id, Session::Known(id))
             }
         };
-        let after = match after.0.as_deref().filter(|after| !after.is_empty()) {
-            Some(text) => position::parse(app.log, text)?,
-            None => app.state.journal.tail().await?,
-        };
+        let after = after.0.as_deref().filter(|after| !after.is_empty());
+        let after = after.map(|text| position::parse(app.log, text)).transpose()?;
+        let (watch, seen) = watch(&app, id, after).await?;
         let json = app.state.limits.json_bytes;
         let config = WebSocketConfig::default().max_message_size(Some(json)).max_frame_size(Some(json));
-        let expires = Instant::now() + user.0.expires.since(app.now());
+        let now = Instant::now();
+        let expires = now + user.0.expires.since(app.now());
         let token = app.tasks.token();
-        let talk = move |stream| async move {
+        let (closed, sending) = (None, None);
+        let (owner, heard, spoken) = (user.0.id, now, now);
+        let talk =
+            Talk { app, context, owner, id, session, watch, seen, open: 0, closed, sending, expires, heard, spoken };
+        // poem wants what it calls to be `Sync`; it is called once.
+        let talk = Mutex::new(talk);
+        let run = move |stream| async move {
             let _held_while_it_runs = (place, token);
-            Talk::new(app, context, user.0.id, session, after, expires).await.run(stream).await;
+            talk.into_inner().unwrap_or_else(PoisonError::into_inner).run(stream).await;
         };
-        Ok(Upgraded(socket.config(config).on_upgrade(talk).into_response()))
+        Ok(Upgraded(socket.config(config).on_upgrade(run).into_response()))
     }
+}
+
+/// A watch on what the client has not seen, and the position that it has.
+async fn watch(app: &App, session: Uuid, after: Option<Position>) -> Result<(Watch, Position), ApiError> {
+    let stream = StreamId::new(Category::Session, session);
+    let mut watch = Watch::open(app, stream).await;
+    let tail = app.state.journal.tail().await?;
+    let head = app.state.journal.head(stream).await?;
+    match (head, after) {
+        (Some(head), Some(after)) if head.position > after => watch.from(Version(1)),
+        (Some(head), _) => watch.after(head),
+        (None, _) => {}
+    }
+    Ok((watch, after.unwrap_or(tail)))
 }
 
 /// One open socket.
@@ -124,89 +154,56 @@ struct Talk {
     app: Arc<App>,
     context: Context,
     owner: Uuid,
-    session: Session,
     id: Uuid,
-    commits: BoxStream<'static, Result<Committed, ReadError>>,
-    live: BoxStream<'static, Frame>,
+    session: Session,
+    watch: Watch,
     /// The position that the client has seen.
     seen: Position,
+    /// Messages of this socket that wait for their answers.
+    open: usize,
     /// The last message that was answered: tokens that come later are late.
     closed: Option<Uuid>,
     /// A message on its way to the session: the next one is read when it is there.
-    sending: Option<BoxFuture<'static, Result<(), ApiError>>>,
+    sending: Option<Sending>,
     expires: Instant,
     heard: Instant,
     spoken: Instant,
 }
 
+type Sending = BoxFuture<'static, Result<(), ApiError>>;
+type Sink = SplitSink<WebSocketStream, Message>;
+type Source = SplitStream<WebSocketStream>;
 /// Why a socket ends: what its close frame says.
 type End = (CloseCode, &'static str);
 
 impl Talk {
-    async fn new(
-        app: Arc<App>,
-        context: Context,
-        owner: Uuid,
-        session: Session,
-        after: Position,
-        expires: Instant,
-    ) -> Self {
-        let id = match session {
-            Session::Known(id) | Session::New(Some(id)) => id,
-            Session::New(None) => app.fresh_id(),
-        };
-        let stream = StreamId::new(Category::Session, id);
-        let live = app.state.live.subscribe(stream).await;
-        let commits = app.state.journal.follow(after, Filter::Stream(stream));
-        let now = Instant::now();
-        Self {
-            app,
-            context,
-            owner,
-            session,
-            id,
-            commits,
-            live,
-            seen: after,
-            closed: None,
-            sending: None,
-            expires,
-            heard: now,
-            spoken: now,
-        }
-    }
-
     async fn run(mut self, socket: WebSocketStream) {
         let (mut sink, mut source) = socket.split();
-        let end = self.talk(&mut sink, &mut source).await;
-        if let Err((code, reason)) = end {
-            let farewell = async {
-                sink.send(Message::close_with(code, reason)).await.ok();
-                // The client's close frame; whatever else it still says is not heard.
-                while let Some(Ok(message)) = source.next().await {
-                    if message.is_close() {
-                        break;
-                    }
+        let Err((code, reason)) = self.talk(&mut sink, &mut source).await else { return };
+        let farewell = async {
+            sink.send(Message::close_with(code, reason)).await.ok();
+            // The client's close frame; whatever else it still says is not heard.
+            while let Some(Ok(message)) = source.next().await {
+                if message.is_close() {
+                    break;
                 }
-            };
-            tokio::time::timeout(CLOSING, farewell).await.ok();
-        }
+            }
+        };
+        tokio::time::timeout(CLOSING, farewell).await.ok();
     }
 
-    async fn talk(
-        &mut self,
-        sink: &mut SplitSink<WebSocketStream, Message>,
-        source: &mut SplitStream<WebSocketStream>,
-    ) -> Result<(), End> {
+    async fn talk(&mut self, sink: &mut Sink, source: &mut Source) -> Result<(), End> {
         let closing = self.app.closing.clone();
         let mut heartbeat = tokio::time::interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.show(sink, Shown::connected(self.id)).await?;
         loop {
+            self.catch_up(sink).await?;
             tokio::select! {
                 () = closing.cancelled() => return Err((CloseCode::Away, "the server is shutting down")),
                 () = tokio::time::sleep_until(self.expires) => return Err((CloseCode::Policy, "the token has expired")),
                 _ = heartbeat.tick() => self.beat(sink).await?,
+                () = tokio::time::sleep(UNHINTED), if self.open > 0 => self.watch.doubt(),
                 message = source.next(), if self.sending.is_none() => match message {
                     Some(Ok(message)) => {
                         if !self.hear(sink, message).await? {
@@ -218,23 +215,21 @@ impl Talk {
                 sent = sent(&mut self.sending) => {
                     self.sending = None;
                     match sent {
-                        Ok(()) => self.session = Session::Known(self.id),
+                        Ok(()) => {
+                            self.session = Session::Known(self.id);
+                            self.open += 1;
+                            self.watch.doubt();
+                        }
                         Err(error) => self.show(sink, Shown::error(&error)).await?,
                     }
                 }
-                commit = self.commits.next() => self.commit(sink, commit).await?,
-                Some(frame) = self.live.next() => {
-                    let late = about(&frame).is_some_and(|message| self.closed == Some(message));
-                    if let Some(shown) = Shown::of_live(self.id, frame).filter(|_| !late) {
-                        self.show(sink, shown).await?;
-                    }
-                }
+                frame = self.watch.frame() => self.live(sink, frame).await?,
             }
         }
     }
 
     /// Takes in what the client sent; `false` when it has left.
-    async fn hear(&mut self, sink: &mut SplitSink<WebSocketStream, Message>, message: Message) -> Result<bool, End> {
+    async fn hear(&mut self, sink: &mut Sink, message: Message) -> Result<bool, End> {
         self.heard = Instant::now();
         match message {
             Message::Text(text) => {
@@ -259,37 +254,57 @@ impl Talk {
         Ok(true)
     }
 
-    /// Shows what was recorded.
-    async fn commit(
-        &mut self,
-        sink: &mut SplitSink<WebSocketStream, Message>,
-        commit: Option<Result<Committed, ReadError>>,
-    ) -> Result<(), End> {
-        let broken = (CloseCode::Error, "the log cannot be read; come back in a moment");
-        let commit = match commit {
-            Some(Ok(commit)) => commit,
-            Some(Err(error)) => {
-                self.show(sink, Shown::error(&error.into())).await?;
-                return Err(broken);
+    /// Shows a live frame, unless it is late.
+    async fn live(&mut self, sink: &mut Sink, frame: Frame) -> Result<(), End> {
+        let late = about(&frame).is_some_and(|message| self.closed == Some(message));
+        match Shown::of_live(self.id, frame) {
+            Some(shown) if !late => self.show(sink, shown).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Shows what was recorded and is not shown yet.
+    async fn catch_up(&mut self, sink: &mut Sink) -> Result<(), End> {
+        loop {
+            let mut page: Vec<(Position, Vec<AnyEvent>)> = Vec::new();
+            let seen = self.seen;
+            let read = self.watch.read(&self.app, |commit, events| {
+                if commit.position > seen {
+                    page.push((commit.position, events.to_vec()));
+                }
+                if page.len() < PAGE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            if let Err(error) = read.await {
+                self.show(sink, Shown::error(&error)).await?;
+                return Err((CloseCode::Error, "the session cannot be read; come back in a moment"));
             }
-            None => return Err(broken),
-        };
-        self.seen = commit.position;
-        let Ok(events) = commit.events else {
-            self.show(sink, Shown::error(&erased())).await?;
-            return Err((CloseCode::Policy, "the session was erased"));
-        };
-        for event in &events {
+            let last = page.len() < PAGE;
+            for (position, events) in page {
+                self.commit(sink, position, &events).await?;
+            }
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn commit(&mut self, sink: &mut Sink, position: Position, events: &[AnyEvent]) -> Result<(), End> {
+        self.seen = position;
+        for event in events {
+            if let Some(message) = closed(event) {
+                self.closed = Some(message);
+                self.open = self.open.saturating_sub(1);
+            }
             if let Some(shown) = Shown::of_event(self.id, event) {
                 self.spoken = Instant::now();
                 self.show(sink, shown).await?;
             }
-            self.closed = closed(event).or(self.closed);
         }
         Ok(())
     }
 
-    async fn beat(&mut self, sink: &mut SplitSink<WebSocketStream, Message>) -> Result<(), End> {
+    async fn beat(&mut self, sink: &mut Sink) -> Result<(), End> {
+        self.watch.doubt();
         // While a message is on its way nothing is heard.
         if self.heard.elapsed() > HEARTBEAT * 2 && self.sending.is_none() {
             return Err((CloseCode::Away, "the client does not answer"));
@@ -300,21 +315,20 @@ impl Talk {
         write(sink, Message::ping([])).await
     }
 
-    async fn show(&mut self, sink: &mut SplitSink<WebSocketStream, Message>, shown: Shown) -> Result<(), End> {
-        let text = shown.at(self.app.position(self.seen));
-        write(sink, Message::text(text)).await
+    async fn show(&mut self, sink: &mut Sink, shown: Shown) -> Result<(), End> {
+        write(sink, Message::text(shown.at(self.app.position(self.seen)))).await
     }
 }
 
 /// The outcome of the message on its way; never, when there is none.
-async fn sent(sending: &mut Option<BoxFuture<'static, Result<(), ApiError>>>) -> Result<(), ApiError> {
+async fn sent(sending: &mut Option<Sending>) -> Result<(), ApiError> {
     match sending {
         Some(sending) => sending.await,
         None => std::future::pending().await,
     }
 }
 
-async fn write(sink: &mut SplitSink<WebSocketStream, Message>, message: Message) -> Result<(), End> {
+async fn write(sink: &mut Sink, message: Message) -> Result<(), End> {
     let slow = (CloseCode::Policy, "the client is too slow");
     let gone = (CloseCode::Away, "the client is gone");
     tokio::time::timeout(SLOW, sink.send(message)).await.map_err(|_| slow)?.map_err(|_| gone)

@@ -1,0 +1,139 @@
+//! Who gets in.
+
+use std::time::Duration;
+
+use lmao_events::user::Role;
+use lmao_gateway::{FirstAdmin, Gateway, ensure_admin};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::world::{Got, PASSWORD, World, login, send};
+
+#[tokio::test]
+async fn only_what_is_listed_is_open() {
+    let world = World::new().await;
+    let client = world.client();
+    for open in ["/health", "/health/live", "/health/ready", "/openapi.json", "/docs"] {
+        assert_eq!(client.get(open).send().await.0.status(), 200, "{open}");
+    }
+    let login = client.post("/auth/login").body_json(&login("nobody", PASSWORD)).send().await;
+    assert_eq!(Got::from(login).await.refusal(), (401, "invalid_credentials"));
+    for closed in [
+        "/",
+        "/metrics",
+        "/health/",
+        "/healthz",
+        "/docs/x",
+        "/auth/logout",
+        "/admin/events",
+        "/api/v1/tools",
+        "/api/v1/documents",
+        "/api/v1/chat/ws/new",
+        "/%68ealth",
+    ] {
+        let got = Got::from(client.get(closed).send().await).await;
+        assert_eq!(got.refusal(), (401, "missing_token"), "{closed}");
+        assert_eq!(got.header("www-authenticate"), "Bearer");
+    }
+    // A token for a socket is no token elsewhere.
+    let token = world.ann().await;
+    let query = format!("/api/v1/tools?access_token={token}");
+    assert_eq!(Got::from(client.get(query).send().await).await.refusal(), (401, "missing_token"));
+    assert_eq!(send(client.get("/metrics"), &token).await.refusal(), (404, "not_found"));
+    assert_eq!(send(client.get("/admin/events"), &token).await.refusal(), (403, "forbidden"));
+    assert_eq!(send(client.get("/api/v1/tools"), &token).await.status, 200);
+}
+
+#[tokio::test]
+async fn tokens_end_and_survive_a_restart() {
+    let world = World::new().await;
+    let token = world.ann().await;
+    let again = Gateway::new(world.state.clone()).await.unwrap();
+    let other = poem::test::TestClient::new(again.endpoint());
+    assert_eq!(send(other.get("/api/v1/tools"), &token).await.status, 200);
+    world.clock.forward(Duration::from_secs(30 * 60));
+    assert_eq!(send(world.client().get("/api/v1/tools"), &token).await.refusal(), (401, "token_expired"));
+    assert_eq!(send(world.client().get("/api/v1/tools"), "a.b.c").await.refusal(), (401, "invalid_token"));
+    let none = Got::from(world.client().get("/api/v1/tools").header("authorization", "Basic YTpi").send().await).await;
+    assert_eq!(none.refusal(), (401, "missing_token"));
+}
+
+#[tokio::test]
+async fn the_first_administrator_opens_accounts() {
+    let world = World::new().await;
+    let client = world.client();
+    let opened = ensure_admin(&world.state, "admin", Some(PASSWORD.to_owned())).await.unwrap();
+    let FirstAdmin::Opened { id, password } = opened else { panic!("{opened:?}") };
+    assert_eq!(password, PASSWORD);
+    assert_eq!(ensure_admin(&world.state, "Admin", None).await.unwrap(), FirstAdmin::Existed { id });
+
+    let got = Got::from(client.post("/auth/login").body_json(&login("ADMIN", PASSWORD)).send().await).await;
+    assert_eq!(
+        (got.status.as_u16(), &got.body["token_type"], &got.body["expires_in"]),
+        (200, &json!("bearer"), &json!(1800))
+    );
+    assert!(!got.header("lmao-position").is_empty());
+    let token = got.body["access_token"].as_str().unwrap().to_owned();
+
+    let ann = json!({ "username": "ann", "email": "ann@example.org", "password": PASSWORD });
+    let created = send(client.post("/admin/users").header("idempotency-key", "a").body_json(&ann), &token).await;
+    assert_eq!(created.status, 201);
+    assert_eq!((&created.body["username"], &created.body["role"]), (&json!("ann"), &json!("user")));
+    // The same request again is the same account; another one is refused.
+    let again = send(client.post("/admin/users").header("idempotency-key", "a").body_json(&ann), &token).await;
+    assert_eq!((again.status.as_u16(), &again.body), (201, &created.body));
+    let changed = json!({ "username": "eve", "email": "ann@example.org", "password": PASSWORD });
+    let changed = send(client.post("/admin/users").header("idempotency-key", "a").body_json(&changed), &token).await;
+    assert_eq!(changed.refusal(), (422, "idempotency_key_reused"));
+
+    let secrets = || world.vault.0.lock().unwrap().len();
+    let before = secrets();
+    for (body, refusal) in [
+        (json!({ "username": "Ann", "email": "b@example.org", "password": PASSWORD }), (409, "username_taken")),
+        (json!({ "username": "bob", "email": "ANN@example.org", "password": PASSWORD }), (409, "email_taken")),
+        (json!({ "username": "", "email": "b@example.org", "password": PASSWORD }), (422, "bad_username")),
+        (json!({ "username": "bob", "email": "nowhere", "password": PASSWORD }), (422, "bad_email")),
+        (json!({ "username": "bob", "email": "b@example.org", "password": "short" }), (422, "bad_password")),
+        (
+            json!({ "username": "bob", "email": "b@example.org", "password": PASSWORD, "role": "god" }),
+            (422, "bad_body"),
+        ),
+    ] {
+        let got = send(client.post("/admin/users").body_json(&body), &token).await;
+        assert_eq!(got.refusal(), refusal, "{body}");
+    }
+    assert_eq!(secrets(), before, "a refused account leaves no password behind");
+    // The name of an account that was refused for its address is free.
+    let bob = json!({ "username": "bob", "email": "bob@example.org", "password": PASSWORD });
+    assert_eq!(send(client.post("/admin/users").body_json(&bob), &token).await.status, 201);
+
+    let got = Got::from(client.post("/auth/login").body_json(&login("ann", PASSWORD)).send().await).await;
+    let token = got.body["access_token"].as_str().unwrap();
+    assert_eq!(send(client.post("/admin/users").body_json(&bob), token).await.refusal(), (403, "forbidden"));
+}
+
+#[tokio::test]
+async fn guessing_a_password_is_slowed_down() {
+    let world = World::new().await;
+    let client = world.client();
+    ensure_admin(&world.state, "admin", Some(PASSWORD.to_owned())).await.unwrap();
+    for _ in 0..10 {
+        let got = Got::from(client.post("/auth/login").body_json(&login("admin", "wrong password")).send().await).await;
+        assert_eq!(got.refusal(), (401, "invalid_credentials"));
+    }
+    // Now even the right one has to wait; other names do not.
+    let got = Got::from(client.post("/auth/login").body_json(&login("admin", PASSWORD)).send().await).await;
+    assert_eq!((got.refusal(), got.header("retry-after")), ((429, "too_many_logins"), "60"));
+    let got = Got::from(client.post("/auth/login").body_json(&login("other", PASSWORD)).send().await).await;
+    assert_eq!(got.refusal(), (401, "invalid_credentials"));
+}
+
+#[tokio::test]
+async fn a_made_up_password_is_long() {
+    let world = World::new().await;
+    let opened = ensure_admin(&world.state, "admin", None).await.unwrap();
+    let FirstAdmin::Opened { password, .. } = opened else { panic!("{opened:?}") };
+    assert!(password.len() == 24 && password.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    let token = world.token(Uuid::from_u128(1), Role::Admin).await;
+    assert_eq!(send(world.client().get("/admin/events"), &token).await.status, 200);
+}

@@ -1,0 +1,120 @@
+//! Files on their way in and out.
+
+use lmao_gateway::Limits;
+use poem::test::{TestForm, TestFormField};
+use serde_json::json;
+
+use crate::{
+    core::Mood,
+    world::{Got, World, send},
+};
+
+const UPLOAD: &str = "/api/v1/documents/upload";
+
+fn form(text: &str) -> TestForm {
+    let file = TestFormField::text(text.to_owned()).name("file").filename("notes.md");
+    TestForm::new().field(file).field(TestFormField::text(r#"{"team":"blue"}"#).name("metadata"))
+}
+
+async fn upload(world: &World, token: &str, text: &str, query: &str) -> Got {
+    send(world.client().post(format!("{UPLOAD}{query}")).multipart(form(text)), token).await
+}
+
+#[tokio::test]
+async fn a_file_is_kept_before_the_log_speaks_of_it_and_found_again() {
+    let world = World::new().await;
+    let (ann, bob) = (world.ann().await, world.bob().await);
+    let first = upload(&world, &ann, "hello", "").await;
+    assert_eq!((first.status.as_u16(), &first.body["status"]), (200, &json!("success")));
+    assert_eq!((&first.body["chunks_processed"], &first.body["duplicate"]), (&json!(2), &json!(false)));
+    let kept: Vec<_> =
+        world.files.0.lock().unwrap().iter().map(|((folder, _), bytes)| (*folder, bytes.clone())).collect();
+    assert_eq!(kept.len(), 1);
+    assert_eq!(
+        (kept[0].0.of.to_string(), kept[0].1.as_slice()),
+        (first.body["document_id"].as_str().unwrap().to_owned(), b"hello".as_slice())
+    );
+
+    let second = upload(&world, &ann, "hello", "").await;
+    assert_eq!((second.status.as_u16(), &second.body["duplicate"]), (200, &json!(true)));
+    assert_eq!(second.body["document_id"], first.body["document_id"]);
+    assert_eq!(second.body["chunks_processed"], 2);
+    let theirs = upload(&world, &bob, "hello", "").await;
+    assert_ne!(theirs.body["document_id"], first.body["document_id"]);
+    assert_eq!(theirs.body["duplicate"], false);
+
+    let id = first.body["document_id"].as_str().unwrap();
+    let path = format!("/api/v1/documents/{id}");
+    assert_eq!(send(world.client().delete(&path), &bob).await.refusal(), (404, "document_not_found"));
+    let gone = send(world.client().delete(&path), &ann).await;
+    assert_eq!(gone.status, 204);
+    assert!(!gone.header("lmao-position").is_empty());
+    assert_eq!(send(world.client().delete(&path), &ann).await.refusal(), (404, "document_not_found"));
+    assert_eq!(send(world.client().delete("/api/v1/documents/7"), &ann).await.refusal(), (404, "document_not_found"));
+    let again = upload(&world, &ann, "hello", "").await;
+    assert_eq!((&again.body["duplicate"], &again.body["document_id"]), (&json!(false), &first.body["document_id"]));
+}
+
+#[tokio::test]
+async fn a_retried_upload_is_no_duplicate() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    let client = world.client();
+    let send = async |text: &str| {
+        let request = client.post(UPLOAD).header("idempotency-key", "k").multipart(form(text));
+        Got::from(request.header("authorization", format!("Bearer {ann}")).send().await).await
+    };
+    let first = send("hello").await;
+    world.core.forget_commands();
+    let second = send("hello").await;
+    assert_eq!((first.status, &first.body), (second.status, &second.body));
+    assert_eq!(send("other").await.refusal(), (422, "idempotency_key_reused"));
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_taken_in_stays_and_can_be_tried_again() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    *world.core.mood.lock().unwrap() = Mood::Failing;
+    let got = upload(&world, &ann, "hello", "").await;
+    assert_eq!(got.refusal(), (422, "out_of_order"));
+    let details = &got.body["error"]["details"];
+    let id = details["document_id"].as_str().unwrap().to_owned();
+    assert_eq!((&details["status"], &details["duplicate"]), (&json!("failed"), &json!(false)));
+    assert_eq!(upload(&world, &ann, "hello", "").await.body["error"]["details"]["duplicate"], true);
+
+    let retry = format!("/api/v1/documents/{id}/retry");
+    assert_eq!(send(world.client().post(&retry), &ann).await.refusal(), (422, "out_of_order"));
+    *world.core.mood.lock().unwrap() = Mood::Well;
+    let got = send(world.client().post(&retry), &ann).await;
+    assert_eq!((got.status.as_u16(), &got.body["status"]), (200, &json!("success")));
+    assert_eq!(send(world.client().post(&retry), &ann).await.refusal(), (409, "document_not_failed"));
+}
+
+#[tokio::test]
+async fn a_wait_has_an_end() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    *world.core.mood.lock().unwrap() = Mood::Silent;
+    for query in ["?wait=0", ""] {
+        let got = upload(&world, &ann, &format!("hello{query}"), query).await;
+        assert_eq!((got.status.as_u16(), &got.body["status"]), (202, &json!("processing")));
+        assert!(!got.header("lmao-position").is_empty());
+    }
+    assert_eq!(upload(&world, &ann, "x", "?wait=61").await.refusal(), (400, "bad_parameter"));
+}
+
+#[tokio::test]
+async fn bad_files_are_refused_and_leave_nothing() {
+    let world = World::with(Limits { upload_bytes: 1000, ..Limits::default() }).await;
+    let ann = world.ann().await;
+    assert_eq!(upload(&world, &ann, "", "").await.refusal(), (422, "empty_file"));
+    assert_eq!(upload(&world, &ann, &"x".repeat(1001), "").await.refusal(), (413, "file_too_large"));
+    let client = world.client();
+    let request = client.post(UPLOAD).body_json(&json!({}));
+    assert_eq!(send(request, &ann).await.refusal(), (415, "unsupported_media_type"));
+    let long = TestFormField::text("x").name("file").filename("n".repeat(501));
+    let request = client.post(UPLOAD).multipart(TestForm::new().field(long));
+    assert_eq!(send(request, &ann).await.refusal(), (422, "bad_filename"));
+    assert!(world.files.0.lock().unwrap().is_empty());
+}

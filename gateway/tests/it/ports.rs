@@ -1,0 +1,315 @@
+//! The other ports, in memory: as little of each as the gateway asks of it.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, stream::BoxStream};
+use lmao_events::{BlobRef, ContentHash, Position, StreamId, Timestamp};
+use lmao_ports::{
+    Blobs, Cache, Clock, Committed, Component, Digest, DocumentRow, DocumentStatus, Entropy, Folder, Frame, Health,
+    HealthState, Live, MessageRow, Page, PageRequest, ParkedStream, PendingBlob, Projection, ProjectionError,
+    ReadModel, Retriever, SearchError, SearchRequest, SearchResults, Secret, SessionRow, ToolCatalog, ToolSpec,
+    Unavailable, UserRow, Vault, VaultError,
+};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::broadcast;
+use uuid::Uuid;
+
+#[derive(Debug)]
+pub(crate) struct TestClock(AtomicI64);
+
+impl Default for TestClock {
+    fn default() -> Self {
+        Self(AtomicI64::new(1_800_000_000_000_000))
+    }
+}
+
+impl TestClock {
+    pub(crate) fn now_micros(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn forward(&self, by: Duration) {
+        self.0.fetch_add(i64::try_from(by.as_micros()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.now_micros())
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Random;
+
+impl Entropy for Random {
+    fn fill(&self, bytes: &mut [u8]) {
+        for piece in bytes.chunks_mut(16) {
+            piece.copy_from_slice(&Uuid::new_v4().as_bytes()[..piece.len()]);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Secrets(pub(crate) Mutex<HashMap<String, Secret>>);
+
+#[async_trait]
+impl Vault for Secrets {
+    async fn get(&self, key: &str) -> Result<Option<Secret>, VaultError> {
+        Ok(self.0.lock().unwrap().get(key).cloned())
+    }
+
+    async fn put(&self, key: &str, secret: &Secret) -> Result<(), VaultError> {
+        self.0.lock().unwrap().insert(key.to_owned(), secret.clone());
+        Ok(())
+    }
+
+    async fn put_new(&self, key: &str, secret: &Secret) -> Result<Secret, VaultError> {
+        Ok(self.0.lock().unwrap().entry(key.to_owned()).or_insert_with(|| secret.clone()).clone())
+    }
+
+    async fn destroy(&self, key: &str) -> Result<(), VaultError> {
+        self.0.lock().unwrap().remove(key);
+        Ok(())
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    values: Mutex<HashMap<String, Bytes>>,
+    counters: Mutex<HashMap<String, u64>>,
+}
+
+#[async_trait]
+impl Cache for Memory {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, Unavailable> {
+        Ok(self.values.lock().unwrap().get(key).cloned())
+    }
+
+    async fn put(&self, key: &str, value: Bytes, _: Duration) -> Result<(), Unavailable> {
+        self.values.lock().unwrap().insert(key.to_owned(), value);
+        Ok(())
+    }
+
+    async fn put_new(&self, key: &str, value: Bytes, _: Duration) -> Result<bool, Unavailable> {
+        let mut values = self.values.lock().unwrap();
+        let fresh = !values.contains_key(key);
+        values.entry(key.to_owned()).or_insert(value);
+        Ok(fresh)
+    }
+
+    async fn invalidate(&self, prefix: &str) -> Result<(), Unavailable> {
+        self.values.lock().unwrap().retain(|key, _| !key.starts_with(prefix));
+        Ok(())
+    }
+
+    async fn count(&self, key: &str, _: Duration) -> Result<u64, Unavailable> {
+        let mut counters = self.counters.lock().unwrap();
+        let count = counters.entry(key.to_owned()).or_default();
+        *count += 1;
+        Ok(*count)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Channels(Mutex<HashMap<StreamId, broadcast::Sender<Frame>>>);
+
+impl Channels {
+    fn sender(&self, topic: StreamId) -> broadcast::Sender<Frame> {
+        self.0.lock().unwrap().entry(topic).or_insert_with(|| broadcast::channel(64).0).clone()
+    }
+}
+
+#[async_trait]
+impl Live for Channels {
+    fn publish(&self, topic: StreamId, frame: Frame) {
+        self.sender(topic).send(frame).ok();
+    }
+
+    async fn subscribe(&self, topic: StreamId) -> BoxStream<'static, Frame> {
+        let frames = self.sender(topic).subscribe();
+        futures::stream::unfold(frames, |mut frames| async move { Some((frames.recv().await.ok()?, frames)) }).boxed()
+    }
+}
+
+/// Tables and search index that hold nothing, and may have fallen behind.
+#[derive(Debug, Default)]
+pub(crate) struct Empty {
+    pub(crate) behind: AtomicBool,
+}
+
+#[async_trait]
+impl Projection for Empty {
+    fn name(&self) -> &'static str {
+        "empty"
+    }
+
+    async fn checkpoint(&self) -> Result<Position, ProjectionError> {
+        Ok(Position(0))
+    }
+
+    async fn apply(&self, _: &[Committed]) -> Result<(), ProjectionError> {
+        Ok(())
+    }
+
+    async fn park(&self, _: &ParkedStream) -> Result<(), ProjectionError> {
+        Ok(())
+    }
+
+    async fn parked(&self) -> Result<Vec<ParkedStream>, ProjectionError> {
+        Ok(vec![])
+    }
+
+    async fn reset(&self) -> Result<(), ProjectionError> {
+        Ok(())
+    }
+
+    async fn digest(&self) -> Result<Digest, ProjectionError> {
+        Ok(Digest::default())
+    }
+
+    async fn wait_for(&self, _: Position, _: Duration) -> bool {
+        !self.behind.load(Ordering::SeqCst)
+    }
+}
+
+fn no_rows<T>() -> Page<T> {
+    Page { items: vec![], next: None, total: 0 }
+}
+
+#[async_trait]
+impl ReadModel for Empty {
+    async fn user(&self, _: Uuid) -> Result<Option<UserRow>, Unavailable> {
+        Ok(None)
+    }
+
+    async fn session(&self, _: Uuid, _: Uuid) -> Result<Option<SessionRow>, Unavailable> {
+        Ok(None)
+    }
+
+    async fn messages(&self, _: Uuid, _: Uuid, _: &PageRequest) -> Result<Option<Page<MessageRow>>, Unavailable> {
+        Ok(None)
+    }
+
+    async fn document(&self, _: Uuid, _: Uuid) -> Result<Option<DocumentRow>, Unavailable> {
+        Ok(None)
+    }
+
+    async fn documents(
+        &self,
+        _: Uuid,
+        _: Option<DocumentStatus>,
+        _: &PageRequest,
+    ) -> Result<Page<DocumentRow>, Unavailable> {
+        Ok(no_rows())
+    }
+
+    async fn documents_of_other_models(&self, _: &str) -> Result<Vec<Uuid>, Unavailable> {
+        Ok(vec![])
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct FindsNothing;
+
+#[async_trait]
+impl Retriever for FindsNothing {
+    async fn search(&self, request: SearchRequest) -> Result<SearchResults, SearchError> {
+        match request.query.as_str() {
+            "panic" => panic!("asked to"),
+            "invalid" => Err(SearchError::Invalid("say more".to_owned())),
+            "semantic" => Err(SearchError::SemanticOff("no model".to_owned())),
+            _ => Ok(SearchResults { notices: vec!["there is nothing here".to_owned()], ..SearchResults::default() }),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Calculator;
+
+impl ToolCatalog for Calculator {
+    fn list(&self) -> Vec<ToolSpec> {
+        vec![ToolSpec {
+            name: "calculator".to_owned(),
+            description: "Reckons.".to_owned(),
+            capabilities: vec!["arithmetic".to_owned()],
+            parameters: json!({ "type": "object", "required": ["expression"] }),
+            repeatable: true,
+            timeout: Duration::from_secs(5),
+        }]
+    }
+
+    fn check(&self, _: &str, parameters: &Value) -> Vec<String> {
+        if parameters["expression"].is_string() { vec![] } else { vec!["expression is missing".to_owned()] }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Files(pub(crate) Arc<Mutex<HashMap<(Folder, BlobRef), Vec<u8>>>>);
+
+#[derive(Debug)]
+struct Pending(Arc<Mutex<HashMap<(Folder, BlobRef), Vec<u8>>>>, Vec<u8>);
+
+#[async_trait]
+impl PendingBlob for Pending {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Unavailable> {
+        self.1.extend_from_slice(&bytes);
+        Ok(())
+    }
+
+    fn blob(&self) -> BlobRef {
+        BlobRef { sha256: ContentHash(Sha256::digest(&self.1).into()), size: self.1.len() as u64 }
+    }
+
+    async fn keep(self: Box<Self>, folder: Folder) -> Result<BlobRef, Unavailable> {
+        let blob = self.blob();
+        self.0.lock().unwrap().insert((folder, blob), self.1);
+        Ok(blob)
+    }
+}
+
+#[async_trait]
+impl Blobs for Files {
+    async fn begin(&self) -> Result<Box<dyn PendingBlob>, Unavailable> {
+        Ok(Box::new(Pending(self.0.clone(), vec![])))
+    }
+
+    async fn put(&self, folder: Folder, bytes: Bytes) -> Result<BlobRef, Unavailable> {
+        Box::new(Pending(self.0.clone(), bytes.to_vec())).keep(folder).await
+    }
+
+    async fn get(&self, folder: Folder, blob: &BlobRef) -> Result<Option<Bytes>, Unavailable> {
+        Ok(self.0.lock().unwrap().get(&(folder, *blob)).cloned().map(Into::into))
+    }
+
+    async fn local(&self, _: Folder, _: &BlobRef) -> Result<Option<PathBuf>, Unavailable> {
+        Ok(None)
+    }
+
+    async fn delete(&self, folder: Folder) -> Result<(), Unavailable> {
+        self.0.lock().unwrap().retain(|(of, _), _| *of != folder);
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct State(pub(crate) Mutex<HealthState>);
+
+#[async_trait]
+impl Health for State {
+    async fn report(&self) -> Vec<Component> {
+        let state = *self.0.lock().unwrap();
+        vec![Component { name: "log".to_owned(), state, message: "as told".to_owned() }]
+    }
+}
