@@ -1,0 +1,88 @@
+//! A document owes the steps from a file to something that can be found.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use lmao_events::{
+    Failure,
+    document::{Command, Document, Effect, StepOutcome},
+};
+use lmao_ports::Folder;
+use tokio::sync::Semaphore;
+
+use super::{EffectContext, Hands, Perform, Performed};
+
+/// How long the search projection may take to pass a document before the wait is a failed attempt.
+const INDEXED_WITHIN: Duration = Duration::from_secs(120);
+
+/// The hands of documents, with bounds on how many steps run at once.
+#[derive(Debug)]
+pub(crate) struct DocumentWorld {
+    hands: Hands,
+    /// Extractions and cuts at once.
+    reading: Semaphore,
+    /// Batches that wait for the embedding model: two, so that it never idles.
+    embedding: Semaphore,
+}
+
+impl DocumentWorld {
+    pub(crate) fn new(hands: Hands) -> Arc<Self> {
+        Arc::new(Self { hands, reading: Semaphore::new(2), embedding: Semaphore::new(2) })
+    }
+
+    async fn step(&self, context: &EffectContext, effect: Effect) -> Result<StepOutcome, Failure> {
+        let steps = &self.hands.world.steps;
+        let folder = |owner| Folder::new(owner, context.stream);
+        match effect {
+            Effect::Extract { file } => {
+                // Never closed while the runtime lives; so below.
+                let _permit = self.reading.acquire().await;
+                self.status(context, "extracting");
+                steps.extract(folder(file.owner), &file).await.map(StepOutcome::Extracted)
+            }
+            Effect::Chunk { file, extracted } => {
+                let _permit = self.reading.acquire().await;
+                self.status(context, "chunking");
+                let document_id = context.stream.id;
+                steps.chunk(folder(file.owner), document_id, &file, &extracted).await.map(StepOutcome::Chunked)
+            }
+            Effect::Embed { owner, batch, chunks, model } => {
+                let _permit = self.embedding.acquire().await;
+                self.status(context, "embedding");
+                steps.embed(folder(owner), batch, &chunks, model.as_deref()).await
+            }
+            Effect::AwaitIndexed => self.await_indexed(context).await,
+            Effect::RemoveBlobs { owner } => {
+                let removed = self.hands.world.blobs.delete(folder(owner)).await;
+                removed.map_err(|error| Failure::passing("blobs_unavailable", error.to_string()))?;
+                Ok(StepOutcome::BlobsRemoved)
+            }
+        }
+    }
+
+    async fn await_indexed(&self, context: &EffectContext) -> Result<StepOutcome, Failure> {
+        let search = &self.hands.world.search;
+        let passed = search.wait_for(context.head.position, INDEXED_WITHIN).await;
+        let parked =
+            search.parked().await.map_err(|error| Failure::passing("search_unavailable", error.to_string()))?;
+        if let Some(parked) = parked.into_iter().find(|parked| parked.stream == context.stream) {
+            return Err(Failure::lasting("not_indexable", parked.reason));
+        }
+        if !passed {
+            return Err(Failure::passing("search_behind", "the search index did not take in the document in time"));
+        }
+        Ok(StepOutcome::Indexed)
+    }
+
+    fn status(&self, context: &EffectContext, state: &str) {
+        self.hands.text_frame(context.stream, context.stream.id, state, state);
+    }
+}
+
+#[async_trait]
+impl Perform<Document> for DocumentWorld {
+    async fn perform(&self, context: EffectContext, effect: Effect) -> Performed<Document> {
+        let outcome = self.step(&context, effect).await.unwrap_or_else(StepOutcome::Failed);
+        Performed::Record(Command::RecordStep { effect: context.id, outcome, at: self.hands.clock.now() })
+    }
+}

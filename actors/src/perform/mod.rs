@@ -1,0 +1,210 @@
+//! What effects do in the world: one performer for each decider.
+//!
+//! A performer may be cancelled at any await and run again later, unless its effect says otherwise; it never touches the
+//! log, and reports its outcome as a command to the stream that owes the effect.
+
+mod document;
+mod session;
+mod tool_call;
+mod user;
+mod workflow;
+
+use std::{fmt::Debug, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use lmao_events::{
+    AnyCommand, BlobRef, Decider, EffectId, Failure, Head, RejectionKind, StreamId, claim::Claim, document as doc,
+};
+use lmao_ports::{
+    Blobs, Clock, CommandError, CommandMeta, Entropy, Folder, IndexedDocument, Journal, Live, Projection, Receipt,
+    Retriever,
+};
+use lmao_retrieval::{answer::Answerer, ingest::Ingest};
+use lmao_tools::Registry;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+pub(crate) use self::{document::DocumentWorld, tool_call::ToolWorld};
+
+/// On whose behalf an effect is performed.
+#[derive(Debug, Clone)]
+pub(crate) struct EffectContext {
+    /// The stream that owes it.
+    pub(crate) stream: StreamId,
+    /// Which of its effects.
+    pub(crate) id: EffectId,
+    /// The stream's head when the effect was started: at or behind what made it due.
+    pub(crate) head: Head,
+    /// For commands that the effect sends.
+    pub(crate) meta: CommandMeta,
+}
+
+/// What became of an effect.
+#[derive(Debug, Clone)]
+pub(crate) enum Performed<D: Decider> {
+    /// It ended: this command records its outcome.
+    Record(D::Command),
+    /// Somebody else has it now; the outcome will come as a command.
+    Handed,
+    /// Nothing happened; try again after this pause.
+    Later(Duration),
+}
+
+/// Performs the effects of one decider.
+#[async_trait]
+pub(crate) trait Perform<D: Decider>: Debug + Send + Sync {
+    /// Performs one effect.
+    async fn perform(&self, context: EffectContext, effect: D::Effect) -> Performed<D>;
+}
+
+/// Commands that effects send; unlike those of clients they pass the gates.
+#[async_trait]
+pub(crate) trait Internal: Debug + Send + Sync {
+    async fn send(&self, stream: StreamId, command: AnyCommand, meta: CommandMeta) -> Result<Receipt, CommandError>;
+}
+
+/// The steps of ingestion, so that a simulation can stand in for them.
+#[async_trait]
+pub trait DocumentSteps: Debug + Send + Sync {
+    /// File to text.
+    async fn extract(&self, folder: Folder, file: &doc::Uploaded) -> Result<doc::Extracted, Failure>;
+    /// Text to passages.
+    async fn chunk(
+        &self,
+        folder: Folder,
+        document_id: Uuid,
+        file: &doc::Uploaded,
+        extracted: &doc::Extracted,
+    ) -> Result<doc::Chunked, Failure>;
+    /// A batch of passages to vectors.
+    async fn embed(
+        &self,
+        folder: Folder,
+        batch: u32,
+        chunks: &BlobRef,
+        model: Option<&str>,
+    ) -> Result<doc::StepOutcome, Failure>;
+    /// A published document as the search index wants it.
+    async fn load(
+        &self,
+        folder: Folder,
+        document_id: Uuid,
+        published: &doc::Published,
+    ) -> Result<IndexedDocument, Failure>;
+}
+
+#[async_trait]
+impl DocumentSteps for Ingest {
+    async fn extract(&self, folder: Folder, file: &doc::Uploaded) -> Result<doc::Extracted, Failure> {
+        Self::extract(self, folder, file).await
+    }
+
+    async fn chunk(
+        &self,
+        folder: Folder,
+        document_id: Uuid,
+        file: &doc::Uploaded,
+        extracted: &doc::Extracted,
+    ) -> Result<doc::Chunked, Failure> {
+        Self::chunk(self, folder, document_id, file, extracted).await
+    }
+
+    async fn embed(
+        &self,
+        folder: Folder,
+        batch: u32,
+        chunks: &BlobRef,
+        model: Option<&str>,
+    ) -> Result<doc::StepOutcome, Failure> {
+        Self::embed(self, folder, batch, chunks, model).await
+    }
+
+    async fn load(
+        &self,
+        folder: Folder,
+        document_id: Uuid,
+        published: &doc::Published,
+    ) -> Result<IndexedDocument, Failure> {
+        Self::load(self, folder, document_id, published).await
+    }
+}
+
+/// Everything that effects reach.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// Searching.
+    pub retriever: Arc<dyn Retriever>,
+    /// Answering.
+    pub answerer: Arc<dyn Answerer>,
+    /// The tools.
+    pub tools: Arc<Registry>,
+    /// Ingestion.
+    pub steps: Arc<dyn DocumentSteps>,
+    /// Files, texts, passages, vectors.
+    pub blobs: Arc<dyn Blobs>,
+    /// The projection that makes documents findable.
+    pub search: Arc<dyn Projection>,
+}
+
+/// What performers have beside the world.
+#[derive(Debug, Clone)]
+pub(crate) struct Hands {
+    pub(crate) world: World,
+    pub(crate) commands: Arc<dyn Internal>,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) live: Arc<dyn Live>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    /// The secret behind keyed ids.
+    pub(crate) keyed_ids: [u8; 32],
+    /// Runs of workflows and tools at once.
+    pub(crate) runs: Arc<Semaphore>,
+}
+
+/// The pause before a command that could not be delivered is sent again.
+const REDELIVER: Duration = Duration::from_millis(500);
+
+/// How a command that an effect sent came out.
+enum Sent {
+    /// It was carried out, now or before.
+    Done,
+    /// The other stream refuses it, for ever.
+    Refused(String),
+    /// Try again.
+    Later(Duration),
+}
+
+impl Hands {
+    async fn tell(&self, stream: StreamId, command: impl Into<AnyCommand>, meta: &CommandMeta) -> Sent {
+        match self.commands.send(stream, command.into(), meta.clone()).await {
+            Ok(_) => Sent::Done,
+            Err(CommandError::Rejected(rejection)) if rejection.kind == RejectionKind::Busy => Sent::Later(REDELIVER),
+            Err(CommandError::Rejected(rejection)) => Sent::Refused(rejection.reason),
+            Err(CommandError::Erased) => Sent::Refused("erased".to_owned()),
+            Err(CommandError::Parked { reason, .. }) => {
+                tracing::debug!(%stream, reason, "a command waits for a parked stream");
+                Sent::Later(Duration::from_secs(30))
+            }
+            Err(error) => {
+                tracing::debug!(%stream, %error, "a command is sent again");
+                Sent::Later(REDELIVER)
+            }
+        }
+    }
+
+    fn text_frame(&self, topic: StreamId, of: Uuid, state: &str, text: &str) {
+        let frame = lmao_ports::Frame::Status { of, state: state.to_owned(), text: text.to_owned() };
+        self.live.publish(topic, frame);
+    }
+}
+
+/// Claims owe nothing.
+#[derive(Debug)]
+pub(crate) struct Nothing;
+
+#[async_trait]
+impl Perform<Claim> for Nothing {
+    async fn perform(&self, _: EffectContext, effect: lmao_events::claim::Effect) -> Performed<Claim> {
+        match effect {}
+    }
+}

@@ -1,0 +1,195 @@
+//! A workflow owes the run of its tasks, and then its outcome to the session.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use lmao_events::{
+    Answer, AnyEvent, Category, Failure, StreamId, Version,
+    session::{self, Event as SessionEvent},
+    workflow::{
+        Command, Effect, Ended, Outcome, PassageRef, RunEnd, Started, Task, TaskCompleted, TaskKind, TaskResult,
+        Workflow,
+    },
+};
+use lmao_ports::{ChatMessage, ChatRole, Frame, Hit, SearchError, SearchFilter, SearchRequest, SearchType, TokenSink};
+use lmao_retrieval::answer::Question;
+use tokio::time::Instant;
+
+use super::{EffectContext, Hands, Perform, Performed, Sent};
+
+/// Messages before the question that the answer may consider.
+const HISTORY: usize = 8;
+/// Versions of the session to look for them in.
+const HISTORY_VERSIONS: u64 = 24;
+
+#[async_trait]
+impl Perform<Workflow> for Hands {
+    async fn perform(&self, context: EffectContext, effect: Effect) -> Performed<Workflow> {
+        match effect {
+            Effect::Run { started, tasks, completed } => {
+                // Never closed while the runtime lives.
+                let _permit = self.runs.acquire().await;
+                let (completed, end) = self.run(&started, &tasks, &completed).await;
+                Performed::Record(Command::RecordRun { effect: context.id, completed, end, at: self.clock.now() })
+            }
+            Effect::Deliver(ended) => self.deliver(&context, *ended).await,
+        }
+    }
+}
+
+/// What the tasks have found so far.
+#[derive(Default)]
+struct Findings {
+    hits: Vec<Hit>,
+    notices: Vec<String>,
+}
+
+impl Hands {
+    /// Carries out `tasks` in order; those in `before` are done and run again only for what they found.
+    async fn run(&self, started: &Started, tasks: &[Task], before: &[TaskCompleted]) -> (Vec<TaskCompleted>, RunEnd) {
+        let mut findings = Findings::default();
+        for done in before {
+            if let TaskResult::Retrieved { notices, .. } = &done.result {
+                // The passages' texts are in the index, not in the event.
+                if let Err(failure) = self.retrieve(started, &started.query, done, &mut findings).await {
+                    return (vec![], RunEnd::Failed { task: done.task, failure });
+                }
+                findings.notices.extend(notices.iter().cloned());
+            }
+        }
+        let mut completed = Vec::new();
+        for task in tasks {
+            let begun = Instant::now();
+            let outcome = match &task.kind {
+                TaskKind::Retrieve { query, max_results } => {
+                    self.status(started, "retrieving", "searching your documents");
+                    self.search(started, query, *max_results).await.map(|(hits, notices)| {
+                        let passages = hits.iter().map(passage).collect();
+                        findings.hits = hits;
+                        findings.notices.clone_from(&notices);
+                        (TaskResult::Retrieved { passages, notices }, None)
+                    })
+                }
+                TaskKind::Synthesize => {
+                    self.status(started, "synthesizing", "writing the answer");
+                    let answer = self.answer(started, std::mem::take(&mut findings)).await;
+                    answer.map(|answer| (TaskResult::Synthesized, Some(answer)))
+                }
+            };
+            match outcome {
+                Ok((result, answer)) => {
+                    let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    completed.push(TaskCompleted { task: task.id, result, millis });
+                    if let Some(answer) = answer {
+                        return (completed, RunEnd::Answered(Box::new(answer)));
+                    }
+                }
+                Err(failure) => return (completed, RunEnd::Failed { task: task.id, failure }),
+            }
+        }
+        let task = tasks.last().map_or(lmao_events::workflow::TaskId(0), |task| task.id);
+        (completed, RunEnd::Failed { task, failure: Failure::lasting("empty_plan", "the plan ends without an answer") })
+    }
+
+    async fn retrieve(
+        &self,
+        started: &Started,
+        query: &str,
+        done: &TaskCompleted,
+        findings: &mut Findings,
+    ) -> Result<(), Failure> {
+        let TaskResult::Retrieved { passages, .. } = &done.result else { return Ok(()) };
+        let wanted = u32::try_from(passages.len().max(1)).unwrap_or(1);
+        findings.hits = self.search(started, query, wanted).await?.0;
+        Ok(())
+    }
+
+    async fn search(&self, started: &Started, query: &str, wanted: u32) -> Result<(Vec<Hit>, Vec<String>), Failure> {
+        let request = SearchRequest {
+            query: query.to_owned(),
+            filter: SearchFilter::all_of(started.owner),
+            max_results: wanted as usize,
+            search_type: SearchType::Hybrid,
+        };
+        match self.world.retriever.search(request).await {
+            Ok(results) => Ok((results.hits, results.notices)),
+            Err(SearchError::Invalid(message)) => Err(Failure::lasting("invalid_query", message)),
+            Err(error) => Err(Failure::passing("search_unavailable", error.to_string())),
+        }
+    }
+
+    async fn answer(&self, started: &Started, findings: Findings) -> Result<Answer, Failure> {
+        let history = if self.world.answerer.needs_history() { self.history(started).await? } else { vec![] };
+        let question =
+            Question { query: started.query.clone(), history, hits: findings.hits, notices: findings.notices };
+        self.world.answerer.answer(question, self.sink(started)).await
+    }
+
+    /// The messages before the question, oldest first.
+    async fn history(&self, started: &Started) -> Result<Vec<ChatMessage>, Failure> {
+        let from = Version(started.asked_at.0.saturating_sub(HISTORY_VERSIONS).max(1));
+        let mut commits = self.journal.read(session_stream(started), from);
+        let mut messages = Vec::new();
+        while let Some(commit) = commits.next().await {
+            let commit = commit.map_err(|error| Failure::passing("history_unavailable", error.to_string()))?;
+            if commit.header.version >= started.asked_at {
+                break;
+            }
+            for event in commit.events.unwrap_or_default() {
+                match event {
+                    AnyEvent::Session(SessionEvent::MessageReceived(message)) => {
+                        messages.push(ChatMessage { role: ChatRole::User, content: message.content });
+                    }
+                    AnyEvent::Session(SessionEvent::ReplyCompleted(reply)) => {
+                        messages.push(ChatMessage { role: ChatRole::Assistant, content: reply.answer.text });
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let surplus = messages.len().saturating_sub(HISTORY);
+        messages.drain(..surplus);
+        Ok(messages)
+    }
+
+    fn sink(&self, started: &Started) -> TokenSink {
+        let (live, topic, message_id) = (Arc::clone(&self.live), session_stream(started), started.message_id);
+        let mut n = 0;
+        Box::new(move |text: &str| {
+            live.publish(topic, Frame::Token { message_id, n, text: text.to_owned() });
+            n += 1;
+        })
+    }
+
+    fn status(&self, started: &Started, state: &str, text: &str) {
+        self.text_frame(session_stream(started), started.message_id, state, text);
+    }
+
+    async fn deliver(&self, context: &EffectContext, ended: Ended) -> Performed<Workflow> {
+        let Ended { started, outcome, tasks_completed, millis, .. } = ended;
+        let message_id = started.message_id;
+        let command = match outcome {
+            Outcome::Answered(answer) => {
+                session::Command::CompleteReply { message_id, answer: Box::new(answer), tasks_completed, millis }
+            }
+            Outcome::Failed(failure) => session::Command::FailReply { message_id, failure, millis },
+        };
+        match self.tell(session_stream(&started), command, &context.meta).await {
+            Sent::Done => Performed::Record(Command::RecordDelivery),
+            Sent::Later(pause) => Performed::Later(pause),
+            Sent::Refused(reason) => {
+                tracing::warn!(stream = %context.stream, reason, "the session does not take the outcome");
+                Performed::Record(Command::RecordDelivery)
+            }
+        }
+    }
+}
+
+fn session_stream(started: &Started) -> StreamId {
+    StreamId::new(Category::Session, started.session_id)
+}
+
+fn passage(hit: &Hit) -> PassageRef {
+    PassageRef { document_id: hit.document_id, chunk_id: hit.chunk_id, score: hit.score }
+}

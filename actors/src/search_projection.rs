@@ -1,0 +1,197 @@
+//! The search index as a projection: published documents go in, deleted ones go out, the checkpoint with them.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use lmao_events::{AnyEvent, Category, Position, StreamId, Version, document::Event, document::Published};
+use lmao_ports::{
+    Committed, Digest, Folder, IndexError, Journal, ParkedStream, Projection, ProjectionError, SearchIndex,
+    SemanticState, Semantics, Snapshots, Unavailable,
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::{DocumentSteps, OpenedLog};
+
+const PARKED: &str = "search/parked/";
+
+/// Feeds a search index.
+#[derive(Debug)]
+pub struct SearchProjection {
+    index: Arc<dyn SearchIndex>,
+    steps: Arc<dyn DocumentSteps>,
+    semantics: Arc<dyn Semantics>,
+    log: OpenedLog,
+    snapshots: Arc<dyn Snapshots>,
+    reached: watch::Sender<Position>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ParkedEntry {
+    version: Version,
+    position: Position,
+    reason: String,
+}
+
+impl SearchProjection {
+    /// A projection into `index`, at the index's own checkpoint. Parked streams are remembered in `snapshots`.
+    ///
+    /// # Errors
+    /// What the index says.
+    pub async fn open(
+        index: Arc<dyn SearchIndex>,
+        steps: Arc<dyn DocumentSteps>,
+        semantics: Arc<dyn Semantics>,
+        log: OpenedLog,
+        snapshots: Arc<dyn Snapshots>,
+    ) -> Result<Self, IndexError> {
+        let reached = watch::Sender::new(index.checkpoint().await?);
+        Ok(Self { index, steps, semantics, log, snapshots, reached })
+    }
+
+    /// Which categories it needs opened.
+    #[must_use]
+    pub fn wants(category: Category) -> bool {
+        category == Category::Document
+    }
+
+    async fn take(&self, commit: &Committed) -> Result<(), ProjectionError> {
+        let Ok(events) = &commit.events else { return Ok(()) };
+        let stream = commit.header.stream;
+        for event in events {
+            match event {
+                AnyEvent::Document(Event::Published(published)) => self.publish(commit, published).await?,
+                AnyEvent::Document(Event::Deleted(_)) => self.index.delete(stream.id).await.map_err(unavailable)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn publish(&self, commit: &Committed, published: &Published) -> Result<(), ProjectionError> {
+        let (stream, version) = (commit.header.stream, commit.header.version);
+        let poisoned = |message: String| ProjectionError::Poisoned { stream, version, message };
+        let document = match self.steps.load(Folder::new(published.owner, stream), stream.id, published).await {
+            Ok(document) => document,
+            Err(failure) if failure.retryable => {
+                return Err(Unavailable::plain("blobs", failure.message).into());
+            }
+            // Of a document that was deleted, or published again, the blobs may be gone: a later event speaks for it.
+            Err(_) if self.superseded(stream, version).await? => return Ok(()),
+            Err(failure) => return Err(poisoned(failure.message)),
+        };
+        if document.vectors.is_some() {
+            self.declare_model(published.model.as_deref()).await?;
+        }
+        self.index.put(document).await.map_err(|error| match error {
+            IndexError::Invalid(message) => poisoned(message),
+            error => unavailable(error),
+        })
+    }
+
+    /// Tells the index whose vectors it gets, when it has none yet.
+    async fn declare_model(&self, model: Option<&str>) -> Result<(), ProjectionError> {
+        let held = self.index.model().await.map_err(unavailable)?;
+        if held.as_ref().is_some_and(|held| Some(held.id.as_str()) == model) {
+            return Ok(());
+        }
+        match self.semantics.settled().await {
+            SemanticState::Ready(embedder) if Some(embedder.manifest().id.as_str()) == model => {
+                self.index.use_model(embedder.manifest()).await.map_err(unavailable)
+            }
+            // Vectors of a model that is not in use now: what the index needs to know of it is in no event.
+            _ => Ok(()),
+        }
+    }
+
+    async fn superseded(&self, stream: StreamId, version: Version) -> Result<bool, ProjectionError> {
+        let mut later = self.log.read(stream, version.next());
+        while let Some(commit) = later.next().await {
+            let commit =
+                commit.map_err(|error| Unavailable::new("log", "a document's history cannot be read", error))?;
+            let Ok(events) = commit.events else { return Ok(true) };
+            if events.iter().any(|event| matches!(event, AnyEvent::Document(Event::Published(_) | Event::Deleted(_)))) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+#[async_trait]
+impl Projection for SearchProjection {
+    fn name(&self) -> &'static str {
+        "search"
+    }
+
+    async fn checkpoint(&self) -> Result<Position, ProjectionError> {
+        self.index.checkpoint().await.map_err(unavailable)
+    }
+
+    async fn apply(&self, batch: &[Committed]) -> Result<(), ProjectionError> {
+        let checkpoint = self.checkpoint().await?;
+        let Some(last) = batch.last().filter(|last| last.position > checkpoint) else { return Ok(()) };
+        let parked = if batch.iter().any(|commit| Self::wants(commit.header.stream.category)) {
+            self.parked().await?
+        } else {
+            vec![]
+        };
+        for commit in batch.iter().filter(|commit| commit.position > checkpoint) {
+            let aside = parked
+                .iter()
+                .any(|parked| parked.stream == commit.header.stream && parked.version <= commit.header.version);
+            if !aside {
+                self.take(commit).await?;
+            }
+        }
+        self.index.commit(last.position).await.map_err(unavailable)?;
+        self.reached.send_replace(last.position);
+        Ok(())
+    }
+
+    async fn park(&self, parked: &ParkedStream) -> Result<(), ProjectionError> {
+        let ParkedStream { stream, version, position, reason } = parked.clone();
+        let bytes = rmp_serde::to_vec(&ParkedEntry { version, position, reason }).unwrap_or_default();
+        Ok(self.snapshots.put(&format!("{PARKED}{stream}"), Bytes::from(bytes)).await?)
+    }
+
+    async fn parked(&self) -> Result<Vec<ParkedStream>, ProjectionError> {
+        let mut parked = Vec::new();
+        for (key, bytes) in self.snapshots.scan(PARKED).await? {
+            let stream = key.strip_prefix(PARKED).and_then(|stream| stream.parse().ok());
+            let entry = rmp_serde::from_slice::<ParkedEntry>(&bytes).ok();
+            if let (Some(stream), Some(ParkedEntry { version, position, reason })) = (stream, entry) {
+                parked.push(ParkedStream { stream, version, position, reason });
+            }
+        }
+        Ok(parked)
+    }
+
+    async fn reset(&self) -> Result<(), ProjectionError> {
+        for (key, _) in self.snapshots.scan(PARKED).await? {
+            self.snapshots.delete(&key).await?;
+        }
+        self.index.reset().await.map_err(unavailable)?;
+        self.reached.send_replace(Position(0));
+        Ok(())
+    }
+
+    async fn digest(&self) -> Result<Digest, ProjectionError> {
+        self.index.digest().await.map_err(unavailable)
+    }
+
+    async fn wait_for(&self, position: Position, at_most: Duration) -> bool {
+        let mut reached = self.reached.subscribe();
+        let waited = tokio::time::timeout(at_most, reached.wait_for(|reached| *reached >= position)).await;
+        matches!(waited, Ok(Ok(_)))
+    }
+}
+
+fn unavailable(error: IndexError) -> ProjectionError {
+    match error {
+        IndexError::Unavailable(error) => error.into(),
+        error => Unavailable::new("search index", "it does not take in the log", error).into(),
+    }
+}

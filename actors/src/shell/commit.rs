@@ -1,0 +1,190 @@
+//! From a command to a durable commit: decide, seal, append; again when the stream has moved on.
+
+use std::{sync::Arc, time::Duration};
+
+use lmao_events::{
+    CODEC, CommitId, Decider, EventSet, Head, Header, Payload, Pending, Place, Record, RecordError, Rejection,
+    RejectionKind, StreamId, Version, owes,
+};
+use lmao_ports::{AppendError, CommandError, CommandMeta, Frame, Receipt, Unavailable};
+use tokio::time::Instant;
+
+use super::loaded::{LoadError, Loaded, Origin};
+use crate::runtime::Stores;
+
+/// Decisions taken again because somebody else's commit came first.
+const MAX_CONFLICTS: u32 = 16;
+/// How long an append whose outcome is unknown is asked again.
+const UNKNOWN_AT_MOST: Duration = Duration::from_secs(10);
+
+/// Why a command led to no commit.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommitError {
+    /// The answer for whoever sent the command.
+    #[error(transparent)]
+    Answer(#[from] CommandError),
+    /// The stream itself is broken: the actor must not go on.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl From<LoadError> for CommitError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Erased => Self::Answer(CommandError::Erased),
+            LoadError::Unavailable(error) => Self::Answer(CommandError::Unavailable(error)),
+            error @ LoadError::Newer(_) => {
+                Self::Answer(CommandError::Unavailable(Unavailable::new("log", "upgrade this node", error)))
+            }
+            error @ LoadError::Damaged(_) => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+/// What a command led to.
+pub(crate) struct Decided {
+    pub(crate) receipt: Receipt,
+}
+
+/// Has `command` decided and its events stored; `loaded` is at the new head afterwards. After an error whose outcome is
+/// unknown, `loaded` is `None`: what the log holds must be read again.
+pub(crate) async fn commit<D: Decider>(
+    stores: &Stores,
+    stream: StreamId,
+    loaded: &mut Option<Loaded<D>>,
+    command: &D::Command,
+    meta: &CommandMeta,
+) -> Result<Decided, CommitError> {
+    for _ in 0..MAX_CONFLICTS {
+        let current = match loaded {
+            Some(current) => current,
+            None => loaded.insert(Loaded::load(stores, stream).await?),
+        };
+        if let Some(known) = known(current, meta)? {
+            return Ok(Decided { receipt: known });
+        }
+        let events = match D::decide(&current.state, command.clone()) {
+            Ok(events) if !events.is_empty() => events,
+            // No append, so no fence: another owner may have moved the stream on, and then the answer is another one.
+            undecided if is_last(stores, stream, &current.head).await? => {
+                undecided.map_err(CommandError::Rejected)?;
+                return Ok(Decided { receipt: Receipt { head: current.head, repeated: true } });
+            }
+            _ => {
+                *loaded = None;
+                continue;
+            }
+        };
+        let next = next::<D>(stores, stream, current, command, &events, meta).await?;
+        match append(stores, &current.head, &next.record).await {
+            Ok(head) => {
+                let origin = Origin { correlation: meta.correlation, traceparent: meta.traceparent.clone() };
+                current.advance(next.state, &next.pending, head, meta.command, origin);
+                stores.live.publish(stream, Frame::Committed { position: head.position });
+                return Ok(Decided { receipt: Receipt { head, repeated: false } });
+            }
+            Err(AppendError::Conflict) => *loaded = None,
+            Err(AppendError::Unknown(error)) => {
+                tracing::warn!(%stream, %error, "outcome of an append unknown");
+                *loaded = None;
+                return Err(CommandError::Unknown.into());
+            }
+            Err(AppendError::Unavailable(error)) => return Err(CommandError::Unavailable(error).into()),
+        }
+    }
+    Err(CommandError::Overloaded { retry_after: Duration::from_secs(1) }.into())
+}
+
+/// Whether the stream still ends at `head`.
+async fn is_last(stores: &Stores, stream: StreamId, head: &Head) -> Result<bool, LoadError> {
+    let last = stores.log.last(&stream).await?;
+    Ok(last.map_or(Version(0), |last| last.head().version) == head.version)
+}
+
+/// The first outcome of a client command that comes again.
+fn known<D: Decider>(loaded: &Loaded<D>, meta: &CommandMeta) -> Result<Option<Receipt>, CommandError> {
+    let Some(command) = meta.command else { return Ok(None) };
+    match loaded.recent.iter().find(|recent| recent.command.id == command.id) {
+        None => Ok(None),
+        Some(recent) if recent.command.body != command.body => Err(CommandError::KeyReused),
+        Some(recent) => Ok(Some(Receipt { head: recent.head, repeated: true })),
+    }
+}
+
+struct Next<D: Decider> {
+    record: Arc<Record>,
+    state: D::State,
+    pending: Vec<Pending<D::Effect>>,
+}
+
+/// The commit that would hold `events`, and the state after it.
+async fn next<D: Decider>(
+    stores: &Stores,
+    stream: StreamId,
+    current: &Loaded<D>,
+    command: &D::Command,
+    events: &[D::Event],
+    meta: &CommandMeta,
+) -> Result<Next<D>, CommitError> {
+    let broken = |text: String| CommitError::Broken(text);
+    let person = D::owner(&current.state)
+        .or_else(|| D::owner_of(command))
+        .ok_or_else(|| broken(format!("{stream} belongs to nobody")))?;
+    let new = current.head.version == Version(0);
+    let key = if new { stores.keyring.get_or_create(person).await } else { stores.keyring.get(person).await };
+    let key = key.map_err(LoadError::from)?;
+
+    let time = stores.clock.now();
+    let version = current.head.version.next();
+    let mut state = current.state.clone();
+    for (index, event) in (0..).zip(events) {
+        state = D::evolve(state, event, Place { version, index, time })
+            .map_err(|error| broken(format!("a decision that cannot be folded: {error}")))?;
+    }
+    let pending = D::pending(&state);
+    let header = Header {
+        id: CommitId(stores.entropy.id(time)),
+        stream,
+        version,
+        codec: CODEC,
+        time,
+        who: meta.who,
+        key: person,
+        causation: meta.causation,
+        correlation: meta.correlation,
+        traceparent: meta.traceparent.clone(),
+        prev: current.head.hash,
+        owes: owes(&pending),
+    };
+    let payload = Payload { command: meta.command, events: events.iter().map(EventSet::encode).collect() };
+    let record = Record::seal(header, &payload, &key, stores.entropy.nonce()).map_err(|error| match error {
+        RecordError::TooLarge { size } => CommandError::Rejected(Rejection::new(
+            RejectionKind::Invalid,
+            "commit_too_large",
+            format!("what this leads to has {size} bytes, more than one commit holds; send less at a time"),
+        )),
+        error => CommandError::Unavailable(Unavailable::new("log", "the commit cannot be made", error)),
+    })?;
+    Ok(Next { record: Arc::new(record), state, pending })
+}
+
+/// Appends, and asks again with the same bytes while the outcome is unknown.
+async fn append(stores: &Stores, expected: &Head, record: &Arc<Record>) -> Result<Head, AppendError> {
+    let deadline = Instant::now() + UNKNOWN_AT_MOST;
+    let mut pause = Duration::from_millis(20);
+    let mut in_doubt = None;
+    loop {
+        match stores.log.append(expected, Arc::clone(record)).await {
+            Err(AppendError::Unknown(error)) if Instant::now() < deadline => in_doubt = Some(error),
+            // Not stored by this call, but perhaps by the one before whose outcome stayed unknown.
+            Err(AppendError::Unavailable(error)) if in_doubt.is_some() => {
+                if Instant::now() >= deadline {
+                    return Err(AppendError::Unknown(error));
+                }
+            }
+            outcome => return outcome,
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+}

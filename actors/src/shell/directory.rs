@@ -1,0 +1,292 @@
+//! Where the live actors of one category are: found or spawned under one lock, gated, passivated, parked.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    marker::PhantomData,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use lmao_events::{Decider, StreamId};
+use lmao_ports::{CommandError, CommandMeta, Receipt, Unavailable};
+use ractor::{ActorCell, ActorId, ActorRef, ActorRuntime};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::Instant,
+};
+
+use super::actor::{Envelope, Message, Shell};
+use crate::{
+    perform::Perform,
+    runtime::{Limits, Stores},
+};
+
+/// Deliveries of a command whose actor ended before it began with it.
+const MAX_DELIVERIES: u32 = 8;
+
+/// Whether a command passes the gates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// A client's: bounded, refused when too many wait.
+    Gated,
+    /// An effect's: bounded by the number of effects.
+    Internal,
+}
+
+/// An actor's place in the directory: counts what waits for it.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    waiting: AtomicUsize,
+    used: Mutex<Instant>,
+}
+
+impl Seat {
+    fn new() -> Self {
+        Self { waiting: AtomicUsize::new(0), used: Mutex::new(Instant::now()) }
+    }
+
+    /// A message was taken from the mailbox.
+    pub(super) fn handled(&self) {
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Sends a message and counts it; `false` when the actor has ended.
+    pub(super) fn tell<D: Decider>(&self, actor: &ActorRef<Message<D>>, message: Message<D>) -> bool {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        let sent = actor.send_message(message).is_ok();
+        if !sent {
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
+        }
+        sent
+    }
+
+    fn idle(&self) -> Duration {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+}
+
+struct Entry<D: Decider> {
+    actor: ActorRef<Message<D>>,
+    seat: Arc<Seat>,
+}
+
+/// Live actors by stream, and the streams of actors for when they end.
+struct Entries<D: Decider> {
+    by_stream: BTreeMap<StreamId, Entry<D>>,
+    by_actor: HashMap<ActorId, StreamId>,
+}
+
+impl<D: Decider> Entries<D> {
+    fn insert(&mut self, stream: StreamId, entry: Entry<D>) {
+        self.by_actor.insert(entry.actor.get_id(), stream);
+        if let Some(old) = self.by_stream.insert(stream, entry) {
+            self.by_actor.remove(&old.actor.get_id());
+        }
+    }
+
+    fn remove(&mut self, stream: StreamId) {
+        if let Some(entry) = self.by_stream.remove(&stream) {
+            self.by_actor.remove(&entry.actor.get_id());
+        }
+    }
+}
+
+/// The live actors of one decider.
+pub(crate) struct Directory<D: Decider> {
+    pub(crate) stores: Arc<Stores>,
+    pub(crate) performer: Arc<dyn Perform<D>>,
+    limits: Limits,
+    gate: Arc<Semaphore>,
+    supervisor: OnceLock<ActorCell>,
+    entries: Mutex<Entries<D>>,
+    parked: Mutex<HashMap<StreamId, String>>,
+}
+
+impl<D: Decider> Directory<D> {
+    pub(crate) fn new(
+        stores: Arc<Stores>,
+        performer: Arc<dyn Perform<D>>,
+        limits: Limits,
+        gate: Arc<Semaphore>,
+        parked: HashMap<StreamId, String>,
+    ) -> Arc<Self> {
+        let entries = Mutex::new(Entries { by_stream: BTreeMap::new(), by_actor: HashMap::new() });
+        let parked = Mutex::new(parked);
+        Arc::new(Self { stores, performer, limits, gate, supervisor: OnceLock::new(), entries, parked })
+    }
+
+    /// Names the actor that actors of this directory are linked to.
+    pub(crate) fn supervised_by(&self, supervisor: ActorCell) {
+        // Set once, by the runtime that made the directory.
+        let _ = self.supervisor.set(supervisor);
+    }
+
+    /// Sends a command and waits for its receipt.
+    pub(crate) async fn request(
+        self: &Arc<Self>,
+        stream: StreamId,
+        command: D::Command,
+        meta: CommandMeta,
+        admission: Admission,
+    ) -> Result<Receipt, CommandError> {
+        for _ in 0..MAX_DELIVERIES {
+            let permit = match admission {
+                Admission::Internal => None,
+                Admission::Gated => Some(Arc::clone(&self.gate).try_acquire_owned().map_err(|_| overloaded())?),
+            };
+            let (reply, receipt) = oneshot::channel();
+            let taken = Arc::new(AtomicBool::new(false));
+            let envelope = Envelope {
+                command: command.clone(),
+                meta: meta.clone(),
+                reply,
+                taken: Arc::clone(&taken),
+                _permit: permit,
+            };
+            self.deliver(stream, Message::Command(Box::new(envelope)), admission)?;
+            match receipt.await {
+                Ok(outcome) => return outcome,
+                Err(_) if taken.load(Ordering::Acquire) => return Err(CommandError::Unknown),
+                // The actor ended with the command still in its mailbox: nothing happened, send it again.
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+        Err(overloaded())
+    }
+
+    /// Tells a stream's actor that something may be due, spawning it if need be.
+    pub(crate) fn wake(self: &Arc<Self>, stream: StreamId) {
+        // A parked stream stays asleep until somebody unparks it.
+        let _ = self.deliver(stream, Message::Wake, Admission::Internal);
+    }
+
+    /// Wakes a stream after a pause.
+    pub(super) fn wake_later(self: &Arc<Self>, stream: StreamId, pause: Duration) {
+        let directory = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            if let Some(directory) = directory.upgrade() {
+                directory.wake(stream);
+            }
+        });
+    }
+
+    fn deliver(
+        self: &Arc<Self>,
+        stream: StreamId,
+        message: Message<D>,
+        admission: Admission,
+    ) -> Result<(), CommandError> {
+        if let Some(reason) = self.lock_parked().get(&stream) {
+            return Err(CommandError::Parked { stream, reason: reason.clone() });
+        }
+        let mut entries = self.lock();
+        if let Some(entry) = entries.by_stream.get(&stream) {
+            let waiting = entry.seat.waiting.load(Ordering::Acquire);
+            if admission == Admission::Gated && waiting >= self.limits.waiting_per_stream {
+                return Err(overloaded());
+            }
+            // An actor that has ended may not be removed yet: it gets a successor.
+            if entry.actor.get_status() < ractor::ActorStatus::Stopping {
+                // Lost if it ends just now: the requester sees its reply dropped and delivers again.
+                entry.seat.tell(&entry.actor, message);
+                return Ok(());
+            }
+        }
+        let entry = self.spawn(stream)?;
+        entry.seat.tell(&entry.actor, message);
+        entries.insert(stream, entry);
+        Ok(())
+    }
+
+    fn spawn(self: &Arc<Self>, stream: StreamId) -> Result<Entry<D>, CommandError> {
+        let supervisor = self.supervisor.get().ok_or(CommandError::ShuttingDown)?.clone();
+        let seat = Arc::new(Seat::new());
+        let arguments = (stream, Arc::clone(self), Arc::clone(&seat));
+        let (actor, _) = ActorRuntime::spawn_linked_instant(None, Shell::<D>(PhantomData), arguments, supervisor)
+            .map_err(|error| Unavailable::new("actors", "an actor cannot be spawned", error))?;
+        Ok(Entry { actor, seat })
+    }
+
+    /// Removes an actor that wants to end; `false` when messages wait for it.
+    pub(super) fn leave(&self, stream: StreamId, seat: &Arc<Seat>) -> bool {
+        let mut entries = self.lock();
+        match entries.by_stream.get(&stream) {
+            Some(entry) if Arc::ptr_eq(&entry.seat, seat) => {
+                if seat.waiting.load(Ordering::Acquire) > 0 {
+                    return false;
+                }
+                entries.remove(stream);
+                true
+            }
+            _ => true,
+        }
+    }
+
+    /// Forgets an actor that has ended; the stream it had, if it was still known.
+    pub(super) fn ended(&self, actor: ActorId) -> Option<StreamId> {
+        let mut entries = self.lock();
+        let stream = entries.by_actor.remove(&actor)?;
+        entries.remove(stream);
+        Some(stream)
+    }
+
+    /// Asks the actors that nobody has used for a while to end; returns how many are live.
+    pub(crate) fn sweep(&self, idle: Duration) -> usize {
+        let entries = self.lock();
+        for entry in entries.by_stream.values().filter(|entry| entry.seat.idle() >= idle) {
+            entry.seat.tell(&entry.actor, Message::Passivate);
+        }
+        entries.by_stream.len()
+    }
+
+    /// Whether a stream has a live actor.
+    pub(crate) fn is_live(&self, stream: StreamId) -> bool {
+        self.lock().by_stream.contains_key(&stream)
+    }
+
+    /// Sets a stream aside, durably as far as the snapshot store allows.
+    pub(super) async fn park(&self, stream: StreamId, reason: &str) {
+        tracing::error!(%stream, reason, "stream parked");
+        self.lock_parked().insert(stream, reason.to_owned());
+        let value = Bytes::from(reason.to_owned());
+        if let Err(error) = self.stores.snapshots.put(&parked_key(stream), value).await {
+            tracing::warn!(%stream, %error, "the parking of a stream was not stored");
+        }
+    }
+
+    pub(crate) fn parked(&self) -> Vec<(StreamId, String)> {
+        self.lock_parked().iter().map(|(stream, reason)| (*stream, reason.clone())).collect()
+    }
+
+    pub(crate) async fn unpark(self: &Arc<Self>, stream: StreamId) -> Result<(), Unavailable> {
+        self.stores.snapshots.delete(&parked_key(stream)).await?;
+        self.lock_parked().remove(&stream);
+        self.wake(stream);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries<D>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_parked(&self) -> MutexGuard<'_, HashMap<StreamId, String>> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where it is remembered that a stream is parked.
+pub(crate) const PARKED: &str = "parked/";
+
+fn parked_key(stream: StreamId) -> String {
+    format!("{PARKED}{stream}")
+}
+
+fn overloaded() -> CommandError {
+    CommandError::Overloaded { retry_after: Duration::from_secs(1) }
+}

@@ -1,0 +1,12 @@
+//! The one generic actor that runs every decider.
+
+mod actor;
+mod commit;
+mod directory;
+mod effects;
+mod loaded;
+mod supervisor;
+
+pub(crate) use directory::PARKED;
+pub(crate) use directory::{Admission, Directory};
+pub(crate) use supervisor::Supervisor;

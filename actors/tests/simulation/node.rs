@@ -1,0 +1,101 @@
+//! A simulated process: it may die or pause at any step. Dead, none of its calls ever returns.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use lmao_actors::{Keyring, Limits, Runtime, Stores};
+use lmao_ports::Commands;
+
+use crate::{
+    stores::{Disk, Reached},
+    world::World,
+};
+
+/// How likely a call is the process's last.
+const CRASH: f64 = 0.002;
+/// How likely a call takes half a minute.
+const PAUSE: f64 = 0.0005;
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    disk: Arc<Disk>,
+    dead: AtomicBool,
+    faults: Arc<AtomicBool>,
+}
+
+impl Node {
+    /// One step of the process: takes a while, and may be the last.
+    pub(crate) async fn step(&self) {
+        self.alive().await;
+        if self.faulty() {
+            if self.disk.chance(CRASH) {
+                self.dead.store(true, Ordering::Relaxed);
+            } else if self.disk.chance(PAUSE) {
+                tokio::time::sleep(Duration::from_secs(30)).await;
+            }
+        }
+        tokio::time::sleep(self.disk.millis(3)).await;
+        self.alive().await;
+    }
+
+    pub(crate) async fn alive(&self) {
+        if self.is_dead() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn faulty(&self) -> bool {
+        self.faults.load(Ordering::Relaxed)
+    }
+}
+
+/// A node with its running core.
+pub(crate) struct Running {
+    pub(crate) node: Arc<Node>,
+    pub(crate) reached: Reached,
+    runtime: Option<Runtime>,
+}
+
+impl Running {
+    /// Starts a node. It may die while it starts: then `commands` is `None`.
+    pub(crate) async fn start(disk: &Arc<Disk>, world: &Arc<World>, faults: &Arc<AtomicBool>) -> Self {
+        let node = Arc::new(Node { disk: Arc::clone(disk), dead: AtomicBool::new(false), faults: Arc::clone(faults) });
+        let reached = Reached { disk: Arc::clone(disk), node: Arc::clone(&node) };
+        let shared = Arc::new(reached.clone());
+        let stores = Stores {
+            log: shared.clone(),
+            snapshots: shared.clone(),
+            vault: shared.clone(),
+            live: shared.clone(),
+            clock: shared.clone(),
+            entropy: shared.clone(),
+            keyring: Keyring::new(shared.clone(), shared.clone()),
+        };
+        let limits = Limits { idle: Duration::from_secs(2), ..Limits::default() };
+        let starting = Runtime::start(stores, world.of(&node), limits);
+        let runtime = tokio::time::timeout(Duration::from_secs(120), starting).await;
+        let runtime = runtime.ok().map(|started| started.expect("the simulated vault answers"));
+        Self { node, reached, runtime }
+    }
+
+    pub(crate) fn commands(&self) -> Option<Arc<dyn Commands>> {
+        self.runtime.as_ref().filter(|_| !self.node.is_dead()).map(Runtime::commands)
+    }
+
+    /// Ends a node in order.
+    pub(crate) async fn drain(mut self) {
+        if let Some(runtime) = self.runtime.take().filter(|_| !self.node.is_dead()) {
+            // It may die on the way.
+            let _ = tokio::time::timeout(Duration::from_secs(120), runtime.drain()).await;
+        }
+    }
+}

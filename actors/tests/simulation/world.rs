@@ -1,0 +1,233 @@
+//! What effects reach in the simulation, with counters of what really happened.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lmao_actors::DocumentSteps;
+use lmao_events::{Answer, BlobRef, ContentHash, Failure, Hash, Position, document as doc};
+use lmao_ports::{
+    Blobs, Committed, Folder, IndexedDocument, ParkedStream, PendingBlob, Projection, ProjectionError, Retriever,
+    SearchError, SearchRequest, SearchResults, TokenSink, ToolSpec, Unavailable,
+};
+use lmao_retrieval::answer::{Answerer, Question};
+use lmao_tools::{Call, Registry, Tool};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{node::Node, stores::Disk};
+
+/// The world outside the log, the same for all nodes.
+#[derive(Debug)]
+pub(crate) struct World {
+    disk: Arc<Disk>,
+    /// How often each call of the tool that may run once really ran.
+    pub(crate) runs: Mutex<BTreeMap<Uuid, u32>>,
+}
+
+impl World {
+    pub(crate) fn new(disk: &Arc<Disk>) -> Arc<Self> {
+        Arc::new(Self { disk: Arc::clone(disk), runs: Mutex::default() })
+    }
+
+    /// The world as a node reaches it.
+    pub(crate) fn of(self: &Arc<Self>, node: &Arc<Node>) -> lmao_actors::World {
+        let reached = Arc::new(FromNode { world: Arc::clone(self), node: Arc::clone(node) });
+        let tool = |name, repeatable| -> Arc<dyn Tool> {
+            Arc::new(Counted { reached: Arc::clone(&reached), name, repeatable })
+        };
+        lmao_actors::World {
+            retriever: reached.clone(),
+            answerer: reached.clone(),
+            tools: Arc::new(Registry::new(vec![tool("once", false), tool("again", true)])),
+            steps: reached.clone(),
+            blobs: reached.clone(),
+            search: reached,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct FromNode {
+    world: Arc<World>,
+    node: Arc<Node>,
+}
+
+impl FromNode {
+    async fn works(&self, step: &str) -> Result<(), Failure> {
+        self.node.step().await;
+        if self.node.faulty() && self.world.disk.chance(0.05) {
+            return Err(Failure::passing("simulated", format!("{step} failed this time")));
+        }
+        assert!(!(self.node.faulty() && self.world.disk.chance(0.01)), "a simulated panic in {step}");
+        tokio::time::sleep(self.world.disk.millis(200)).await;
+        self.node.step().await;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Retriever for FromNode {
+    async fn search(&self, _: SearchRequest) -> Result<SearchResults, SearchError> {
+        self.works("search").await.map_err(|failure| SearchError::SemanticOff(failure.message))?;
+        Ok(SearchResults::default())
+    }
+}
+
+#[async_trait]
+impl Answerer for FromNode {
+    fn name(&self) -> &str {
+        "simulation"
+    }
+
+    fn needs_history(&self) -> bool {
+        false
+    }
+
+    async fn answer(&self, question: Question, _: TokenSink) -> Result<Answer, Failure> {
+        self.works("answer").await?;
+        Ok(Answer {
+            text: format!("an answer to {}", question.query),
+            citations: vec![],
+            model: "simulation".to_owned(),
+            usage: None,
+            grounded: false,
+            notices: vec![],
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Counted {
+    reached: Arc<FromNode>,
+    name: &'static str,
+    repeatable: bool,
+}
+
+#[async_trait]
+impl Tool for Counted {
+    fn spec(&self) -> ToolSpec {
+        ToolSpec {
+            name: self.name.to_owned(),
+            description: "counts its runs".to_owned(),
+            capabilities: vec![],
+            parameters: json!({"type": "object"}),
+            repeatable: self.repeatable,
+            timeout: Duration::from_secs(1),
+        }
+    }
+
+    async fn run(&self, call: Call) -> Result<Value, Failure> {
+        self.reached.node.alive().await;
+        let call: Uuid = serde_json::from_value(call.parameters["call"].clone()).expect("the script names its calls");
+        *self.reached.world.runs.lock().unwrap_or_else(PoisonError::into_inner).entry(call).or_default() += 1;
+        self.reached.node.step().await;
+        tokio::time::sleep(self.reached.world.disk.millis(1500)).await;
+        self.reached.node.step().await;
+        Ok(json!({"done": call}))
+    }
+}
+
+fn blob(text: &str) -> BlobRef {
+    BlobRef { sha256: ContentHash(Hash::of(text.as_bytes()).0), size: text.len() as u64 }
+}
+
+#[async_trait]
+impl DocumentSteps for FromNode {
+    async fn extract(&self, _: Folder, file: &doc::Uploaded) -> Result<doc::Extracted, Failure> {
+        self.works("extract").await?;
+        Ok(doc::Extracted {
+            text: blob(&file.filename),
+            format: "text".to_owned(),
+            title: None,
+            pages: None,
+            language: None,
+            words: 1,
+            warnings: vec![],
+        })
+    }
+
+    async fn chunk(&self, _: Folder, _: Uuid, _: &doc::Uploaded, _: &doc::Extracted) -> Result<doc::Chunked, Failure> {
+        self.works("chunk").await?;
+        Ok(doc::Chunked { batches: vec![blob("a"), blob("b"), blob("c")], chunks: 3 })
+    }
+
+    async fn embed(
+        &self,
+        _: Folder,
+        batch: u32,
+        chunks: &BlobRef,
+        _: Option<&str>,
+    ) -> Result<doc::StepOutcome, Failure> {
+        self.works("embed").await?;
+        Ok(doc::StepOutcome::Embedded(doc::Embedded { batch, vectors: *chunks, model: "m".to_owned(), cached: 0 }))
+    }
+
+    async fn load(&self, _: Folder, _: Uuid, _: &doc::Published) -> Result<IndexedDocument, Failure> {
+        Err(Failure::lasting("simulated", "nothing is indexed in the simulation"))
+    }
+}
+
+#[async_trait]
+impl Blobs for FromNode {
+    async fn begin(&self) -> Result<Box<dyn PendingBlob>, Unavailable> {
+        Err(Unavailable::plain("simulation", "no blobs"))
+    }
+
+    async fn put(&self, _: Folder, _: Bytes) -> Result<BlobRef, Unavailable> {
+        Err(Unavailable::plain("simulation", "no blobs"))
+    }
+
+    async fn get(&self, _: Folder, _: &BlobRef) -> Result<Option<Bytes>, Unavailable> {
+        Ok(None)
+    }
+
+    async fn local(&self, _: Folder, _: &BlobRef) -> Result<Option<PathBuf>, Unavailable> {
+        Ok(None)
+    }
+
+    async fn delete(&self, _: Folder) -> Result<(), Unavailable> {
+        self.works("delete").await.map_err(|failure| Unavailable::plain("simulation", failure.message))
+    }
+}
+
+#[async_trait]
+impl Projection for FromNode {
+    fn name(&self) -> &'static str {
+        "search"
+    }
+
+    async fn checkpoint(&self) -> Result<Position, ProjectionError> {
+        Ok(Position(0))
+    }
+
+    async fn apply(&self, _: &[Committed]) -> Result<(), ProjectionError> {
+        Ok(())
+    }
+
+    async fn park(&self, _: &ParkedStream) -> Result<(), ProjectionError> {
+        Ok(())
+    }
+
+    async fn parked(&self) -> Result<Vec<ParkedStream>, ProjectionError> {
+        Ok(vec![])
+    }
+
+    async fn reset(&self) -> Result<(), ProjectionError> {
+        Ok(())
+    }
+
+    async fn digest(&self) -> Result<Hash, ProjectionError> {
+        Ok(Hash::default())
+    }
+
+    async fn wait_for(&self, _: Position, _: Duration) -> bool {
+        self.node.step().await;
+        !(self.node.faulty() && self.world.disk.chance(0.1))
+    }
+}
