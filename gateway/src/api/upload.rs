@@ -239,7 +239,7 @@ impl Ingested {
         match what {
             Progress::Ready { chunks } => Ok(Reply::ok(body("success", chunks, commit.header.time)).at(position)),
             Progress::Failed(failure) => {
-                let text = format!("{}; try it again or delete it", failure.message);
+                let text = format!("{}; try it again or delete it", failure.message.trim_end_matches('.'));
                 let error = ApiError::unprocessable(failure.reason, text).at(position);
                 Err(self.about(error.with("status", "failed").with("retryable", failure.retryable)))
             }
