@@ -7,6 +7,7 @@ mod events;
 mod frames;
 mod health;
 mod messages;
+mod projections;
 mod search;
 mod socket;
 mod tools;
@@ -57,6 +58,7 @@ type Routes = (
     tools::Tools,
     users::Users,
     events::Events,
+    projections::Projections,
     health::Health,
 );
 
@@ -72,6 +74,7 @@ fn service(app: Option<Arc<App>>) -> OpenApiService<Routes, ()> {
         tools::Tools::new(app.clone()),
         users::Users::new(app.clone()),
         events::Events::new(app.clone()),
+        projections::Projections::new(app.clone()),
         health::Health::new(app),
     );
     OpenApiService::new(routes, "LMA-o", env!("CARGO_PKG_VERSION"))
