@@ -54,8 +54,12 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     // The first of two providers that are compiled in would otherwise be a matter of chance.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let default_filter = if matches!(cli.command, Command::Serve(_)) { "info" } else { "warn" };
-    telemetry::start(cli.global.log_format, cli.global.log_filter.as_deref().unwrap_or(default_filter))?;
-    let invocation = Invocation::new(cli.global, environment()?);
+    let mut global = cli.global;
+    // As with the other variables: empty is absent.
+    global.config = global.config.filter(|path| !path.as_os_str().is_empty());
+    global.log_filter = global.log_filter.filter(|filter| !filter.is_empty());
+    telemetry::start(global.log_format, global.log_filter.as_deref().unwrap_or(default_filter))?;
+    let invocation = Invocation::new(global, environment()?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -62,11 +62,7 @@ impl Chat {
     /// As of any request.
     pub(crate) async fn open(client: &Client, session: Option<Uuid>) -> Result<Self, Stop> {
         let Some(host) = client.base().strip_prefix("http://") else {
-            return Err(Stop::new(
-                Code::Failed,
-                "this build speaks to servers over http:// only while an answer is streamed",
-            )
-            .hint("forward a local port to the server, and name that with --server"));
+            return Err(Stop::new(Code::Failed, "answers are streamed over http:// only in this build"));
         };
         let session = session.map_or_else(|| "new".to_owned(), |id| id.to_string());
         let broken = |error| connecting(client.base(), error);

@@ -24,7 +24,29 @@ pub(crate) async fn run(invocation: &Invocation, ask: Ask) -> anyhow::Result<()>
     if ask.question.trim().is_empty() {
         return Err(Stop::new(Code::Usage, "the question is empty").into());
     }
-    with_client(invocation, Need::Searchable, async |client| converse(invocation.out, client, &ask).await).await
+    with_client(invocation, Need::Searchable, async |client| {
+        // This build's WebSocket has no TLS.
+        if client.base().starts_with("http://") {
+            converse(invocation.out, client, &ask).await
+        } else {
+            ask_at_once(invocation.out, client, &ask).await
+        }
+    })
+    .await
+}
+
+/// The answer in one piece.
+async fn ask_at_once(out: Output, client: &Client, ask: &Ask) -> anyhow::Result<()> {
+    let body = json!({ "message": ask.question, "session_id": ask.session });
+    let mut answer: Value = client.post("/api/v1/chat/message", &body).await?;
+    let session = answer["session_id"].clone();
+    if answer["metadata"]["status"] == "processing" {
+        let text = format!("the answer takes longer; it will be a message of session {session}");
+        return Err(Stop::new(Code::Unreachable, text).into());
+    }
+    answer["metadata"]["session_id"] = session;
+    let text = answer["response"].as_str().unwrap_or_default().to_owned();
+    Shown { out, text: String::new() }.answer(&text, &answer["metadata"])
 }
 
 async fn converse(out: Output, client: &Client, ask: &Ask) -> anyhow::Result<()> {

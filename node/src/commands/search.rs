@@ -44,10 +44,11 @@ fn show(out: Output, found: &Found) -> anyhow::Result<()> {
     }
     for (n, passage) in found.results.iter().enumerate() {
         let metadata = &passage.metadata;
-        let at = place(metadata.page_number, metadata.section.as_deref());
         let name = out.paint(Ink::Bold, &plain(&metadata.filename));
+        let at = plain(&place(metadata.page_number, metadata.section.as_deref()));
         let score = out.paint(Ink::Dim, &format!("{:.3}", passage.score));
-        out.line(format!("{:>2}. {name}  {}  {score}", n + 1, plain(&at)).replace("    ", "  "))?;
+        let head = [name, at, score].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ");
+        out.line(format!("{:>2}. {head}", n + 1))?;
         out.line(format!("    {}", shorten(&passage.content, SHOWN)))?;
     }
     Ok(())

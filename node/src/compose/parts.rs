@@ -40,8 +40,6 @@ pub(crate) const WORKER: &str = "extract-worker";
 
 /// An opened data directory, and everything that works on it.
 pub(crate) struct Parts {
-    /// The folder; its lock is given back last.
-    pub data: DataDir,
     /// The truth.
     pub log: Arc<dyn EventLog>,
     /// What can be computed again.
@@ -76,6 +74,8 @@ pub(crate) struct Parts {
     pub retriever: Arc<dyn Retriever>,
     /// Answering.
     pub answerer: Arc<dyn Answerer>,
+    /// The folder. The last field: its lock is given back when everything else is closed.
+    pub data: DataDir,
 }
 
 /// What to do with a search index that does not open.
@@ -139,7 +139,6 @@ impl Parts {
         let retriever: Arc<dyn Retriever> = Arc::new(Hybrid::new(Arc::clone(&index), Arc::clone(&semantics)));
         let answerer = answerer(&config.llm, &semantics)?;
         Ok(Self {
-            data,
             log,
             snapshots,
             vault,
@@ -157,6 +156,7 @@ impl Parts {
             steps,
             retriever,
             answerer,
+            data,
         })
     }
 

@@ -17,10 +17,11 @@ use super::Config;
 use crate::exit::{Code, Stop};
 
 /// Environment variables with our prefix that are no configuration keys.
-const RESERVED: [&str; 7] = ["SERVER", "TOKEN", "CONFIG", "ADMIN_PASSWORD", "MASTER_KEY", "LOG_FILTER", "LOG_FORMAT"];
+const RESERVED: [&str; 8] =
+    ["SERVER", "TOKEN", "CONFIG", "ADMIN_PASSWORD", "MASTER_KEY", "MODEL_CACHE", "LOG_FILTER", "LOG_FORMAT"];
 const PREFIX: &str = "LMAO_";
-/// Of variables that the tests use.
-const TESTS: &str = "TEST_";
+/// Beginnings of those that tests, simulations and benchmarks use.
+const RESERVED_PREFIXES: [&str; 3] = ["TEST_", "SIM_", "BENCH_"];
 
 /// What the command line sets.
 #[derive(Debug, Clone, Default)]
@@ -102,7 +103,7 @@ impl Provider for Setting {
 fn variables(environment: impl IntoIterator<Item = (String, String)>) -> Vec<Setting> {
     let setting = |(name, value): (String, String)| {
         let rest = name.strip_prefix(PREFIX).filter(|rest| !value.is_empty() && !rest.is_empty())?;
-        if RESERVED.contains(&rest) || rest.starts_with(TESTS) {
+        if RESERVED.contains(&rest) || RESERVED_PREFIXES.iter().any(|prefix| rest.starts_with(prefix)) {
             return None;
         }
         let key = rest.to_lowercase().replace("__", ".");
