@@ -78,10 +78,13 @@ async fn a_cut_pdf_says_what_is_lost(world: &World) {
     assert!(!failure.retryable);
 }
 
+/// The fixtures were made by `qpdf --encrypt`: one that anybody may read but not print, and one that asks for a password.
 async fn an_encrypted_pdf_is_named(world: &World) {
-    let secret = "41".repeat(32);
-    let encrypt = format!("/Encrypt<</Filter/Standard/V 1/R 2/O<{secret}>/U<{secret}>/P -4>>/ID[<00><00>]");
-    let failure = world.extract("secret.pdf", pdf(&["hidden"], &encrypt)).await.expect_err("no password");
+    let readable = include_bytes!("fixtures/owner-password.pdf").to_vec();
+    let (_, text) = world.extract("readable.pdf", readable).await.expect("no password is needed to read");
+    assert_eq!(text.text, "Anybody may read this page, but not print it.");
+    let secret = include_bytes!("fixtures/user-password.pdf").to_vec();
+    let failure = world.extract("secret.pdf", secret).await.expect_err("a password is needed");
     assert_eq!((failure.reason.as_str(), failure.retryable), ("encrypted_pdf", false));
 }
 

@@ -103,9 +103,9 @@ fn seams(text: &str, kind: Kind) -> Vec<Seam> {
                     continue;
                 }
                 let indent = line.len() - line.trim_start().len();
-                let closes = line.trim_start().starts_with(['}', ')', ']']);
-                // Least indentation first, an empty line above is better than none, a closing bracket never begins a part.
-                seams.push(Seam { at, rank: indent * 2 + usize::from(!after_empty) + usize::from(closes) * 1000 });
+                let bracket = line.trim_start().starts_with(['{', '}', ')', ']']);
+                // Least indentation first, an empty line above is better than none, a bracket never begins a part.
+                seams.push(Seam { at, rank: indent * 2 + usize::from(!after_empty) + usize::from(bracket) * 1000 });
                 after_empty = false;
             }
             seams.retain(|seam| seam.at > 0);

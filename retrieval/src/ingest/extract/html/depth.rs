@@ -83,6 +83,11 @@ fn next_tag(html: &str, mut at: usize) -> Option<Tag> {
             continue;
         }
         let end = start + rest.find('>')? + 2;
+        // Drawings and formulas close their elements so.
+        if html[..end].ends_with("/>") {
+            at = end;
+            continue;
+        }
         if kind == TagKind::Open && matches!(name.as_str(), "script" | "style" | "textarea" | "title") {
             let close = format!("</{name}");
             at = end + find_ignoring_case(&html[end..], &close)? + close.len();
@@ -103,7 +108,8 @@ mod tests {
     #[test]
     fn only_deep_nesting_is_flattened() {
         let page =
-            "<!doctype html><html><p>one<p>two<!-- <div> --><script>'<div>'</script><div a=b>x</div>".repeat(3000);
+            "<!doctype html><html><p>one<p>two<!-- <div> --><script>'<div>'</script><path d=\"\"/><div a=b>x</div>"
+                .repeat(3000);
         assert!(matches!(limited(&page), Cow::Borrowed(_)));
         let deep = format!("{}<b>x</b>y{}z", "<div>".repeat(5000), "</div>".repeat(5000));
         let flat = limited(&deep);
