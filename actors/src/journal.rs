@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream::BoxStream};
-use lmao_events::{Category, DecodeError, Position, StreamId, Version, decode_any};
+use lmao_events::{Category, DecodeError, Head, Position, StreamId, Version, decode_any};
 use lmao_ports::{Committed, Erased, EventLog, Filter, Journal, ReadError, Recorded, Unavailable};
 use uuid::Uuid;
 
@@ -101,6 +101,10 @@ impl Journal for OpenedLog {
                 async move { this.open(recorded?).await }
             })
             .boxed()
+    }
+
+    async fn head(&self, stream: StreamId) -> Result<Option<Head>, ReadError> {
+        Ok(self.log.last(&stream).await?.map(|last| last.head()))
     }
 
     async fn tail(&self) -> Result<Position, ReadError> {
