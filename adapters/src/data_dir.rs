@@ -385,4 +385,14 @@ mod tests {
         fs::write(folder.path().join(TEMPORARY_FORMAT), "1 lm").unwrap();
         open(folder.path()).unwrap();
     }
+
+    /// Nobody, not even the superuser, makes folders there.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_folder_that_cannot_be_written_says_why() {
+        let error = open(Path::new("/sys/lmao-data")).unwrap_err();
+        assert!(matches!(error, Error::Io { .. }), "{error:?}");
+        let text = error.to_string();
+        assert!(text.contains("may not use it") || text.contains("read-only"), "{text}");
+    }
 }

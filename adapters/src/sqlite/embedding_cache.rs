@@ -110,3 +110,51 @@ fn bytes(vector: &[f32]) -> Vec<u8> {
 fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use lmao_ports::conformance::embedding_cache as suite;
+
+    use super::*;
+
+    async fn open(path: &Path, max_bytes: u64) -> SqliteEmbeddingCache {
+        SqliteEmbeddingCache::open(path, max_bytes).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn keeps_what_every_cache_promises_also_when_reopened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.db");
+        suite::all(async || Arc::new(open(&path, 1 << 30).await) as Arc<dyn EmbeddingCache>).await;
+        open(&path, 1 << 30).await.put(&[([1; 32], vec![0.5])]).await.unwrap();
+        assert_eq!(open(&path, 1 << 30).await.get(&[[1; 32]]).await.unwrap(), [Some(vec![0.5])]);
+    }
+
+    #[tokio::test]
+    async fn the_oldest_make_room_for_the_newest() {
+        const MAX: u64 = 1024 * 1024;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.db");
+        let cache = open(&path, MAX).await;
+        let key = |n: u32| {
+            let mut key = [0; 32];
+            key[..4].copy_from_slice(&n.to_be_bytes());
+            key
+        };
+        for batch in 0..40_u32 {
+            let entries: Vec<_> = (0..32).map(|n| (key(batch * 32 + n), vec![1.0; 384])).collect();
+            cache.put(&entries).await.unwrap();
+        }
+        let found = cache.get(&[key(0), key(40 * 32 - 1)]).await.unwrap();
+        assert!(found[0].is_none() && found[1].is_some());
+        let file = std::fs::metadata(&path).unwrap().len();
+        assert!(file < 2 * MAX, "{file} bytes");
+        // Less than one vector: nothing stays, nothing fails.
+        drop(cache);
+        let tiny = open(&path, 1).await;
+        tiny.put(&[(key(9999), vec![2.0])]).await.unwrap();
+        assert_eq!(tiny.get(&[key(9999)]).await.unwrap(), [None]);
+    }
+}

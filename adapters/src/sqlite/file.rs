@@ -66,6 +66,13 @@ impl File {
         Self { store, path: path.to_owned(), options: common(path).read_only(true) }
     }
 
+    /// A disk with room for this many pages of 4 KiB.
+    #[cfg(test)]
+    pub(super) fn limited_to_pages(mut self, pages: u32) -> Self {
+        self.options = self.options.pragma("max_page_count", pages.to_string());
+        self
+    }
+
     /// One connection.
     pub(super) async fn connect(&self) -> Result<SqliteConnection, Unavailable> {
         self.options.connect().await.map_err(|error| self.cannot_open(error))

@@ -90,3 +90,35 @@ impl Snapshots for SqliteSnapshots {
         Ok(pairs.into_iter().map(|(key, value)| (key, Bytes::from(value))).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use lmao_ports::conformance::snapshots as suite;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn keep_what_every_store_promises_also_when_reopened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("snapshots.db");
+        suite::all(async || Arc::new(SqliteSnapshots::open(&path).await.unwrap()) as Arc<dyn Snapshots>).await;
+        let store = SqliteSnapshots::open(&path).await.unwrap();
+        store.put("a", Bytes::from_static(b"kept")).await.unwrap();
+        let error = store.put("b", vec![0; MAX_VALUE + 1].into()).await.unwrap_err();
+        assert!(error.to_string().contains("at most 1048576"), "{error}");
+        drop(store);
+        let store = SqliteSnapshots::open(&path).await.unwrap();
+        assert_eq!(store.get("a").await.unwrap(), Some(Bytes::from_static(b"kept")));
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_may_be_deleted_and_the_error_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("snapshots.db");
+        std::fs::write(&path, [7; 8192]).unwrap();
+        let error = SqliteSnapshots::open(&path).await.unwrap_err().to_string();
+        assert!(error.contains("damaged") && error.contains("delete snapshots.db"), "{error}");
+    }
+}

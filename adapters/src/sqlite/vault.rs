@@ -228,3 +228,84 @@ impl Vault for SqliteVault {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use lmao_ports::conformance::vault as suite;
+
+    use super::*;
+
+    const KEY: MasterKey = MasterKey::new([5; 32]);
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn keeps_what_every_vault_promises() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vault.db");
+        suite::all(async || Arc::new(SqliteVault::open(&path, &KEY).await.unwrap()) as Arc<dyn Vault>).await;
+    }
+
+    #[tokio::test]
+    async fn another_master_key_does_not_fit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vault.db");
+        let vault = SqliteVault::open(&path, &KEY).await.unwrap();
+        vault.put("a", &Secret(b"kept".to_vec())).await.unwrap();
+        drop(vault);
+        let error = SqliteVault::open(&path, &MasterKey::new([6; 32])).await.unwrap_err();
+        assert!(matches!(&error, VaultError::Sealed(text) if text.contains("master key")), "{error}");
+        let vault = SqliteVault::open(&path, &KEY).await.unwrap();
+        assert_eq!(vault.get("a").await.unwrap(), Some(Secret(b"kept".to_vec())));
+    }
+
+    #[tokio::test]
+    async fn secrets_are_bound_to_their_names_and_limited() {
+        let folder = tempfile::tempdir().unwrap();
+        let vault = SqliteVault::open(&folder.path().join("vault.db"), &KEY).await.unwrap();
+        vault.put("password/ada", &Secret(b"one".to_vec())).await.unwrap();
+        sqlx::query("UPDATE secrets SET name = 'password/admin' WHERE name = 'password/ada'")
+            .execute(&mut *vault.connection.lock().await)
+            .await
+            .unwrap();
+        assert!(matches!(vault.get("password/admin").await, Err(VaultError::Sealed(_))));
+        assert!(vault.put("large", &Secret(vec![0; MAX_SECRET + 1])).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_destroyed_leaves_no_trace_in_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let vault = SqliteVault::open(&folder.path().join("vault.db"), &KEY).await.unwrap();
+        let secret = b"a secret that nobody is to find".to_vec();
+        vault.put("a", &Secret(secret.clone())).await.unwrap();
+        let sealed = stored(&mut *vault.connection.lock().await, "a").await.unwrap().unwrap();
+        let found = |needle: &[u8]| {
+            let files = fs::read_dir(folder.path()).unwrap();
+            files.into_iter().any(|file| {
+                let bytes = fs::read(file.unwrap().path()).unwrap();
+                bytes.windows(needle.len()).any(|window| window == needle)
+            })
+        };
+        assert!(found(&sealed) && !found(&secret));
+        vault.destroy("a").await.unwrap();
+        assert!(!found(&sealed));
+    }
+
+    #[tokio::test]
+    async fn the_master_key_is_made_once_and_private() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("master.key");
+        let (a, b) = tokio::join!(MasterKey::load_or_create(&path), MasterKey::load_or_create(&path));
+        let (a, b, again) = (a.unwrap(), b.unwrap(), MasterKey::load_or_create(&path).await.unwrap());
+        assert!(a.0 == b.0 && a.0 == again.0);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        fs::write(&path, "half a ke").unwrap();
+        let error = MasterKey::load_or_create(&path).await.unwrap_err().to_string();
+        assert!(error.contains("64 hexadecimal digits") && error.contains("backup"), "{error}");
+    }
+}

@@ -5,6 +5,8 @@
 
 /// What a script does. Parameters: $1 new users, $2 changed accounts, $3 opened sessions, $4 touched sessions, $5 messages,
 /// $6 tool calls, $7 ended tool calls, $8 documents, $9 removed documents, $10 removed users, $11 the checkpoint.
+///
+/// Written `$n`, not `?n`: SQLite counts the latter up to n within each statement, and the driver would bind the gaps too.
 macro_rules! chat {
     () => {
         "INSERT INTO sessions (id, user_id, session_token, created_at, expires_at, last_activity)
