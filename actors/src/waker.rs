@@ -1,5 +1,5 @@
 //! The waker: a checkpointed projection of the headers' `owes`. It knows which streams owe something without folding
-//! any, wakes them after a start and when their time comes, and keeps the log's rolling digest for audits.
+//! any, and wakes them after a start and when their time comes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,13 +14,11 @@ use lmao_ports::{Filter, ReadError, Recorded, Unavailable};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::{audit::Rolling, runtime::Stores};
+use crate::runtime::Stores;
 
 const CHECKPOINT: &str = "wake/checkpoint";
 /// How often what changed is saved.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
-/// How often the audit checkpoint is renewed.
-const AUDIT_EVERY: Duration = Duration::from_secs(60);
 /// How long a stream may owe something now, without a live actor, before it is woken again.
 const NUDGE_AFTER: Duration = Duration::from_secs(30);
 /// Streams woken at once after a start.
@@ -48,14 +46,14 @@ struct Index {
     dirty: BTreeSet<u8>,
     /// The position at which each bucket was saved last.
     saved: BTreeMap<u8, Position>,
-    rolling: Rolling,
+    position: Position,
 }
 
 /// What the saved buckets add up to: written after them, so that it never promises more than they hold.
 #[derive(Debug, Serialize, Deserialize)]
 struct Checkpoint {
     log: uuid::Uuid,
-    rolling: Rolling,
+    position: Position,
     saved: BTreeMap<u8, Position>,
 }
 
@@ -72,7 +70,7 @@ impl Index {
         let Some(checkpoint) = stores.snapshots.get(CHECKPOINT).await? else { return Ok(index) };
         // Anything unreadable or incomplete means starting from the log's beginning: slower, never wrong.
         let Ok(checkpoint) = rmp_serde::from_slice::<Checkpoint>(&checkpoint) else { return Ok(index) };
-        if checkpoint.log != stores.log.id() || !still_there(stores, &checkpoint.rolling).await {
+        if checkpoint.log != stores.log.id() || !still_there(stores, checkpoint.position).await {
             return Ok(index);
         }
         for (bucket, saved) in &checkpoint.saved {
@@ -83,7 +81,7 @@ impl Index {
                 _ => return Ok(Self::default()),
             }
         }
-        index.rolling = checkpoint.rolling;
+        index.position = checkpoint.position;
         index.saved = checkpoint.saved;
         Ok(index)
     }
@@ -96,7 +94,7 @@ impl Index {
     }
 
     fn take(&mut self, recorded: &Recorded) {
-        self.rolling.take(recorded);
+        self.position = recorded.position;
         let header = recorded.record.header();
         let due = match header.owes {
             Owes::Nothing => None,
@@ -129,13 +127,13 @@ impl Index {
                 bucket.push((*stream, *debt));
             }
         }
-        let at = self.rolling.position;
+        let at = self.position;
         for (bucket, debts) in buckets {
             let bytes = rmp_serde::to_vec(&Bucket { at, debts }).unwrap_or_default();
             stores.snapshots.put(&bucket_key(bucket), Bytes::from(bytes)).await?;
             self.saved.insert(bucket, at);
         }
-        let checkpoint = Checkpoint { log: stores.log.id(), rolling: self.rolling, saved: self.saved.clone() };
+        let checkpoint = Checkpoint { log: stores.log.id(), position: self.position, saved: self.saved.clone() };
         let bytes = rmp_serde::to_vec(&checkpoint).unwrap_or_default();
         stores.snapshots.put(CHECKPOINT, Bytes::from(bytes)).await?;
         self.dirty.clear();
@@ -161,8 +159,8 @@ fn bucket_key(bucket: u8) -> String {
 }
 
 /// Whether the log still holds what the saved index was made of: a log that was replaced by an older copy does not.
-async fn still_there(stores: &Stores, rolling: &Rolling) -> bool {
-    stores.log.tail().await.is_ok_and(|tail| tail >= rolling.position)
+async fn still_there(stores: &Stores, position: Position) -> bool {
+    stores.log.tail().await.is_ok_and(|tail| tail >= position)
 }
 
 /// Runs until `stop`, then saves. `caught_up` is told once every stream that owes something has been woken.
@@ -195,8 +193,8 @@ async fn follow(
 ) -> Result<(), ReadError> {
     let mut index = Index::load(stores).await?;
     let tail = stores.log.tail().await?;
-    let mut records = stores.log.subscribe(index.rolling.position, Filter::All);
-    while index.rolling.position < tail {
+    let mut records = stores.log.subscribe(index.position, Filter::All);
+    while index.position < tail {
         tokio::select! {
             biased;
             _ = &mut *stop => return Ok(()),
@@ -211,7 +209,6 @@ async fn follow(
         let _ = caught_up.send(());
     }
     let mut save = tokio::time::interval(SAVE_EVERY);
-    let mut audit = tokio::time::interval(AUDIT_EVERY);
     loop {
         let next = index.times.first().map(|(time, _)| time.since(stores.clock.now()));
         tokio::select! {
@@ -230,11 +227,9 @@ async fn follow(
                 nudge(&mut index, wake);
                 keep(&mut index, stores).await;
             }
-            _ = audit.tick() => keep_audit(&index, stores).await,
         }
     }
     keep(&mut index, stores).await;
-    keep_audit(&index, stores).await;
     Ok(())
 }
 
@@ -263,14 +258,5 @@ fn nudge(index: &mut Index, wake: &dyn Wake) {
 async fn keep(index: &mut Index, stores: &Stores) {
     if let Err(error) = index.save(stores).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "the wake index was not saved");
-    }
-}
-
-async fn keep_audit(index: &Index, stores: &Stores) {
-    if index.rolling.records == 0 {
-        return;
-    }
-    if let Err(error) = index.rolling.keep(stores.vault.as_ref(), stores.log.id()).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "the audit checkpoint was not kept");
     }
 }
