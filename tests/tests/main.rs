@@ -1,3 +1,5 @@
 //! What no single crate can test: the shape of the workspace, and the running system as its users see it.
 
+mod serve;
+mod support;
 mod tidy;
