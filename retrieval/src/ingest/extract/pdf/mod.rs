@@ -2,6 +2,7 @@
 //!
 //! The parser may loop, run out of memory or crash on hostile input, hence it only ever runs in a worker process.
 
+mod chrome;
 mod layout;
 mod paragraphs;
 

@@ -1,10 +1,10 @@
-//! From lines to blocks: running headers dropped, headings found by the bookmarks or the size of their type, lines joined
-//! to paragraphs, across pages too.
+//! From lines to blocks: headings found by the bookmarks or the size of their type, lines joined to paragraphs, across
+//! pages too.
 
 use std::collections::HashMap;
 
 use super::{
-    Bookmark,
+    Bookmark, chrome,
     layout::{Line, Page},
 };
 use crate::text::{Builder, clean_prose};
@@ -13,8 +13,6 @@ use crate::text::{Builder, clean_prose};
 const HEADING_SIZE: f32 = 1.12;
 /// A heading is no longer than this, in characters.
 const HEADING_CHARS: usize = 160;
-/// Running headers and footers lie within this share of the page's height.
-const MARGIN: f32 = 0.12;
 
 /// The written document, and the largest heading of its first page.
 #[derive(Debug)]
@@ -24,12 +22,7 @@ pub(super) struct Written {
 }
 
 pub(super) fn write(mut pages: Vec<Page>, outline: &[Bookmark]) -> Written {
-    // A header may take two lines.
-    for _ in 0..2 {
-        drop_running(&mut pages, Edge::Top);
-        drop_running(&mut pages, Edge::Bottom);
-    }
-    drop_contents(&mut pages);
+    chrome::drop(&mut pages);
     let style = Style::of(&pages, outline);
     let mut writer = Writer { builder: Builder::new(), style: &style, open: None, title: None };
     for page in &pages {
@@ -39,73 +32,6 @@ pub(super) fn write(mut pages: Vec<Page>, outline: &[Bookmark]) -> Written {
     }
     writer.close();
     Written { builder: writer.builder, title: writer.title.map(|(_, title)| title) }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Edge {
-    Top,
-    Bottom,
-}
-
-/// Removes the outermost line of each page where many pages have one at the same height that stands apart or repeats.
-fn drop_running(pages: &mut [Page], edge: Edge) {
-    let outermost = |page: &Page| {
-        let compare = |a: &(usize, &Line), b: &(usize, &Line)| a.1.y.total_cmp(&b.1.y);
-        let lines = page.lines.iter().enumerate();
-        if edge == Edge::Top { lines.max_by(compare) } else { lines.min_by(compare) }.map(|(at, _)| at)
-    };
-    let in_margin = |page: &Page, line: &Line| match edge {
-        Edge::Top => line.y > page.height * (1.0 - MARGIN),
-        Edge::Bottom => line.y < page.height * MARGIN,
-    };
-    let height = |line: &Line| (line.y / 3.0).round() as i32;
-    let shape =
-        |line: &Line| -> String { line.text().chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect() };
-    let mut heights: HashMap<i32, usize> = HashMap::new();
-    let mut shapes: HashMap<String, usize> = HashMap::new();
-    for page in pages.iter() {
-        if let Some(line) = outermost(page).map(|at| &page.lines[at]).filter(|line| in_margin(page, line)) {
-            *heights.entry(height(line)).or_default() += 1;
-            *shapes.entry(shape(line)).or_default() += 1;
-        }
-    }
-    let usual = 3.max(pages.len() * 4 / 10);
-    for page in pages {
-        let Some(at) = outermost(page) else { continue };
-        let line = &page.lines[at];
-        if !in_margin(page, line) {
-            continue;
-        }
-        let gap = page.lines.iter().enumerate().filter(|(other, _)| *other != at);
-        let gap = gap.map(|(_, other)| (other.y - line.y).abs()).fold(f32::INFINITY, f32::min);
-        let placed = heights.get(&height(line)).is_some_and(|count| *count >= usual);
-        let repeated = shapes.get(&shape(line)).is_some_and(|count| *count >= 3);
-        if placed && (repeated || gap > line.size * 1.7) {
-            page.lines.remove(at);
-        }
-    }
-}
-
-/// Removes tables of contents: lines that end in dots and a number. They match every question about the document and
-/// answer none.
-fn drop_contents(pages: &mut [Page]) {
-    let is_entry = |line: &Line| {
-        let text = line.text();
-        let start = text.trim_end_matches(|c: char| c.is_ascii_digit() || c.is_whitespace());
-        let dots = start.chars().rev().take_while(|c| matches!(c, '.' | ' ' | '…')).filter(|c| *c != ' ').count();
-        dots >= 4 && start.len() < text.trim_end().len()
-    };
-    let of = |page: &Page| page.lines.iter().filter(|line| is_entry(line)).count();
-    let (entries, lines): (usize, usize) =
-        pages.iter().map(|page| (of(page), page.lines.len())).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
-    if entries * 2 > lines {
-        return;
-    }
-    for page in pages {
-        if of(page) >= 4 {
-            page.lines.retain(|line| !is_entry(line));
-        }
-    }
 }
 
 /// What the document's type tells.
