@@ -16,7 +16,7 @@ pub(crate) enum Code {
     Unreachable = 3,
     /// The server refused: no or a wrong token, no permission, or a request that it does not accept.
     Refused = 4,
-    /// Done in part: some of the files failed.
+    /// Done in part: some of the files failed, or some streams were set aside.
     Partial = 5,
     /// Interrupted by the user (128 + SIGINT).
     Interrupted = 130,
@@ -36,7 +36,7 @@ Exit codes:
   2    the command line or the configuration makes no sense
   3    no server answers, and there is no data directory to open instead
   4    the server refused (token, permission, or the request itself)
-  5    done in part: some of the files failed
+  5    done in part: some of the files failed, or streams were set aside
   130  interrupted";
 
 /// An error with its exit code and, where there is something to do, a hint. `Display` is what happened; the cause is the

@@ -5,11 +5,15 @@ mod chat;
 mod error;
 mod wire;
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
-use reqwest::{Method, RequestBuilder, Response, StatusCode, Url, header};
+use reqwest::{Method, Request, RequestBuilder, Response, StatusCode, Url, header};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 pub(crate) use chat::{Chat, ChatEvent};
 pub(crate) use wire::{Citation, Document, Documents, Found, Uploaded, place};
@@ -22,6 +26,12 @@ const READ_TIMEOUT: Duration = Duration::from_secs(120);
 /// A server that says "later" is asked again, so many times.
 const MAX_RETRIES: u32 = 30;
 const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// A connection to a server that was there breaks: so often in a row it is tried again, after this pause each time. That is
+/// long enough for a restart.
+const MAX_BREAKS: u32 = 10;
+const AFTER_BREAK: Duration = Duration::from_secs(1);
+/// The header that makes a request safe to repeat.
+pub(crate) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 /// The header of positions, in replies and in reads that must see them.
 pub(crate) const POSITION: &str = "LMAO-Position";
 
@@ -45,6 +55,8 @@ pub(crate) struct Client {
     base: String,
     credentials: Credentials,
     token: Mutex<Option<String>>,
+    /// Whether the server has answered before.
+    spoke: AtomicBool,
 }
 
 impl Client {
@@ -61,7 +73,7 @@ impl Client {
         let builder = if is_loopback(&base) { builder.no_proxy() } else { builder };
         let http =
             builder.build().map_err(|error| Stop::new(Code::Failed, "no HTTP client can be made").because(error))?;
-        Ok(Self { http, base, credentials, token: Mutex::new(None) })
+        Ok(Self { http, base, credentials, token: Mutex::new(None), spoke: AtomicBool::new(false) })
     }
 
     /// The server's address.
@@ -129,15 +141,27 @@ impl Client {
         &self,
         make: impl AsyncFn() -> Result<RequestBuilder, Stop>,
     ) -> Result<Response, Stop> {
-        let mut renewed = false;
-        let mut retries = 0;
+        let (mut renewed, mut retries, mut breaks) = (false, 0, 0);
         loop {
-            let request = make().await?.bearer_auth(self.token().await?);
-            let response = request.send().await.map_err(|error| error::unreachable(&self.base, error))?;
+            let token = self.token().await?;
+            let request =
+                make().await?.bearer_auth(&token).build().map_err(|error| error::unreachable(&self.base, error))?;
+            // Somebody else who asked may have found the server gone for a moment: it is being started again.
+            let goes_on = self.spoke.load(Ordering::Relaxed) && is_repeatable(&request);
+            let response = match self.http.execute(request).await {
+                Ok(response) => response,
+                Err(error) if goes_on && !error.is_timeout() && !error.is_builder() && breaks < MAX_BREAKS => {
+                    breaks += 1;
+                    tokio::time::sleep(AFTER_BREAK).await;
+                    continue;
+                }
+                Err(error) => return Err(error::unreachable(&self.base, error)),
+            };
+            self.spoke.store(true, Ordering::Relaxed);
             match response.status() {
                 status if status.is_success() => return Ok(response),
                 StatusCode::UNAUTHORIZED if !renewed && matches!(self.credentials, Credentials::Password { .. }) => {
-                    self.forget_token();
+                    self.forget(&token).await;
                     renewed = true;
                 }
                 StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS if retries < MAX_RETRIES => {
@@ -149,7 +173,7 @@ impl Client {
         }
     }
 
-    /// A valid token, by a login if there is none yet.
+    /// A valid token, by a login if there is none yet. Who comes meanwhile waits for the same one.
     ///
     /// # Errors
     /// As [`Client::send`].
@@ -158,29 +182,48 @@ impl Client {
             Credentials::Token(token) => return Ok(token.clone()),
             Credentials::Password { username, password } => (username, password),
         };
-        if let Some(token) = self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone() {
-            return Ok(token);
+        let mut known = self.token.lock().await;
+        if let Some(token) = known.as_ref() {
+            return Ok(token.clone());
         }
-        let body = json!({ "username": username, "password": password });
-        let response = self.request(Method::POST, "/auth/login", &[]).json(&body).send().await;
-        let response = response.map_err(|error| error::unreachable(&self.base, error))?;
-        if response.status() == StatusCode::UNAUTHORIZED {
-            return Err(error::of(response).await.hint(format!(
-                "the password of {username} in the data directory is no longer the right one; set LMAO_TOKEN"
-            )));
-        }
-        if !response.status().is_success() {
-            return Err(error::of(response).await);
-        }
-        let body: Value = response.json().await.map_err(|error| error::not_ours(&self.base, error))?;
-        let token = body["access_token"].as_str().unwrap_or_default().to_owned();
-        *self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(token.clone());
+        let token = self.log_in(username, password).await?;
+        *known = Some(token.clone());
         Ok(token)
     }
 
-    fn forget_token(&self) {
-        *self.token.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    async fn log_in(&self, username: &str, password: &str) -> Result<String, Stop> {
+        let body = json!({ "username": username, "password": password });
+        let response = self.request(Method::POST, "/auth/login", &[]).json(&body).send().await;
+        let response = response.map_err(|error| error::unreachable(&self.base, error))?;
+        let status = response.status();
+        if status == StatusCode::UNAUTHORIZED {
+            let hint = format!(
+                "the password of {username} in the data directory is not the right one any more; set LMAO_TOKEN"
+            );
+            return Err(error::of(response).await.hint(hint));
+        }
+        if !status.is_success() {
+            return Err(error::of(response).await);
+        }
+        let body: Value = response.json().await.map_err(|error| error::not_ours(&self.base, error))?;
+        match body["access_token"].as_str() {
+            Some(token) => Ok(token.to_owned()),
+            None => Err(error::not_ours(&self.base, anyhow::anyhow!("a login gave no token"))),
+        }
     }
+
+    /// Forgets a token that ran out, unless there is a fresh one already.
+    async fn forget(&self, token: &str) {
+        let mut known = self.token.lock().await;
+        if known.as_deref() == Some(token) {
+            *known = None;
+        }
+    }
+}
+
+/// Whether a request may arrive twice.
+fn is_repeatable(request: &Request) -> bool {
+    matches!(*request.method(), Method::GET | Method::DELETE) || request.headers().contains_key(IDEMPOTENCY_KEY)
 }
 
 /// What the server answered.

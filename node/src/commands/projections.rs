@@ -105,7 +105,9 @@ async fn rebuild(invocation: &Invocation, config: &Config, name: Option<Projecti
             rows.push(row(projection.as_ref(), tail).await?);
         }
     }
-    show(invocation, rows)
+    let is_whole = rows.iter().all(|row| row["parked"].as_array().is_none_or(Vec::is_empty));
+    show(invocation, rows)?;
+    if is_whole { Ok(()) } else { Err(Stop::silent(Code::Partial).into()) }
 }
 
 async fn feed(parts: &Parts, projection: &dyn Projection, wanted: fn(Category) -> bool) -> anyhow::Result<()> {

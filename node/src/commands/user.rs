@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     cli::{Role, User},
+    client::IDEMPOTENCY_KEY,
     compose::random_password,
     exit::{Code, Stop},
 };
@@ -27,7 +28,7 @@ pub(crate) async fn run(invocation: &Invocation, user: User) -> anyhow::Result<(
     let key = uuid::Uuid::new_v4().to_string();
     let account: Value = with_client(invocation, Need::Existing, async |client| {
         let request =
-            async || Ok(client.request(Method::POST, "/admin/users", &[]).header("Idempotency-Key", &key).json(&body));
+            async || Ok(client.request(Method::POST, "/admin/users", &[]).header(IDEMPOTENCY_KEY, &key).json(&body));
         Ok(client.send(request).await?.into_body()?)
     })
     .await?;

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     cli::Ingest,
-    client::{Client, Document, POSITION, Uploaded},
-    exit::{Code, Stop},
+    client::{Client, Document, IDEMPOTENCY_KEY, POSITION, Uploaded},
+    exit::{self, Code, Stop},
     output::{Ink, Output, bytes, plain, shorten},
     progress,
 };
@@ -78,14 +78,23 @@ pub(crate) async fn run(invocation: &Invocation, ingest: Ingest) -> anyhow::Resu
     });
     let mut summary = Summary { left_out: found.left_out, failed: unreadable.collect(), ..Summary::default() };
     let begun = Instant::now();
+    let mut sent = Ok(());
     if !found.files.is_empty() {
         let files = found.files;
-        with_client(invocation, Need::Writable, async |client| {
+        sent = with_client(invocation, Need::Writable, async |client| {
             send_all(invocation.out, client, files, &mut summary).await
         })
-        .await?;
+        .await;
     }
     summary.seconds = begun.elapsed().as_secs_f64();
+    if let Err(error) = sent {
+        if summary.ready + summary.duplicate > 0 {
+            report(invocation.out, &summary)?;
+            let stop = Stop::new(exit::code_of(&error), "not all files were sent").because(error);
+            return Err(stop.hint("the same command goes on where it stopped").into());
+        }
+        return Err(error);
+    }
     report(invocation.out, &summary)?;
     match summary {
         Summary { interrupted: true, .. } => Err(Stop::silent(Code::Interrupted).into()),
@@ -183,7 +192,7 @@ async fn form(client: &Client, file: &Source, key: &str) -> Result<reqwest::Requ
         .text("metadata", json!({ "path": file.name }).to_string())
         .part("file", part.file_name(file.name.clone()));
     let request = client.request(Method::POST, "/api/v1/documents/upload", &[("wait", "0".to_owned())]);
-    Ok(request.header("Idempotency-Key", key).multipart(form))
+    Ok(request.header(IDEMPOTENCY_KEY, key).multipart(form))
 }
 
 fn concerns_all(stop: &Stop) -> bool {
