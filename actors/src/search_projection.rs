@@ -73,7 +73,7 @@ impl SearchProjection {
     async fn publish(&self, commit: &Committed, published: &Published) -> Result<(), ProjectionError> {
         let (stream, version) = (commit.header.stream, commit.header.version);
         let poisoned = |message: String| ProjectionError::Poisoned { stream, version, message };
-        let document = match self.steps.load(Folder::new(published.owner, stream), stream.id, published).await {
+        let mut document = match self.steps.load(Folder::new(published.owner, stream), stream.id, published).await {
             Ok(document) => document,
             Err(failure) if failure.retryable => {
                 return Err(Unavailable::plain("blobs", failure.message).into());
@@ -82,8 +82,9 @@ impl SearchProjection {
             Err(_) if self.superseded(stream, version).await? => return Ok(()),
             Err(failure) => return Err(poisoned(failure.message)),
         };
-        if document.vectors.is_some() {
-            self.declare_model(published.model.as_deref()).await?;
+        if document.vectors.is_some() && !self.declare_model(published.model.as_deref()).await? {
+            tracing::warn!(document = %stream.id, "indexed for keywords only: the model of its vectors is not in use");
+            document.vectors = None;
         }
         self.index.put(document).await.map_err(|error| match error {
             IndexError::Invalid(message) => poisoned(message),
@@ -91,19 +92,32 @@ impl SearchProjection {
         })
     }
 
-    /// Tells the index whose vectors it gets, when it has none yet.
-    async fn declare_model(&self, model: Option<&str>) -> Result<(), ProjectionError> {
+    /// Tells the index whose vectors it gets, when it has none yet. False when an empty index cannot be told: it takes no
+    /// vectors then, but what the passages say can be found all the same.
+    async fn declare_model(&self, model: Option<&str>) -> Result<bool, ProjectionError> {
         let held = self.index.model().await.map_err(unavailable)?;
         if held.as_ref().is_some_and(|held| Some(held.id.as_str()) == model) {
-            return Ok(());
+            return Ok(true);
         }
         match self.semantics.settled().await {
             SemanticState::Ready(embedder) if Some(embedder.manifest().id.as_str()) == model => {
-                self.index.use_model(embedder.manifest()).await.map_err(unavailable)
+                self.index.use_model(embedder.manifest()).await.map_err(unavailable)?;
+                Ok(true)
             }
             // Vectors of a model that is not in use now: what the index needs to know of it is in no event.
-            _ => Ok(()),
+            _ => Ok(held.is_some()),
         }
+    }
+
+    /// What happens to a stream that was set aside: only its deletion still matters, and ends that.
+    async fn pass_by(&self, commit: &Committed) -> Result<(), ProjectionError> {
+        let Ok(events) = &commit.events else { return Ok(()) };
+        if events.iter().any(|event| matches!(event, AnyEvent::Document(Event::Deleted(_)))) {
+            let stream = commit.header.stream;
+            self.index.delete(stream.id).await.map_err(unavailable)?;
+            self.snapshots.delete(&format!("{PARKED}{stream}")).await?;
+        }
+        Ok(())
     }
 
     async fn superseded(&self, stream: StreamId, version: Version) -> Result<bool, ProjectionError> {
@@ -142,7 +156,9 @@ impl Projection for SearchProjection {
             let aside = parked
                 .iter()
                 .any(|parked| parked.stream == commit.header.stream && parked.version <= commit.header.version);
-            if !aside {
+            if aside {
+                self.pass_by(commit).await?;
+            } else {
                 self.take(commit).await?;
             }
         }
