@@ -6,7 +6,6 @@ mod health;
 mod node;
 mod parts;
 mod reader;
-mod steps;
 mod witness;
 
 pub(crate) use admin::{ADMIN, FirstStart, random_password};

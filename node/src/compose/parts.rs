@@ -25,7 +25,6 @@ use lmao_retrieval::{
     search::Hybrid,
 };
 
-use super::steps::Steps;
 use crate::{
     config::{self, Config},
     exit::{Code, Stop},
@@ -127,7 +126,7 @@ impl Parts {
             args: vec![WORKER.into()],
         };
         let steps: Arc<dyn DocumentSteps> =
-            Arc::new(Steps(Ingest::new(Arc::clone(&blobs), Arc::clone(&semantics), Arc::new(embeddings), worker)));
+            Arc::new(Ingest::new(Arc::clone(&blobs), Arc::clone(&semantics), Arc::new(embeddings), worker));
         let search = SearchProjection::open(
             Arc::clone(&index),
             Arc::clone(&steps),
