@@ -128,7 +128,18 @@ impl Hands {
 
     /// The messages before the question, oldest first.
     async fn history(&self, started: &Started) -> Result<Vec<ChatMessage>, Failure> {
-        let from = Version(started.asked_at.0.saturating_sub(HISTORY_VERSIONS).max(1));
+        // Nearly every commit of a session holds one message: looking further back is the exception.
+        let messages = self.messages_before(started, HISTORY as u64).await?;
+        let more = messages.len() < HISTORY && started.asked_at.0 > HISTORY as u64 + 1;
+        let mut messages = if more { self.messages_before(started, HISTORY_VERSIONS).await? } else { messages };
+        let surplus = messages.len().saturating_sub(HISTORY);
+        messages.drain(..surplus);
+        Ok(messages)
+    }
+
+    /// The messages in the session's last so many versions before the question.
+    async fn messages_before(&self, started: &Started, versions: u64) -> Result<Vec<ChatMessage>, Failure> {
+        let from = Version(started.asked_at.0.saturating_sub(versions).max(1));
         let mut commits = self.journal.read(session_stream(started), from);
         let mut messages = Vec::new();
         while let Some(commit) = commits.next().await {
@@ -148,8 +159,6 @@ impl Hands {
                 }
             }
         }
-        let surplus = messages.len().saturating_sub(HISTORY);
-        messages.drain(..surplus);
         Ok(messages)
     }
 

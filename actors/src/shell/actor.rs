@@ -21,7 +21,7 @@ use super::{
     commit::{CommitError, commit},
     directory::{Directory, Seat},
     effects::{Ended, Running},
-    loaded::{LoadError, Loaded, snapshot_key},
+    loaded::{LoadError, Loaded, keeps_snapshots, snapshot_key},
 };
 use crate::perform::Performed;
 
@@ -240,7 +240,8 @@ impl<D: Decider> Memory<D> {
 
     fn save_if_due(&mut self) {
         let Some(loaded) = &mut self.loaded else { return };
-        if loaded.head.version.0 < loaded.saved.0 + SNAPSHOT_EVERY {
+        let due = loaded.head.version.0 >= loaded.saved.0 + SNAPSHOT_EVERY;
+        if !due || !keeps_snapshots(self.stream.category) {
             return;
         }
         let Some(bytes) = loaded.encode() else { return };

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use futures::StreamExt;
 use lmao_events::{
-    CommandRef, Decider, DecodeError, EventSet, Head, IllegalHistory, Payload, Pending, Place, StreamId, Version,
+    Category, CommandRef, Decider, DecodeError, EventSet, Head, IllegalHistory, Payload, Pending, Place, StreamId,
+    Version,
 };
 use lmao_ports::{ReadError, Recorded, Unavailable, VaultError};
 use serde::{Deserialize, Serialize};
@@ -104,7 +105,8 @@ impl<D: Decider> Default for Loaded<D> {
 impl<D: Decider> Loaded<D> {
     /// Loads a stream: its snapshot, if it fits the log, and what follows it.
     pub(crate) async fn load(stores: &Stores, stream: StreamId) -> Result<Self, LoadError> {
-        if let Some(snapshot) = Self::snapshot(stores, stream).await
+        if keeps_snapshots(stream.category)
+            && let Some(snapshot) = Self::snapshot(stores, stream).await
             && let Some(loaded) = Self::replay(stores, stream, snapshot).await?
         {
             return Ok(loaded);
@@ -187,6 +189,15 @@ impl<D: Decider> Loaded<D> {
         }
         loaded.saved = loaded.head.version;
         Some(loaded)
+    }
+}
+
+/// Whether streams of this category grow long enough to be worth a snapshot. Of the others each ends after a few commits,
+/// and looking for a snapshot costs as much as reading them.
+pub(crate) fn keeps_snapshots(category: Category) -> bool {
+    match category {
+        Category::Session | Category::Document | Category::User => true,
+        Category::Workflow | Category::ToolCall | Category::Claim => false,
     }
 }
 

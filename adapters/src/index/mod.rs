@@ -108,12 +108,13 @@ async fn blocking<T: Send + 'static>(
 
 #[async_trait]
 impl SearchIndex for EmbeddedIndex {
+    // Only what is visible in memory, under a lock that nobody holds for long: no work for another thread.
     async fn checkpoint(&self) -> Result<Position, IndexError> {
-        self.change(Engine::checkpoint).await
+        self.engine.checkpoint()
     }
 
     async fn model(&self) -> Result<Option<ModelManifest>, IndexError> {
-        self.change(Engine::model).await
+        self.engine.model()
     }
 
     async fn use_model(&self, manifest: &ModelManifest) -> Result<(), IndexError> {

@@ -12,6 +12,8 @@ use crate::sqlite::error::unavailable;
 
 /// Records read at once: at most 64 MiB.
 const BATCH: u32 = 128;
+/// Records of one stream read first: most readers need its beginning, or its last few.
+const FIRST: u32 = 16;
 /// Positions that one statement looks at, so that a rare category holds no reader for long.
 const WINDOW: u64 = 50_000;
 /// How often a log that another process writes is asked for news.
@@ -114,7 +116,7 @@ pub(super) fn stream(
     stream: StreamId,
     from: Version,
 ) -> BoxStream<'static, Result<Recorded, ReadError>> {
-    flat(stream::try_unfold((shared, Some(from.max(Version(1)))), move |(shared, from)| async move {
+    flat(stream::try_unfold((shared, Some(from.max(Version(1))), FIRST), move |(shared, from, batch)| async move {
         let Some(from) = from else { return Ok(None) };
         let rows = sqlx::query(
             "SELECT position, stream, version, hash, record FROM log
@@ -122,7 +124,7 @@ pub(super) fn stream(
         )
         .bind(stream.key().to_vec())
         .bind(from.0.cast_signed())
-        .bind(BATCH)
+        .bind(batch)
         .fetch_all(&shared.readers)
         .await
         .map_err(failed)?;
@@ -133,8 +135,8 @@ pub(super) fn stream(
                 return Err(ReadError::Damaged { position: recorded.position, message });
             }
         }
-        let next = (found.len() == BATCH as usize).then(|| Version(from.0 + u64::from(BATCH)));
-        Ok(Some((found, (shared, next)))) as Batches<_>
+        let next = (found.len() == batch as usize).then(|| Version(from.0 + u64::from(batch)));
+        Ok(Some((found, (shared, next, BATCH)))) as Batches<_>
     }))
 }
 
