@@ -1,5 +1,6 @@
 //! What no single crate can test: the shape of the workspace, and the running system as its users see it.
 
+mod crash;
 mod serve;
 mod support;
 mod tidy;

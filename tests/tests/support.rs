@@ -45,10 +45,12 @@ pub(crate) fn lmao(arguments: &[&str]) -> Command {
     command
 }
 
-/// What `lmao --json` prints with these arguments on a data directory that no server uses.
+/// What `lmao --json` prints with these arguments on a data directory that no server uses, opened with these `models`.
 #[track_caller]
-pub(crate) fn lmao_json(data: &Path, arguments: &[&str]) -> Value {
-    let output = lmao(arguments).arg("--json").arg("--data").arg(data).output().expect("lmao can be started");
+pub(crate) fn lmao_json(data: &Path, arguments: &[&str], models: &str) -> Value {
+    let mut command = lmao(arguments);
+    command.env("LMAO_MODELS", models).arg("--json").arg("--data").arg(data);
+    let output = command.output().expect("lmao can be started");
     let (said, complaint) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "lmao {arguments:?} ends with {}:\n{said}{complaint}", output.status);
     serde_json::from_str(&said).unwrap_or_else(|error| panic!("lmao {arguments:?} prints no JSON: {error}\n{said}"))
