@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream::BoxStream};
-use lmao_events::{Category, DecodeError, Head, Position, StreamId, Version, decode_any};
-use lmao_ports::{Committed, Erased, EventLog, Filter, Journal, ReadError, Recorded, Unavailable};
+use lmao_events::{Category, DecodeError, Head, OpenError, Position, StreamId, Version, decode_any};
+use lmao_ports::{Committed, EventLog, Filter, Journal, ReadError, Recorded, Unavailable, Unreadable};
 use uuid::Uuid;
 
 use crate::{Keyring, KeyringError};
@@ -52,29 +52,32 @@ impl OpenedLog {
         let header = recorded.record.header();
         let key = match self.keyring.get(header.key).await {
             Ok(key) => key,
-            Err(KeyringError::Erased) => return Ok(committed(&recorded, Err(Erased))),
-            Err(KeyringError::Vault(error)) => {
-                return Err(Unavailable::new("vault", "data keys cannot be read", error).into());
-            }
+            Err(KeyringError::Erased) => return Ok(committed(&recorded, Err(Unreadable::Erased))),
+            Err(error) => return Err(Unavailable::new("vault", "a data key cannot be read", error).into()),
         };
-        let damaged = |message: String| ReadError::Damaged { position: recorded.position, message };
-        let payload = recorded.record.open(&key).map_err(|error| damaged(error.to_string()))?;
+        let damaged = |how: String| Ok(committed(&recorded, Err(Unreadable::Damaged(how))));
+        let payload = match recorded.record.open(&key) {
+            Ok(payload) => payload,
+            Err(error @ OpenError::Codec(_)) => return Err(newer(error)),
+            Err(error) => return damaged(error.to_string()),
+        };
         let mut events = Vec::with_capacity(payload.events.len());
         for stored in &payload.events {
-            events.push(decode_any(header.stream.category, stored).map_err(|error| match error {
-                DecodeError::Newer { .. } => ReadError::Unavailable(Unavailable::new(
-                    "log",
-                    "a newer build wrote to it; upgrade this one",
-                    error,
-                )),
-                DecodeError::Data { .. } => damaged(error.to_string()),
-            })?);
+            match decode_any(header.stream.category, stored) {
+                Ok(event) => events.push(event),
+                Err(error @ DecodeError::Newer { .. }) => return Err(newer(error)),
+                Err(error) => return damaged(error.to_string()),
+            }
         }
         Ok(committed(&recorded, Ok(events)))
     }
 }
 
-fn committed(recorded: &Recorded, events: Result<Vec<lmao_events::AnyEvent>, Erased>) -> Committed {
+fn newer(error: impl std::error::Error + Send + Sync + 'static) -> ReadError {
+    Unavailable::new("log", "a newer build wrote to it; upgrade this one", error).into()
+}
+
+fn committed(recorded: &Recorded, events: Result<Vec<lmao_events::AnyEvent>, Unreadable>) -> Committed {
     let header = recorded.record.header().clone();
     Committed { position: recorded.position, hash: recorded.hash, header, events }
 }

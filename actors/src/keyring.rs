@@ -23,6 +23,9 @@ pub enum KeyringError {
     /// The person was erased.
     #[error("the data key was destroyed")]
     Erased,
+    /// There is no key, and nobody destroyed it: the vault is not the one that belongs to this log.
+    #[error("the vault has no data key for {0}; restore the vault that belongs to this log")]
+    Missing(Uuid),
     /// The vault did not answer.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -51,7 +54,7 @@ impl Keyring {
         if let Some(key) = self.remembered(person) {
             return Ok(key);
         }
-        let secret = self.vault.get(&name(person)).await?.ok_or(KeyringError::Erased)?;
+        let secret = self.vault.get(&name(person)).await?.ok_or(KeyringError::Missing(person))?;
         self.remember(person, &secret)
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use futures::{FutureExt, StreamExt, stream::BoxStream};
 use lmao_events::{Category, Position};
-use lmao_ports::{Committed, Journal, ParkedStream, Projection, ProjectionError, ReadError};
+use lmao_ports::{Committed, Journal, ParkedStream, Projection, ProjectionError, ReadError, Unreadable};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::OpenedLog;
@@ -159,8 +159,16 @@ fn waiting(
     (batch, None)
 }
 
-/// Applies a batch; a stream that cannot be taken in is set aside and the rest applied.
+/// Applies a batch; a stream that cannot be read or taken in is set aside and the rest applied.
 async fn take_in(projection: &dyn Projection, batch: &[Committed]) -> Result<(), ProjectionError> {
+    for commit in batch {
+        if let Err(Unreadable::Damaged(how)) = &commit.events {
+            let (stream, version) = (commit.header.stream, commit.header.version);
+            tracing::error!(projection = projection.name(), %stream, %version, how, "a stream is set aside");
+            let reason = format!("version {version} cannot be read: {how}");
+            projection.park(&ParkedStream { stream, version, position: commit.position, reason }).await?;
+        }
+    }
     loop {
         let (stream, version, message) = match projection.apply(batch).await {
             Err(ProjectionError::Poisoned { stream, version, message }) => (stream, version, message),

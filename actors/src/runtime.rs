@@ -296,10 +296,19 @@ impl Runtime {
     pub async fn drain(mut self) {
         self.core.open.store(false, Ordering::Release);
         self.sweeper.abort();
-        for supervisor in &self.supervisors {
-            supervisor.stop_children_and_wait(None, Some(Duration::from_secs(10))).await;
-            supervisor.stop(None);
+        if let Some(directories) = self.core.directories.get() {
+            for category in Category::ALL {
+                directory_of!(directories, category, directory => directory.close());
+            }
         }
+        let ending = self.supervisors.iter().map(|supervisor| async move {
+            let at_most = Some(Duration::from_secs(10));
+            supervisor.stop_children_and_wait(None, at_most).await;
+            if let Err(error) = supervisor.stop_and_wait(None, at_most).await {
+                tracing::warn!(%error, "a supervisor did not end in time");
+            }
+        });
+        futures::future::join_all(ending).await;
         if let Some(stop) = self.stop_waker.take() {
             let _ = stop.send(());
         }

@@ -101,23 +101,27 @@ impl SearchProjection {
         }
         match self.semantics.settled().await {
             SemanticState::Ready(embedder) if Some(embedder.manifest().id.as_str()) == model => {
-                self.index.use_model(embedder.manifest()).await.map_err(unavailable)?;
-                Ok(true)
+                match self.index.use_model(embedder.manifest()).await {
+                    Ok(()) => Ok(true),
+                    Err(IndexError::OtherModel { .. }) => Ok(false),
+                    Err(error) => Err(unavailable(error)),
+                }
             }
             // Vectors of a model that is not in use now: what the index needs to know of it is in no event.
-            _ => Ok(held.is_some()),
+            _ => Ok(false),
         }
     }
 
-    /// What happens to a stream that was set aside: only its deletion still matters, and ends that.
-    async fn pass_by(&self, commit: &Committed) -> Result<(), ProjectionError> {
-        let Ok(events) = &commit.events else { return Ok(()) };
+    /// What happens to a stream that was set aside: only its deletion still matters, and ends that; whether it did.
+    async fn pass_by(&self, commit: &Committed) -> Result<bool, ProjectionError> {
+        let Ok(events) = &commit.events else { return Ok(false) };
         if events.iter().any(|event| matches!(event, AnyEvent::Document(Event::Deleted(_)))) {
             let stream = commit.header.stream;
             self.index.delete(stream.id).await.map_err(unavailable)?;
             self.snapshots.delete(&format!("{PARKED}{stream}")).await?;
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     async fn superseded(&self, stream: StreamId, version: Version) -> Result<bool, ProjectionError> {
@@ -147,7 +151,7 @@ impl Projection for SearchProjection {
     async fn apply(&self, batch: &[Committed]) -> Result<(), ProjectionError> {
         let checkpoint = self.checkpoint().await?;
         let Some(last) = batch.last().filter(|last| last.position > checkpoint) else { return Ok(()) };
-        let parked = if batch.iter().any(|commit| Self::wants(commit.header.stream.category)) {
+        let mut parked = if batch.iter().any(|commit| Self::wants(commit.header.stream.category)) {
             self.parked().await?
         } else {
             vec![]
@@ -157,7 +161,9 @@ impl Projection for SearchProjection {
                 .iter()
                 .any(|parked| parked.stream == commit.header.stream && parked.version <= commit.header.version);
             if aside {
-                self.pass_by(commit).await?;
+                if self.pass_by(commit).await? {
+                    parked.retain(|parked| parked.stream != commit.header.stream);
+                }
             } else {
                 self.take(commit).await?;
             }

@@ -46,6 +46,12 @@ pub trait Decider: 'static {
 
     /// The person that a first command makes the owner.
     fn owner_of(command: &Self::Command) -> Option<Uuid>;
+
+    /// Whether nearly every stream begins with such a command: it is decided on the empty state before anything is read,
+    /// and again on what stands there should the append meet a conflict.
+    fn begins(_command: &Self::Command) -> bool {
+        false
+    }
 }
 
 /// A refused command. Refusals are answers, not failures: nothing was recorded.

@@ -8,9 +8,15 @@ use lmao_events::{AnyEvent, Hash, Head, Header, Position, StreamId, Version};
 
 use crate::{Filter, ReadError, Unavailable};
 
-/// The person that a record belongs to was erased: nobody can read it any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Erased;
+/// Why a record's events cannot be read, though the record is there. A property of its stream, not of the log: the others
+/// go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreadable {
+    /// The person that it belongs to was erased: nobody can read it any more.
+    Erased,
+    /// It does not open or decode: how.
+    Damaged(String),
+}
 
 /// A record, opened and decoded.
 #[derive(Debug, Clone)]
@@ -21,8 +27,8 @@ pub struct Committed {
     pub hash: Hash,
     /// Its clear part.
     pub header: Header,
-    /// Its events, unless the person was erased.
-    pub events: Result<Vec<AnyEvent>, Erased>,
+    /// Its events, unless they cannot be read.
+    pub events: Result<Vec<AnyEvent>, Unreadable>,
 }
 
 /// The log, opened: what gateways, projectors and audit tools read.

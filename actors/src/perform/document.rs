@@ -12,8 +12,8 @@ use tokio::sync::Semaphore;
 
 use super::{EffectContext, Hands, Perform, Performed};
 
-/// How long the search projection may take to pass a document before the wait is a failed attempt.
-const INDEXED_WITHIN: Duration = Duration::from_secs(120);
+/// How long one wait for the search projection takes.
+const INDEXED_WITHIN: Duration = Duration::from_secs(30);
 
 /// The hands of documents, with bounds on how many steps run at once.
 #[derive(Debug)]
@@ -30,7 +30,8 @@ impl DocumentWorld {
         Arc::new(Self { hands, reading: Semaphore::new(2), embedding: Semaphore::new(2) })
     }
 
-    async fn step(&self, context: &EffectContext, effect: Effect) -> Result<StepOutcome, Failure> {
+    /// A step's outcome; none when there is nothing to do but wait.
+    async fn step(&self, context: &EffectContext, effect: Effect) -> Result<Option<StepOutcome>, Failure> {
         let steps = &self.hands.world.steps;
         let folder = |owner| Folder::new(owner, context.stream);
         match effect {
@@ -38,29 +39,31 @@ impl DocumentWorld {
                 // Never closed while the runtime lives; so below.
                 let _permit = self.reading.acquire().await;
                 self.status(context, "extracting");
-                steps.extract(folder(file.owner), &file).await.map(StepOutcome::Extracted)
+                steps.extract(folder(file.owner), &file).await.map(StepOutcome::Extracted).map(Some)
             }
             Effect::Chunk { file, extracted } => {
                 let _permit = self.reading.acquire().await;
                 self.status(context, "chunking");
                 let document_id = context.stream.id;
-                steps.chunk(folder(file.owner), document_id, &file, &extracted).await.map(StepOutcome::Chunked)
+                let chunked = steps.chunk(folder(file.owner), document_id, &file, &extracted).await?;
+                Ok(Some(StepOutcome::Chunked(chunked)))
             }
             Effect::Embed { owner, batch, chunks, model } => {
                 let _permit = self.embedding.acquire().await;
                 self.status(context, "embedding");
-                steps.embed(folder(owner), batch, &chunks, model.as_deref()).await
+                steps.embed(folder(owner), batch, &chunks, model.as_deref()).await.map(Some)
             }
             Effect::AwaitIndexed => self.await_indexed(context).await,
             Effect::RemoveBlobs { owner } => {
                 let removed = self.hands.world.blobs.delete(folder(owner)).await;
                 removed.map_err(|error| Failure::passing("blobs_unavailable", error.to_string()))?;
-                Ok(StepOutcome::BlobsRemoved)
+                Ok(Some(StepOutcome::BlobsRemoved))
             }
         }
     }
 
-    async fn await_indexed(&self, context: &EffectContext) -> Result<StepOutcome, Failure> {
+    /// The search projection may be far behind: that is a wait, not a failure.
+    async fn await_indexed(&self, context: &EffectContext) -> Result<Option<StepOutcome>, Failure> {
         let search = &self.hands.world.search;
         let passed = search.wait_for(context.head.position, INDEXED_WITHIN).await;
         let parked =
@@ -68,10 +71,7 @@ impl DocumentWorld {
         if let Some(parked) = parked.into_iter().find(|parked| parked.stream == context.stream) {
             return Err(Failure::lasting("not_indexable", parked.reason));
         }
-        if !passed {
-            return Err(Failure::passing("search_behind", "the search index did not take in the document in time"));
-        }
-        Ok(StepOutcome::Indexed)
+        Ok(passed.then_some(StepOutcome::Indexed))
     }
 
     fn status(&self, context: &EffectContext, state: &str) {
@@ -82,7 +82,11 @@ impl DocumentWorld {
 #[async_trait]
 impl Perform<Document> for DocumentWorld {
     async fn perform(&self, context: EffectContext, effect: Effect) -> Performed<Document> {
-        let outcome = self.step(&context, effect).await.unwrap_or_else(StepOutcome::Failed);
+        let outcome = match self.step(&context, effect).await {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => return Performed::Later(Duration::from_secs(1)),
+            Err(failure) => StepOutcome::Failed(failure),
+        };
         Performed::Record(Command::RecordStep { effect: context.id, outcome, at: self.hands.clock.now() })
     }
 }

@@ -46,6 +46,10 @@ impl ToolWorld {
             self.call(context, requested).await
         };
         let left = deadline.since(self.hands.clock.now());
+        if left.is_zero() {
+            let failure = Failure::lasting("not_started", "the tool could not be started in time and did not run");
+            return self.ended(context, Outcome::Error(failure), Duration::ZERO);
+        }
         let outcome = tokio::time::timeout(left, run).await.unwrap_or(Outcome::Timeout(stopped));
         self.ended(context, outcome, begun.elapsed())
     }

@@ -129,7 +129,11 @@ impl<D: Decider> Memory<D> {
         // The requester may have gone: the log is what counts.
         let _ = envelope.reply.send(reply);
         result?;
-        self.save_if_due();
+        if self.loaded.is_none() {
+            // Nobody knows what the log holds now: look again soon, since it may owe something.
+            self.directory.wake_later(self.stream, Duration::from_millis(200));
+        }
+        self.save_if_due().await;
         self.settle(myself);
         Ok(())
     }
@@ -164,7 +168,7 @@ impl<D: Decider> Memory<D> {
                 self.running.remove(&effect);
                 self.strikes.remove(&effect);
                 self.unrecorded.remove(&effect);
-                self.save_if_due();
+                self.save_if_due().await;
                 self.settle(myself);
             }
             Err(CommitError::Broken(reason)) => {
@@ -238,13 +242,13 @@ impl<D: Decider> Memory<D> {
         Ok(())
     }
 
-    fn save_if_due(&mut self) {
+    async fn save_if_due(&mut self) {
         let Some(loaded) = &mut self.loaded else { return };
         let due = loaded.head.version.0 >= loaded.saved.0 + SNAPSHOT_EVERY;
         if !due || !keeps_snapshots(self.stream.category) {
             return;
         }
-        let Some(bytes) = loaded.encode() else { return };
+        let Some(bytes) = loaded.encode(&self.directory.stores, self.stream).await else { return };
         loaded.saved = loaded.head.version;
         let snapshots = Arc::clone(&self.directory.stores.snapshots);
         let key = snapshot_key(self.stream);

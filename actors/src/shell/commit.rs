@@ -55,6 +55,25 @@ pub(crate) async fn commit<D: Decider>(
     command: &D::Command,
     meta: &CommandMeta,
 ) -> Result<Decided, CommitError> {
+    let guessed = loaded.is_none() && D::begins(command);
+    if guessed {
+        *loaded = Some(Loaded::default());
+    }
+    let decided = decide_and_append(stores, stream, loaded, command, meta).await;
+    if guessed && decided.is_err() {
+        // Perhaps the stream was not empty.
+        *loaded = None;
+    }
+    decided
+}
+
+async fn decide_and_append<D: Decider>(
+    stores: &Stores,
+    stream: StreamId,
+    loaded: &mut Option<Loaded<D>>,
+    command: &D::Command,
+    meta: &CommandMeta,
+) -> Result<Decided, CommitError> {
     for _ in 0..MAX_CONFLICTS {
         let current = match loaded {
             Some(current) => current,

@@ -103,6 +103,8 @@ pub(crate) struct Directory<D: Decider> {
     limits: Limits,
     gate: Arc<Semaphore>,
     supervisor: OnceLock<ActorCell>,
+    /// No more deliveries: the runtime is ending.
+    closed: AtomicBool,
     entries: Mutex<Entries<D>>,
     parked: Mutex<HashMap<StreamId, String>>,
 }
@@ -117,13 +119,27 @@ impl<D: Decider> Directory<D> {
     ) -> Arc<Self> {
         let entries = Mutex::new(Entries { by_stream: BTreeMap::new(), by_actor: HashMap::new() });
         let parked = Mutex::new(parked);
-        Arc::new(Self { stores, performer, limits, gate, supervisor: OnceLock::new(), entries, parked })
+        Arc::new(Self {
+            stores,
+            performer,
+            limits,
+            gate,
+            supervisor: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            entries,
+            parked,
+        })
     }
 
     /// Names the actor that actors of this directory are linked to.
     pub(crate) fn supervised_by(&self, supervisor: ActorCell) {
         // Set once, by the runtime that made the directory.
         let _ = self.supervisor.set(supervisor);
+    }
+
+    /// Takes no more deliveries, so that no actor is spawned while others are ended.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
     }
 
     /// Sends a command and waits for its receipt.
@@ -182,6 +198,9 @@ impl<D: Decider> Directory<D> {
         message: Message<D>,
         admission: Admission,
     ) -> Result<(), CommandError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(CommandError::ShuttingDown);
+        }
         if let Some(reason) = self.lock_parked().get(&stream) {
             return Err(CommandError::Parked { stream, reason: reason.clone() });
         }

@@ -47,9 +47,7 @@ impl From<KeyringError> for LoadError {
         match error {
             KeyringError::Erased => Self::Erased,
             KeyringError::Vault(VaultError::Unavailable(error)) => Self::Unavailable(error),
-            KeyringError::Vault(error) => {
-                Self::Unavailable(Unavailable::new("vault", "data keys cannot be read", error))
-            }
+            error => Self::Unavailable(Unavailable::new("vault", "a data key cannot be read", error)),
         }
     }
 }
@@ -65,6 +63,16 @@ impl From<IllegalHistory> for LoadError {
 pub(crate) struct Recent {
     pub(crate) command: CommandRef,
     pub(crate) head: Head,
+}
+
+/// A snapshot as stored.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    owner: Uuid,
+    #[serde(with = "serde_bytes")]
+    nonce: Vec<u8>,
+    #[serde(with = "serde_bytes")]
+    sealed: Vec<u8>,
 }
 
 /// Where a chain of commits began.
@@ -106,7 +114,7 @@ impl<D: Decider> Loaded<D> {
     /// Loads a stream: its snapshot, if it fits the log, and what follows it.
     pub(crate) async fn load(stores: &Stores, stream: StreamId) -> Result<Self, LoadError> {
         if keeps_snapshots(stream.category)
-            && let Some(snapshot) = Self::snapshot(stores, stream).await
+            && let Some(snapshot) = Self::snapshot(stores, stream).await?
             && let Some(loaded) = Self::replay(stores, stream, snapshot).await?
         {
             return Ok(loaded);
@@ -175,20 +183,27 @@ impl<D: Decider> Loaded<D> {
         self.origins.retain(|version, _| pending.iter().any(|effect| effect.id.version == *version));
     }
 
-    /// The snapshot as stored.
-    pub(crate) fn encode(&self) -> Option<Vec<u8>> {
-        rmp_serde::to_vec_named(self).ok()
+    /// The snapshot as stored: sealed with the data key that seals the stream, so that an erasure covers it too.
+    pub(crate) async fn encode(&self, stores: &Stores, stream: StreamId) -> Option<Vec<u8>> {
+        let owner = D::owner(&self.state)?;
+        let key = stores.keyring.get(owner).await.ok()?;
+        let nonce = stores.entropy.nonce();
+        let text = rmp_serde::to_vec_named(self).ok()?;
+        let sealed = key.seal(&nonce, snapshot_key(stream).as_bytes(), &text);
+        rmp_serde::to_vec(&Sealed { owner, nonce: nonce.to_vec(), sealed }).ok()
     }
 
-    async fn snapshot(stores: &Stores, stream: StreamId) -> Option<Self> {
-        // Snapshots are disposable: one that cannot be read is as good as none.
-        let bytes = stores.snapshots.get(&snapshot_key(stream)).await.ok()??;
-        let mut loaded: Self = rmp_serde::from_slice(&bytes).ok()?;
-        if loaded.format != D::STATE_VERSION {
-            return None;
-        }
+    /// The stream's snapshot. Snapshots are disposable: one that cannot be read is as good as none, unless its person
+    /// was erased.
+    async fn snapshot(stores: &Stores, stream: StreamId) -> Result<Option<Self>, LoadError> {
+        let Ok(Some(bytes)) = stores.snapshots.get(&snapshot_key(stream)).await else { return Ok(None) };
+        let Ok(Sealed { owner, nonce, sealed }) = rmp_serde::from_slice(&bytes) else { return Ok(None) };
+        let key = stores.keyring.get(owner).await?;
+        let Ok(nonce) = nonce.try_into() else { return Ok(None) };
+        let Ok(text) = key.open(&nonce, snapshot_key(stream).as_bytes(), &sealed) else { return Ok(None) };
+        let Ok(mut loaded) = rmp_serde::from_slice::<Self>(&text) else { return Ok(None) };
         loaded.saved = loaded.head.version;
-        Some(loaded)
+        Ok((loaded.format == D::STATE_VERSION).then_some(loaded))
     }
 }
 

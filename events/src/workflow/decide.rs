@@ -135,6 +135,10 @@ impl Decider for Workflow {
             _ => None,
         }
     }
+
+    fn begins(command: &Command) -> bool {
+        matches!(command, Command::Start(_))
+    }
 }
 
 fn remaining(running: &Running) -> impl Iterator<Item = &Task> {

@@ -139,7 +139,8 @@ fn record_of(commit: Committed) -> Value {
             let shown = events.iter().map(|event| json!({ "type": event.name(), "data": event.to_json() }));
             record["events"] = shown.collect();
         }
-        Err(lmao_ports::Erased) => record["erased"] = true.into(),
+        Err(lmao_ports::Unreadable::Erased) => record["erased"] = true.into(),
+        Err(lmao_ports::Unreadable::Damaged(how)) => record["damaged"] = how.as_str().into(),
     }
     record
 }

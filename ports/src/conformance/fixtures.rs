@@ -8,7 +8,7 @@ use lmao_events::{
 };
 use uuid::Uuid;
 
-use crate::{Committed, Erased};
+use crate::{Committed, Unreadable};
 
 /// The key that every record of the suites is sealed with.
 #[must_use]
@@ -113,7 +113,7 @@ impl History {
 
     /// Adds a commit of somebody who was erased.
     pub fn erased(&mut self, stream: StreamId) {
-        self.add(stream, Err(Erased));
+        self.add(stream, Err(Unreadable::Erased));
     }
 
     /// The position of the last commit.
@@ -122,7 +122,7 @@ impl History {
         self.commits.last().map_or(Position(0), |commit| commit.position)
     }
 
-    fn add(&mut self, stream: StreamId, events: Result<Vec<AnyEvent>, Erased>) {
+    fn add(&mut self, stream: StreamId, events: Result<Vec<AnyEvent>, Unreadable>) {
         let head = self.heads.entry(stream).or_default();
         let position = Position(3 * (self.commits.len() as u64 + 1));
         let header = Header { time: time(position.0 / 3), ..header(stream, head) };
