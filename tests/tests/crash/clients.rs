@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -30,6 +30,8 @@ pub(super) struct World {
     /// Where the server is; `None` while it is not.
     address: watch::Receiver<Option<String>>,
     ending: Arc<AtomicBool>,
+    /// Requests that the server did not live to answer.
+    broken: Arc<AtomicU32>,
     sessions: Arc<Mutex<Vec<String>>>,
 }
 
@@ -74,12 +76,17 @@ pub(super) struct Seen {
 impl World {
     /// Of a user, wherever the server is.
     pub(super) fn new(client: Client, address: watch::Receiver<Option<String>>) -> Self {
-        Self { client, address, ending: Arc::default(), sessions: Arc::default() }
+        Self { client, address, ending: Arc::default(), broken: Arc::default(), sessions: Arc::default() }
     }
 
     /// Nobody begins anything new; what was begun is brought to its end.
     pub(super) fn end(&self) {
         self.ending.store(true, Ordering::Relaxed);
+    }
+
+    /// How many requests the server did not live to answer.
+    pub(super) fn broken(&self) -> u32 {
+        self.broken.load(Ordering::Relaxed)
     }
 
     fn goes_on(&self) -> bool {
@@ -93,12 +100,21 @@ impl World {
         self.client.at(address.as_deref().unwrap_or_default())
     }
 
+    /// Sends a request once; nothing when that leaves open whether it arrived.
+    async fn attempt(&self, send: impl AsyncFn(Client) -> reqwest::Result<Reply>) -> Option<Reply> {
+        let sent = send(self.client().await).await;
+        if sent.is_err() {
+            self.broken.fetch_add(1, Ordering::Relaxed);
+        }
+        sent.ok().filter(|reply| !is_passing(reply))
+    }
+
     /// Sends the same request until it is answered for good.
     async fn insist(&self, send: impl AsyncFn(Client) -> reqwest::Result<Reply>) -> Reply {
         loop {
-            match send(self.client().await).await {
-                Ok(reply) if !is_passing(&reply) => return reply,
-                _ => sleep(PAUSE).await,
+            match self.attempt(&send).await {
+                Some(reply) => return reply,
+                None => sleep(PAUSE).await,
             }
         }
     }
@@ -170,8 +186,8 @@ async fn burst_of(world: &World, talk: &mut Talk, burst: u32, messages: Vec<(Str
             let reply = world.say(Some(&session), &text, again).await;
             return (text, Some(reply));
         }
-        let reply = world.client().await.chat(Some(&session), &text, None).await;
-        (text, reply.ok().filter(|reply| !is_passing(reply)))
+        let reply = world.attempt(async |client| client.chat(Some(&session), &text, None).await).await;
+        (text, reply)
     }));
     for (text, reply) in replies.await {
         match reply {
@@ -195,11 +211,7 @@ pub(super) async fn upload(world: World, name: String, seed: u64) -> Shelf {
         let key = random.random_bool(0.7).then(|| format!("key of {file}"));
         let (insists, again) = (key.is_some() || random.random_bool(0.5), random.random_bool(0.3));
         let send = async |client: Client| client.upload(&file, text.clone().into_bytes(), key.as_deref()).await;
-        let reply = if insists {
-            Some(world.insist(send).await)
-        } else {
-            send(world.client().await).await.ok().filter(|reply| !is_passing(reply))
-        };
+        let reply = if insists { Some(world.insist(send).await) } else { world.attempt(send).await };
         let Some(reply) = reply else {
             shelf.uncertain.push(file);
             continue;
