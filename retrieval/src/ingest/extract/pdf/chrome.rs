@@ -56,7 +56,9 @@ fn drop_running(pages: &mut [Page], edge: Edge) {
         let gap = gap.map(|(_, other)| (other.y - line.y).abs()).fold(f32::INFINITY, f32::min);
         let placed = heights.get(&height(line)).is_some_and(|count| *count >= usual);
         let repeated = shapes.get(&shape(line)).is_some_and(|count| *count >= 3);
-        if placed && (repeated || gap > line.size * 1.7) {
+        // What is alone on its page stands apart from nothing: it is the page's text.
+        let stands_apart = gap.is_finite() && gap > line.size * 1.7;
+        if placed && (repeated || stands_apart) {
             page.lines.remove(at);
         }
     }
@@ -120,6 +122,14 @@ mod tests {
         let mut one = [page(1, &[(780.0, "A letter".into()), (700.0, "Dear reader".into())])];
         drop(&mut one);
         assert_eq!(text(&one), ["A letter", "Dear reader"]);
+    }
+
+    #[test]
+    fn pages_of_one_line_each_keep_it() {
+        let slides = ["Welcome", "What we sell", "Questions"];
+        let mut pages: Vec<Page> = (1..).zip(slides).map(|(n, title)| page(n, &[(780.0, title.into())])).collect();
+        drop(&mut pages);
+        assert_eq!(text(&pages), slides);
     }
 
     #[test]
