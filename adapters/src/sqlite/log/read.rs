@@ -118,6 +118,12 @@ pub(super) fn stream(
 ) -> BoxStream<'static, Result<Recorded, ReadError>> {
     flat(stream::try_unfold((shared, Some(from.max(Version(1))), FIRST), move |(shared, from, batch)| async move {
         let Some(from) = from else { return Ok(None) };
+        if let Some(recent) = shared.tail.of(&stream, from) {
+            // A full batch may not be all there is.
+            let next = recent.last().filter(|_| recent.len() >= BATCH as usize);
+            let next = next.map(|last| last.record.header().version.next());
+            return Ok(Some((recent, (shared, next, BATCH))));
+        }
         let rows = sqlx::query(
             "SELECT position, stream, version, hash, record FROM log
              WHERE stream = ? AND version >= ? ORDER BY version LIMIT ?",
@@ -141,6 +147,9 @@ pub(super) fn stream(
 }
 
 pub(super) async fn last(shared: &Shared, stream: &StreamId) -> Result<Option<Recorded>, ReadError> {
+    if let Some(last) = shared.tail.last(stream) {
+        return Ok(Some(last));
+    }
     let row = sqlx::query(
         "SELECT position, stream, version, hash, record FROM log WHERE stream = ? ORDER BY version DESC LIMIT 1",
     )

@@ -1,11 +1,12 @@
-//! The end of the log in memory: subscribers that keep up take new records from here and never read them again.
+//! The end of the log in memory: subscribers that keep up, and readers of streams that were written just now, take records
+//! from here and never read them again.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use lmao_events::Position;
+use lmao_events::{Position, StreamId, Version};
 use lmao_ports::{Filter, Recorded};
 use tokio::sync::watch;
 
@@ -27,6 +28,33 @@ pub(super) struct Tail {
 struct Recent {
     records: VecDeque<Recorded>,
     bytes: usize,
+    /// Where the records of each stream stand: without a gap up to the stream's last.
+    of_stream: HashMap<StreamId, VecDeque<Position>>,
+}
+
+impl Recent {
+    fn add(&mut self, recorded: Recorded) {
+        self.bytes += recorded.record.bytes().len();
+        self.of_stream.entry(recorded.record.header().stream).or_default().push_back(recorded.position);
+        self.records.push_back(recorded);
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(oldest) = self.records.pop_front() else { return };
+        self.bytes -= oldest.record.bytes().len();
+        let stream = oldest.record.header().stream;
+        if let Some(positions) = self.of_stream.get_mut(&stream) {
+            positions.pop_front();
+            if positions.is_empty() {
+                self.of_stream.remove(&stream);
+            }
+        }
+    }
+
+    fn at(&self, position: Position) -> Option<&Recorded> {
+        let first = self.records.front()?.position.0;
+        self.records.get(usize::try_from(position.0.checked_sub(first)?).ok()?)
+    }
 }
 
 impl Tail {
@@ -51,13 +79,9 @@ impl Tail {
         let Some(last) = stored.last().map(|recorded| recorded.position) else { return };
         {
             let mut recent = self.recent();
-            for recorded in stored {
-                recent.bytes += recorded.record.bytes().len();
-                recent.records.push_back(recorded);
-            }
+            stored.into_iter().for_each(|recorded| recent.add(recorded));
             while recent.bytes > MAX_BYTES || recent.records.len() > MAX_RECORDS {
-                let Some(oldest) = recent.records.pop_front() else { break };
-                recent.bytes -= oldest.record.bytes().len();
+                recent.forget_oldest();
             }
         }
         self.end.send_replace(last);
@@ -85,8 +109,63 @@ impl Tail {
         Some((found, reached))
     }
 
+    /// The records of `stream` from version `from` on; `None` when some of them, or all, may be no longer here.
+    pub(super) fn of(&self, stream: &StreamId, from: Version) -> Option<Vec<Recorded>> {
+        let recent = self.recent();
+        let positions = recent.of_stream.get(stream)?;
+        let first = recent.at(*positions.front()?)?.record.header().version;
+        let skip = usize::try_from(from.0.checked_sub(first.0)?).ok()?;
+        positions.iter().skip(skip).take(BATCH).map(|position| recent.at(*position).cloned()).collect()
+    }
+
+    /// The last record of `stream`, if it is here.
+    pub(super) fn last(&self, stream: &StreamId) -> Option<Recorded> {
+        let recent = self.recent();
+        recent.at(*recent.of_stream.get(stream)?.back()?).cloned()
+    }
+
     fn recent(&self) -> MutexGuard<'_, Recent> {
         // Nothing here panics half-way through a change.
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lmao_events::{Category, Head};
+    use lmao_ports::conformance::fixtures;
+
+    use super::*;
+
+    /// Appends so many records to a stream whose head is known.
+    fn grow(tail: &Tail, stream: StreamId, head: &mut Head, records: usize) {
+        let grown = (0..records).map(|_| {
+            let record = fixtures::record(stream, head, &[]);
+            let position = Position(tail.end().0 + 1);
+            let recorded = Recorded { position, hash: record.hash(), record };
+            *head = recorded.head();
+            tail.push(vec![recorded]);
+        });
+        grown.for_each(drop);
+    }
+
+    #[test]
+    fn a_stream_is_here_from_its_first_remembered_record_on() {
+        let tail = Tail::new(Position(0));
+        let (old, cut) = (fixtures::stream(Category::Session), fixtures::stream(Category::Session));
+        let (mut old_head, mut cut_head) = (Head::default(), Head::default());
+        grow(&tail, old, &mut old_head, 1);
+        assert_eq!(tail.of(&old, Version(1)).map(|found| found.len()), Some(1));
+        grow(&tail, cut, &mut cut_head, MAX_RECORDS + 1);
+        assert_eq!(tail.of(&old, Version(1)).map(|found| found.len()), None, "it was forgotten");
+        assert!(tail.last(&old).is_none());
+        assert_eq!(tail.of(&cut, Version(1)).map(|found| found.len()), None, "its beginning was forgotten");
+        let last = cut_head.version;
+        let found = tail.of(&cut, Version(last.0 - 1)).unwrap();
+        assert_eq!(found.iter().map(|r| r.record.header().version.0).collect::<Vec<_>>(), [last.0 - 1, last.0]);
+        assert_eq!(tail.of(&cut, last.next()).map(|found| found.len()), Some(0), "nothing is there yet");
+        assert_eq!(tail.last(&cut).map(|last| last.head()), Some(cut_head));
+        tail.jump(Position(9));
+        assert!(tail.of(&cut, last).is_none() && tail.last(&cut).is_none());
     }
 }
