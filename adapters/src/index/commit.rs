@@ -138,6 +138,15 @@ impl Engine {
         Ok(())
     }
 
+    /// A commit that has nothing to write, without waiting for anybody; `false` when it is not one.
+    pub(super) fn advanced(&self, checkpoint: Position) -> Result<bool, IndexError> {
+        let nothing =
+            |writing: &Writing| writing.staged.is_empty() && !writing.stale && writing.saved_at.elapsed() < SAVE_EVERY;
+        let Some(_writing) = self.idle_writing().filter(|writing| nothing(writing)) else { return Ok(false) };
+        self.view_mut()?.checkpoint = checkpoint;
+        Ok(true)
+    }
+
     /// A commit without changes.
     fn advance(&self, writing: &mut Writing, checkpoint: Position) -> Result<(), IndexError> {
         if writing.stale {

@@ -112,6 +112,11 @@ impl Engine {
         self.writing.lock().map_err(|_| error::poisoned())
     }
 
+    /// What is being written, if nobody is at it.
+    pub(super) fn idle_writing(&self) -> Option<MutexGuard<'_, Writing>> {
+        self.writing.try_lock().ok()
+    }
+
     pub(super) fn view(&self) -> Result<RwLockReadGuard<'_, View>, IndexError> {
         self.view.read().map_err(|_| error::poisoned())
     }

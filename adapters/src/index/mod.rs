@@ -131,6 +131,9 @@ impl SearchIndex for EmbeddedIndex {
     }
 
     async fn commit(&self, checkpoint: Position) -> Result<(), IndexError> {
+        if self.engine.advanced(checkpoint)? {
+            return Ok(());
+        }
         self.change(move |engine| engine.commit(checkpoint)).await
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use lmao_actors::{SearchProjection, catch_up};
+use lmao_adapters::sqlite::SqliteReadModel;
 use lmao_events::{Category, Position};
 use lmao_ports::{Journal as _, ParkedStream, Projection};
 use serde_json::{Value, json};
@@ -60,7 +61,7 @@ async fn open(config: &Config, damaged: DamagedIndex) -> anyhow::Result<Parts> {
 }
 
 fn fed(parts: &Parts) -> [Fed; 2] {
-    [(Arc::clone(&parts.read_model) as _, |_| true), (Arc::clone(&parts.search), SearchProjection::wants)]
+    [(Arc::clone(&parts.read_model) as _, SqliteReadModel::wants), (Arc::clone(&parts.search), SearchProjection::wants)]
 }
 
 async fn status(invocation: &Invocation, config: &Config) -> anyhow::Result<()> {

@@ -164,7 +164,7 @@ impl Parts {
         let tables: Arc<dyn Projection> = Arc::clone(&self.read_model) as _;
         let search = Arc::clone(&self.search);
         [
-            (Arc::clone(&tables), Projector::new(tables, self.journal.clone(), |_| true)),
+            (Arc::clone(&tables), Projector::new(tables, self.journal.clone(), SqliteReadModel::wants)),
             (Arc::clone(&search), Projector::new(search, self.journal.clone(), SearchProjection::wants)),
         ]
     }

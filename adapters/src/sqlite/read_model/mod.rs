@@ -20,7 +20,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use lmao_events::{Position, StreamId, Version};
+use lmao_events::{Category, Position, StreamId, Version};
 use lmao_ports::{Committed, Digest, ParkedStream, Projection, ProjectionError, Unavailable};
 use sqlx::{
     SqliteConnection,
@@ -57,6 +57,12 @@ pub struct SqliteReadModel {
 }
 
 impl SqliteReadModel {
+    /// Which categories it needs opened: workflows and claims have no rows.
+    #[must_use]
+    pub fn wants(category: Category) -> bool {
+        !matches!(category, Category::Workflow | Category::Claim)
+    }
+
     /// Opens the file at `path`; makes it if there is none, and brings an older one up to date.
     ///
     /// # Errors
