@@ -91,7 +91,7 @@ pub async fn conversations_become_rows(model: &dyn ReadModel) {
         "section": "Ownership > Moves", "quote": "each value has an owner", "start": 120, "end": 143, "score": 0.75,
     });
     let metadata = json!({
-        "plan_id": session::workflow_of(id(11)), "message_id": answered.id, "in_reply_to": id(11),
+        "plan_id": session::workflow_of(id(11)), "message_id": id(11), "reply_id": answered.id,
         "tasks_completed": 2, "execution_time": 1.5, "citations": [citation], "grounded": true,
         "notices": ["semantic search is off"],
     });

@@ -168,7 +168,7 @@ async fn check_talks(client: &Client, talks: &[Talk], seen: &Seen) -> usize {
 fn check_talk(talk: &Talk, rows: &[Value]) {
     let (asked, answers): (Vec<&Value>, Vec<&Value>) = rows.iter().partition(|row| row["role"] == "user");
     let ids: Vec<String> = asked.iter().map(|row| text(&row["id"])).collect();
-    let of: Vec<String> = answers.iter().map(|row| text(&row["metadata"]["in_reply_to"])).collect();
+    let of: Vec<String> = answers.iter().map(|row| text(&row["metadata"]["message_id"])).collect();
     assert_eq!(ids, of, "each message of {} has one answer, in order", talk.session);
     let failed: Vec<_> = answers.iter().filter(|row| row["content"] == "").collect();
     assert!(failed.is_empty(), "messages failed: {failed:#?}");

@@ -83,8 +83,8 @@ fn completed(at: At, reply: &ReplyCompleted) -> MessageRecord {
     let (id, answer) = (reply_of(reply.message_id), &reply.answer);
     let metadata = json!({
         "plan_id": workflow_of(reply.message_id),
-        "message_id": id,
-        "in_reply_to": reply.message_id,
+        "message_id": reply.message_id,
+        "reply_id": id,
         "tasks_completed": reply.tasks_completed,
         "execution_time": seconds(reply.millis),
         "citations": answer.citations,
@@ -100,8 +100,8 @@ fn failed(at: At, reply: &ReplyFailed) -> MessageRecord {
     let id = reply_of(reply.message_id);
     let metadata = json!({
         "plan_id": workflow_of(reply.message_id),
-        "message_id": id,
-        "in_reply_to": reply.message_id,
+        "message_id": reply.message_id,
+        "reply_id": id,
         "execution_time": seconds(reply.millis),
         "citations": [],
         "error": { "reason": reply.failure.reason, "message": reply.failure.message },
