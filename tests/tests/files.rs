@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A PDF (ISO 32000-1) with one line of plain ASCII text on each page.
+/// A PDF (ISO 32000-1) of plain ASCII text, at most 50 lines on each page.
 pub(crate) fn pdf(pages: &[&str]) -> Vec<u8> {
     let kids: Vec<String> = (0..pages.len()).map(|page| format!("{} 0 R", 4 + 2 * page)).collect();
     let mut objects = vec![
@@ -20,7 +20,8 @@ pub(crate) fn pdf(pages: &[&str]) -> Vec<u8> {
             "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Resources << /Font << /F1 3 0 R >> >> \
              /Contents {content} 0 R >>"
         ));
-        let drawn = format!("BT /F1 12 Tf 72 720 Td ({text}) Tj ET");
+        let lines: Vec<String> = text.lines().map(|line| format!("({line}) Tj T*")).collect();
+        let drawn = format!("BT /F1 10 Tf 12 TL 72 720 Td {} ET", lines.join(" "));
         objects.push(format!("<< /Length {} >>\nstream\n{drawn}\nendstream", drawn.len()));
     }
     let mut file = "%PDF-1.4\n".to_owned();
