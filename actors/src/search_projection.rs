@@ -7,11 +7,11 @@ use bytes::Bytes;
 use futures::StreamExt;
 use lmao_events::{AnyEvent, Category, Position, StreamId, Version, document::Event, document::Published};
 use lmao_ports::{
-    Committed, Digest, Folder, IndexError, Journal, ParkedStream, Projection, ProjectionError, SearchIndex,
-    SemanticState, Semantics, Snapshots, Unavailable,
+    Committed, Digest, Folder, IndexError, Journal, Missed, ParkedStream, Projection, ProjectionError, SearchIndex,
+    SemanticState, Semantics, Snapshots, Unavailable, Unparked,
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::{DocumentSteps, OpenedLog};
 
@@ -26,6 +26,8 @@ pub struct SearchProjection {
     log: OpenedLog,
     snapshots: Arc<dyn Snapshots>,
     reached: watch::Sender<Position>,
+    /// One at a time changes the index: the checkpoint stands still while a stream is taken in again.
+    turn: Mutex<()>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,7 +50,7 @@ impl SearchProjection {
         snapshots: Arc<dyn Snapshots>,
     ) -> Result<Self, IndexError> {
         let reached = watch::Sender::new(index.checkpoint().await?);
-        Ok(Self { index, steps, semantics, log, snapshots, reached })
+        Ok(Self { index, steps, semantics, log, snapshots, reached, turn: Mutex::default() })
     }
 
     /// Which categories it needs opened.
@@ -124,6 +126,17 @@ impl SearchProjection {
         Ok(false)
     }
 
+    /// Remembers that a stream is set aside, in place of what was remembered of it before.
+    async fn set_aside(&self, parked: &ParkedStream) -> Result<(), ProjectionError> {
+        let ParkedStream { stream, version, position, reason } = parked.clone();
+        let bytes = rmp_serde::to_vec(&ParkedEntry { version, position, reason }).unwrap_or_default();
+        Ok(self.snapshots.put(&format!("{PARKED}{stream}"), Bytes::from(bytes)).await?)
+    }
+
+    async fn parked_of(&self, stream: StreamId) -> Result<Option<ParkedStream>, ProjectionError> {
+        Ok(self.parked().await?.into_iter().find(|parked| parked.stream == stream))
+    }
+
     async fn superseded(&self, stream: StreamId, version: Version) -> Result<bool, ProjectionError> {
         let mut later = self.log.read(stream, version.next());
         while let Some(commit) = later.next().await {
@@ -149,6 +162,7 @@ impl Projection for SearchProjection {
     }
 
     async fn apply(&self, batch: &[Committed]) -> Result<(), ProjectionError> {
+        let _turn = self.turn.lock().await;
         let checkpoint = self.checkpoint().await?;
         let Some(last) = batch.last().filter(|last| last.position > checkpoint) else { return Ok(()) };
         let mut parked = if batch.iter().any(|commit| Self::wants(commit.header.stream.category)) {
@@ -174,9 +188,11 @@ impl Projection for SearchProjection {
     }
 
     async fn park(&self, parked: &ParkedStream) -> Result<(), ProjectionError> {
-        let ParkedStream { stream, version, position, reason } = parked.clone();
-        let bytes = rmp_serde::to_vec(&ParkedEntry { version, position, reason }).unwrap_or_default();
-        Ok(self.snapshots.put(&format!("{PARKED}{stream}"), Bytes::from(bytes)).await?)
+        // Of a stream that is set aside already, what was left out begins where it was set aside first.
+        if self.parked_of(parked.stream).await?.is_some() {
+            return Ok(());
+        }
+        self.set_aside(parked).await
     }
 
     async fn parked(&self) -> Result<Vec<ParkedStream>, ProjectionError> {
@@ -191,7 +207,41 @@ impl Projection for SearchProjection {
         Ok(parked)
     }
 
+    async fn unpark(&self, stream: StreamId, log: &dyn Journal) -> Result<Unparked, ProjectionError> {
+        let _turn = self.turn.lock().await;
+        let Some(parked) = self.parked_of(stream).await? else { return Ok(Unparked::NotParked) };
+        let checkpoint = self.checkpoint().await?;
+        let mut missed = Missed::read(log, stream, parked.version, checkpoint).await?;
+        let mut misfit = None;
+        for commit in &missed.commits {
+            match self.take(commit).await {
+                Ok(()) => {}
+                Err(ProjectionError::Poisoned { version, message, .. }) => {
+                    misfit = Some((version, message));
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some((version, message)) = misfit {
+            missed.cut(version, message);
+        }
+        self.index.commit(checkpoint).await.map_err(unavailable)?;
+        // Last: whoever dies before this takes the same in once more, which changes nothing.
+        match missed.again {
+            None => {
+                self.snapshots.delete(&format!("{PARKED}{stream}")).await?;
+                Ok(Unparked::TakenIn)
+            }
+            Some(again) => {
+                self.set_aside(&again).await?;
+                Ok(Unparked::Again(again))
+            }
+        }
+    }
+
     async fn reset(&self) -> Result<(), ProjectionError> {
+        let _turn = self.turn.lock().await;
         for (key, _) in self.snapshots.scan(PARKED).await? {
             self.snapshots.delete(&key).await?;
         }

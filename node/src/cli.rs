@@ -83,6 +83,8 @@ pub(crate) enum Command {
     /// The tables and indexes that are computed from the log.
     #[command(subcommand)]
     Projections(Projections),
+    /// Streams that keep failing and were set aside.
+    Parked(Parked),
     /// Prints the effective configuration and where each value comes from; secrets are masked.
     Config,
     /// Checks what is needed and says how to get what is missing.
@@ -201,6 +203,25 @@ pub(crate) enum Projections {
     },
     /// Catches up, then prints a digest of each one's content.
     Digest,
+}
+
+/// `lmao parked`: lists them unless told otherwise.
+#[derive(Debug, Args)]
+pub(crate) struct Parked {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: Option<ParkedAction>,
+}
+
+/// What to do with what was set aside.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ParkedAction {
+    /// Tries a stream again, once what kept it from going on is out of the way.
+    Retry {
+        /// Which, as listed, for example document/0190a9c2-….
+        #[arg(value_name = "STREAM")]
+        stream: StreamId,
+    },
 }
 
 /// A projection.

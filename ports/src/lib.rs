@@ -33,7 +33,9 @@ pub use live::{Frame, Live};
 pub use llm::{ChatMessage, ChatRole, Completion, Llm, LlmError, TokenSink};
 pub use log::{AppendError, EventLog, Filter, ReadError, Recorded};
 pub use model::{EmbedError, Embedder, ModelManifest, Pooling, SemanticState, Semantics, TokenSpan};
-pub use projection::{Committed, Digest, Journal, ParkedStream, Projection, ProjectionError, Unreadable};
+pub use projection::{
+    Committed, Digest, Journal, Missed, ParkedStream, Projection, ProjectionError, Unparked, Unreadable,
+};
 pub use read_model::{
     DocumentRow, DocumentStatus, MessageRow, Page, PageRequest, ReadModel, SessionRow, ToolExecutionRow, UserRow,
 };

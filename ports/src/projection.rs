@@ -71,6 +71,65 @@ pub struct ParkedStream {
     pub reason: String,
 }
 
+/// What became of a stream that a projection was to take in again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unparked {
+    /// It was not set aside.
+    NotParked,
+    /// All of it up to the checkpoint is taken in.
+    TakenIn,
+    /// It is set aside again, from here on; what comes before is taken in.
+    Again(ParkedStream),
+}
+
+/// The commits of a stream that a projection left out while it was set aside.
+#[derive(Debug)]
+pub struct Missed {
+    /// Those that can be taken in, in order.
+    pub commits: Vec<Committed>,
+    /// Where the stream has to be set aside again, because the log holds nothing readable there.
+    pub again: Option<ParkedStream>,
+}
+
+impl Missed {
+    /// The commits of `stream` from version `from` up to position `through`.
+    ///
+    /// # Errors
+    /// The log cannot be read now.
+    pub async fn read(
+        log: &dyn Journal,
+        stream: StreamId,
+        from: Version,
+        through: Position,
+    ) -> Result<Self, Unavailable> {
+        let mut missed = Self { commits: vec![], again: None };
+        let mut commits = log.read(stream, from);
+        while let Some(commit) = commits.next().await {
+            let commit =
+                commit.map_err(|error| Unavailable::new("log", "a stream that was set aside cannot be read", error))?;
+            if commit.position > through {
+                break;
+            }
+            if let Err(Unreadable::Damaged(how)) = &commit.events {
+                let (version, position) = (commit.header.version, commit.position);
+                let reason = format!("version {version} cannot be read: {how}");
+                missed.again = Some(ParkedStream { stream, version, position, reason });
+                break;
+            }
+            missed.commits.push(commit);
+        }
+        Ok(missed)
+    }
+
+    /// Ends before the commit of `version`, which does not fit.
+    pub fn cut(&mut self, version: Version, reason: String) {
+        let Some(at) = self.commits.iter().position(|commit| commit.header.version == version) else { return };
+        let Committed { header, position, .. } = &self.commits[at];
+        self.again = Some(ParkedStream { stream: header.stream, version, position: *position, reason });
+        self.commits.truncate(at);
+    }
+}
+
 /// BLAKE3 of a projection's content, positions and times of projecting excluded.
 pub type Digest = Hash;
 
@@ -110,6 +169,14 @@ pub trait Projection: Debug + Send + Sync {
 
     /// The streams set aside.
     async fn parked(&self) -> Result<Vec<ParkedStream>, ProjectionError>;
+
+    /// Takes in again what was left out of a stream since it was set aside, read from `log` up to the checkpoint, which
+    /// stays where it is; nothing else is taken in meanwhile. The parking is forgotten with that or after it, so that
+    /// whoever dies in between finds the stream still parked. One that never parks has nothing to do.
+    async fn unpark(&self, stream: StreamId, log: &dyn Journal) -> Result<Unparked, ProjectionError> {
+        let _ = (stream, log);
+        Ok(Unparked::NotParked)
+    }
 
     /// Forgets everything, the checkpoint and parked streams included.
     async fn reset(&self) -> Result<(), ProjectionError>;

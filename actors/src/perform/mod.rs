@@ -55,6 +55,10 @@ pub(crate) enum Performed<D: Decider> {
 pub(crate) trait Perform<D: Decider>: Debug + Send + Sync {
     /// Performs one effect.
     async fn perform(&self, context: EffectContext, effect: D::Effect) -> Performed<D>;
+
+    /// A stream was set aside: tells whoever waits for it. Once only, and not after a crash; whoever waits must get to
+    /// know by itself in the end.
+    async fn parked(&self, _stream: StreamId, _reason: &str) {}
 }
 
 /// Commands that effects send; unlike those of clients they pass the gates.
@@ -170,9 +174,14 @@ enum Sent {
     Done,
     /// The other stream refuses it, for ever.
     Refused(String),
+    /// The other stream is set aside, until an operator lets it go on: why.
+    Parked(String),
     /// Try again.
     Later(Duration),
 }
+
+/// The pause before a command to a parked stream is sent again.
+const UNTIL_UNPARKED: Duration = Duration::from_secs(30);
 
 impl Hands {
     async fn tell(&self, stream: StreamId, command: impl Into<AnyCommand>, meta: &CommandMeta) -> Sent {
@@ -183,7 +192,7 @@ impl Hands {
             Err(CommandError::Erased) => Sent::Refused("erased".to_owned()),
             Err(CommandError::Parked { reason, .. }) => {
                 tracing::debug!(%stream, reason, "a command waits for a parked stream");
-                Sent::Later(Duration::from_secs(30))
+                Sent::Parked(reason)
             }
             Err(error) => {
                 tracing::debug!(%stream, %error, "a command is sent again");

@@ -6,6 +6,7 @@ use lmao_events::{
     session::{self, Session},
     workflow,
 };
+use uuid::Uuid;
 
 use super::{EffectContext, Hands, Perform, Performed, Sent};
 
@@ -25,6 +26,7 @@ impl Perform<Session> for Hands {
         match self.tell(stream, workflow::Command::Start(started), &context.meta).await {
             Sent::Done => Performed::Handed,
             Sent::Later(pause) => Performed::Later(pause),
+            Sent::Parked(reason) => Performed::Record(workflow_parked(message_id, &reason)),
             Sent::Refused(reason) => Performed::Record(session::Command::FailReply {
                 message_id,
                 failure: Failure::lasting("workflow_refused", format!("the message cannot be answered: {reason}")),
@@ -32,4 +34,11 @@ impl Perform<Session> for Hands {
             }),
         }
     }
+}
+
+/// What a session is told of a message whose workflow is set aside.
+pub(super) fn workflow_parked(message_id: Uuid, reason: &str) -> session::Command {
+    let message =
+        format!("answering failed again and again and was set aside; ask again, or tell an operator: {reason}");
+    session::Command::FailReply { message_id, failure: Failure::lasting("workflow_parked", message), millis: 0 }
 }

@@ -6,7 +6,7 @@ use lmao_events::{
     user::{Command, Effect, User, claim_of},
 };
 
-use super::{EffectContext, Hands, Perform, Performed, Sent};
+use super::{EffectContext, Hands, Perform, Performed, Sent, UNTIL_UNPARKED};
 
 #[async_trait]
 impl Perform<User> for Hands {
@@ -17,12 +17,14 @@ impl Perform<User> for Hands {
                 match self.tell(stream, claim::Command::Claim { holder }, &context.meta).await {
                     Sent::Done => Performed::Record(Command::RecordClaim { effect: context.id, granted: true }),
                     Sent::Refused(_) => Performed::Record(Command::RecordClaim { effect: context.id, granted: false }),
+                    Sent::Parked(_) => Performed::Later(UNTIL_UNPARKED),
                     Sent::Later(pause) => Performed::Later(pause),
                 }
             }
             Effect::Release { field, value, holder } => {
                 let stream = claim_of(&self.keyed_ids, field, &value);
                 match self.tell(stream, claim::Command::Release { holder }, &context.meta).await {
+                    Sent::Parked(_) => Performed::Later(UNTIL_UNPARKED),
                     Sent::Later(pause) => Performed::Later(pause),
                     Sent::Done | Sent::Refused(_) => Performed::Record(Command::RecordRelease { effect: context.id }),
                 }

@@ -8,15 +8,17 @@ use lmao_events::{
     Answer, AnyEvent, Category, Failure, StreamId, Version,
     session::{self, Event as SessionEvent},
     workflow::{
-        Command, Effect, Ended, Outcome, PassageRef, RunEnd, Started, Task, TaskCompleted, TaskKind, TaskResult,
-        Workflow,
+        Command, Effect, Ended, Event as WorkflowEvent, Outcome, PassageRef, RunEnd, Started, Task, TaskCompleted,
+        TaskKind, TaskResult, Workflow,
     },
 };
-use lmao_ports::{ChatMessage, ChatRole, Frame, Hit, SearchError, SearchFilter, SearchRequest, SearchType, TokenSink};
+use lmao_ports::{
+    ChatMessage, ChatRole, CommandMeta, Frame, Hit, SearchError, SearchFilter, SearchRequest, SearchType, TokenSink,
+};
 use lmao_retrieval::answer::Question;
 use tokio::time::Instant;
 
-use super::{EffectContext, Hands, Perform, Performed, Sent};
+use super::{EffectContext, Hands, Perform, Performed, Sent, UNTIL_UNPARKED, session::workflow_parked};
 
 /// Messages before the question that the answer may consider.
 const HISTORY: usize = 8;
@@ -35,6 +37,10 @@ impl Perform<Workflow> for Hands {
             }
             Effect::Deliver(ended) => self.deliver(&context, *ended).await,
         }
+    }
+
+    async fn parked(&self, stream: StreamId, reason: &str) {
+        self.tell_of_parking(stream, reason).await;
     }
 }
 
@@ -175,6 +181,28 @@ impl Hands {
         self.text_frame(session_stream(started), started.message_id, state, text);
     }
 
+    /// Tells the session that waits for a workflow which was set aside. When that fails, or the workflow's beginning cannot
+    /// be read, the session learns it when it is woken and starts the workflow again.
+    async fn tell_of_parking(&self, stream: StreamId, reason: &str) {
+        let Some(Ok(first)) = self.journal.read(stream, Version(1)).next().await else { return };
+        let started = first.events.into_iter().flatten().find_map(|event| match event {
+            AnyEvent::Workflow(WorkflowEvent::Started(started)) => Some(started),
+            _ => None,
+        });
+        let Some(started) = started else { return };
+        let meta = CommandMeta {
+            who: None,
+            command: None,
+            causation: first.header.id.0,
+            correlation: first.header.correlation,
+            traceparent: None,
+        };
+        let told = self.tell(session_stream(&started), workflow_parked(started.message_id, reason), &meta).await;
+        if let Sent::Refused(reason) = told {
+            tracing::debug!(%stream, reason, "the session waits for it no more");
+        }
+    }
+
     async fn deliver(&self, context: &EffectContext, ended: Ended) -> Performed<Workflow> {
         let Ended { started, outcome, tasks_completed, millis, .. } = ended;
         let message_id = started.message_id;
@@ -186,6 +214,7 @@ impl Hands {
         };
         match self.tell(session_stream(&started), command, &context.meta).await {
             Sent::Done => Performed::Record(Command::RecordDelivery),
+            Sent::Parked(_) => Performed::Later(UNTIL_UNPARKED),
             Sent::Later(pause) => Performed::Later(pause),
             Sent::Refused(reason) => {
                 tracing::warn!(stream = %context.stream, reason, "the session does not take the outcome");

@@ -277,6 +277,9 @@ impl<D: Decider> Directory<D> {
         if let Err(error) = self.stores.snapshots.put(&parked_key(stream), value).await {
             tracing::warn!(%stream, %error, "the parking of a stream was not stored");
         }
+        // Not in the way of the actor that ends: whoever waits may be sending it something just now.
+        let (performer, reason) = (Arc::clone(&self.performer), reason.to_owned());
+        tokio::spawn(async move { performer.parked(stream, &reason).await });
     }
 
     pub(crate) fn parked(&self) -> Vec<(StreamId, String)> {

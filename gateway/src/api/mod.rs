@@ -7,6 +7,7 @@ mod events;
 mod frames;
 mod health;
 mod messages;
+mod parked;
 mod projections;
 mod search;
 mod socket;
@@ -59,6 +60,7 @@ type Routes = (
     users::Users,
     events::Events,
     projections::Projections,
+    parked::Parked,
     health::Health,
 );
 
@@ -75,6 +77,7 @@ fn service(app: Option<Arc<App>>) -> OpenApiService<Routes, ()> {
         users::Users::new(app.clone()),
         events::Events::new(app.clone()),
         projections::Projections::new(app.clone()),
+        parked::Parked::new(app.clone()),
         health::Health::new(app),
     );
     OpenApiService::new(routes, "LMA-o", env!("CARGO_PKG_VERSION"))

@@ -8,7 +8,7 @@ use poem_openapi::{Object, OpenApi, param::Query};
 use serde::Serialize;
 
 use super::Tag;
-use crate::{context::Admin, error::ApiError, reply::Reply};
+use crate::{app::App, context::Admin, error::ApiError, reply::Reply};
 
 /// How long a digest waits until its projection has taken in what the log holds.
 const CATCH_UP: Duration = Duration::from_secs(30);
@@ -63,13 +63,18 @@ impl Projections {
     ) -> Result<Reply<ProjectionsResponse>, ApiError> {
         let app = self.app()?;
         let tail = app.state.journal.tail().await?;
-        let tables: Arc<dyn Projection> = app.state.read_model.clone();
         let mut projections = Vec::with_capacity(2);
-        for projection in [tables, app.state.search.clone()] {
+        for projection in all(app) {
             projections.push(shown(&*projection, tail, digest.0.unwrap_or(false)).await?);
         }
         Ok(Reply::ok(ProjectionsResponse { projections }))
     }
+}
+
+/// Both of them.
+pub(super) fn all(app: &App) -> [Arc<dyn Projection>; 2] {
+    let tables: Arc<dyn Projection> = app.state.read_model.clone();
+    [tables, app.state.search.clone()]
 }
 
 async fn shown(projection: &dyn Projection, tail: Position, with_digest: bool) -> Result<ProjectionBody, ApiError> {
@@ -97,7 +102,7 @@ async fn shown(projection: &dyn Projection, tail: Position, with_digest: bool) -
     })
 }
 
-fn failed(error: ProjectionError) -> ApiError {
+pub(super) fn failed(error: ProjectionError) -> ApiError {
     match error {
         ProjectionError::Unavailable(error) => error.into(),
         poisoned @ ProjectionError::Poisoned { .. } => {

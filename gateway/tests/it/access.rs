@@ -137,3 +137,17 @@ async fn a_made_up_password_is_long() {
     let token = world.token(Uuid::from_u128(1), Role::Admin).await;
     assert_eq!(send(world.client().get("/admin/events"), &token).await.status, 200);
 }
+
+#[tokio::test]
+async fn administrators_see_what_is_set_aside() {
+    let world = World::new().await;
+    let (client, ann, admin) = (world.client(), world.ann().await, world.admin().await);
+    assert_eq!(send(client.get("/admin/parked"), &ann).await.refusal(), (403, "forbidden"));
+    let got = send(client.get("/admin/parked"), &admin).await;
+    assert_eq!((got.status.as_u16(), got.body), (200, json!({ "actors": [], "projections": [] })));
+    let retry = |stream: &str| client.post("/admin/parked/retry").body_json(&json!({ "stream": stream }));
+    let stream = format!("document/{}", Uuid::from_u128(7));
+    assert_eq!(send(retry(&stream), &ann).await.refusal(), (403, "forbidden"));
+    assert_eq!(send(retry(&stream), &admin).await.refusal(), (404, "not_parked"));
+    assert_eq!(send(retry("nonsense"), &admin).await.refusal(), (422, "bad_stream"));
+}

@@ -8,6 +8,7 @@ mod documents;
 mod events;
 mod ingest;
 mod models;
+mod parked;
 mod projections;
 mod search;
 mod serve;
@@ -83,6 +84,7 @@ pub(crate) async fn run(command: Command, invocation: Invocation) -> anyhow::Res
         Command::Events(events) => events::run(&invocation, events).await,
         Command::Audit(Audit::Verify) => audit::verify(&invocation).await,
         Command::Projections(projections) => projections::run(&invocation, projections).await,
+        Command::Parked(parked) => parked::run(&invocation, parked).await,
         Command::Doctor => doctor::run(&invocation).await,
         Command::Models(models) => models::run(&invocation, models).await,
     }

@@ -1,7 +1,7 @@
 //! Taking in a batch of commits: all of it with its checkpoint, or nothing.
 
 use lmao_events::{Position, StreamId, Timestamp, Version};
-use lmao_ports::{Committed, DocumentStatus, ProjectionError};
+use lmao_ports::{Committed, DocumentStatus, Journal, Missed, ParkedStream, ProjectionError, Unparked};
 use serde_json::Value;
 use sqlx::{
     Arguments as _, FromRow as _, Row as _,
@@ -53,6 +53,36 @@ impl SqliteReadModel {
         }
     }
 
+    /// Takes in what was left out of a stream. The writer is held throughout: the checkpoint stands still.
+    pub(super) async fn take_in_again(&self, stream: StreamId, log: &dyn Journal) -> Result<Unparked, ProjectionError> {
+        let mut writer = self.database.writer().await?;
+        let Some(first) = self.parked_streams().get(&stream).copied() else { return Ok(Unparked::NotParked) };
+        let checkpoint = *self.checkpoint.borrow();
+        let mut missed = Missed::read(log, stream, first, checkpoint).await?;
+        // Each round but the last makes it shorter.
+        loop {
+            let written = write_again(&mut writer, stream, &missed, checkpoint).await;
+            writer.settle().await;
+            let (version, message) = match written {
+                Ok(()) => break,
+                Err(Failure::Store(error)) => return Err(self.failed(error)),
+                Err(Failure::Misfit(commit, message)) => (commit.header.version, message),
+            };
+            missed.cut(version, message);
+        }
+        let mut parked = self.parked_streams();
+        match missed.again {
+            None => {
+                parked.remove(&stream);
+                Ok(Unparked::TakenIn)
+            }
+            Some(again) => {
+                parked.insert(stream, again.version);
+                Ok(Unparked::Again(again))
+            }
+        }
+    }
+
     /// What is to be taken in: behind the checkpoint, and of no parked stream.
     fn fresh<'a>(&self, batch: &'a [Committed], checkpoint: Position) -> Vec<&'a Committed> {
         let parked = self.parked_streams();
@@ -83,16 +113,57 @@ async fn write_at_once<'a>(writer: &mut Writer, fresh: &[&'a Committed], last: P
 async fn write_one_by_one<'a>(writer: &mut Writer, fresh: &[&'a Committed], last: Position) -> Result<(), Failure<'a>> {
     writer.begin().await.map_err(Failure::Store)?;
     for commit in fresh {
-        let changes = fold(writer, &[*commit]).await?;
-        let arguments = arguments(&changes, last).map_err(Failure::Store)?;
-        writer.step(sql::STEP, arguments).await.map_err(|error| match outcome(&error) {
-            Outcome::Refused => Failure::Misfit(commit, misfit(&error)),
-            _ => Failure::Store(error),
-        })?;
+        write_one(writer, commit, last).await?;
     }
     let checkpoint = arguments(&Changes::default(), last).map_err(Failure::Store)?;
     writer.step(sql::CHECKPOINT, checkpoint).await.map_err(Failure::Store)?;
     writer.commit().await.map_err(Failure::Store)
+}
+
+/// One commit, within the transaction that is open.
+async fn write_one<'a>(writer: &mut Writer, commit: &'a Committed, last: Position) -> Result<(), Failure<'a>> {
+    let changes = fold(writer, &[commit]).await?;
+    let arguments = arguments(&changes, last).map_err(Failure::Store)?;
+    writer.step(sql::STEP, arguments).await.map_err(|error| match outcome(&error) {
+        Outcome::Refused => Failure::Misfit(commit, misfit(&error)),
+        _ => Failure::Store(error),
+    })
+}
+
+/// A stream's missed commits, and its parking forgotten or moved, in one transaction.
+async fn write_again<'a>(
+    writer: &mut Writer,
+    stream: StreamId,
+    missed: &'a Missed,
+    checkpoint: Position,
+) -> Result<(), Failure<'a>> {
+    writer.begin().await.map_err(Failure::Store)?;
+    for commit in &missed.commits {
+        write_one(writer, commit, checkpoint).await?;
+    }
+    sqlx::query("DELETE FROM parked WHERE stream = ?")
+        .bind(stream.to_string())
+        .execute(writer.connection())
+        .await
+        .map_err(Failure::Store)?;
+    if let Some(again) = &missed.again {
+        set_aside(writer, again).await.map_err(Failure::Store)?;
+    }
+    writer.commit().await.map_err(Failure::Store)
+}
+
+/// Remembers a parked stream, unless it is parked already.
+pub(super) async fn set_aside(writer: &mut Writer, parked: &ParkedStream) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO parked (stream, version, position, reason) VALUES (?, ?, ?, ?) ON CONFLICT (stream) DO NOTHING",
+    )
+    .bind(parked.stream.to_string())
+    .bind(parked.version.0.cast_signed())
+    .bind(parked.position.0.cast_signed())
+    .bind(&parked.reason)
+    .execute(writer.connection())
+    .await?;
+    Ok(())
 }
 
 fn misfit(error: &sqlx::Error) -> String {

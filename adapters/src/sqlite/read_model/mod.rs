@@ -21,7 +21,7 @@ use std::{
 
 use async_trait::async_trait;
 use lmao_events::{Category, Position, StreamId, Version};
-use lmao_ports::{Committed, Digest, ParkedStream, Projection, ProjectionError, Unavailable};
+use lmao_ports::{Committed, Digest, Journal, ParkedStream, Projection, ProjectionError, Unavailable, Unparked};
 use sqlx::{
     SqliteConnection,
     migrate::{MigrateError, Migrator},
@@ -180,22 +180,17 @@ impl Projection for SqliteReadModel {
 
     async fn park(&self, parked: &ParkedStream) -> Result<(), ProjectionError> {
         let mut writer = self.database.writer().await?;
-        sqlx::query(
-            "INSERT INTO parked (stream, version, position, reason) VALUES (?, ?, ?, ?) ON CONFLICT (stream) DO NOTHING",
-        )
-        .bind(parked.stream.to_string())
-        .bind(parked.version.0.cast_signed())
-        .bind(parked.position.0.cast_signed())
-        .bind(&parked.reason)
-        .execute(writer.connection())
-        .await
-        .map_err(|error| self.failed(error))?;
+        apply::set_aside(&mut writer, parked).await.map_err(|error| self.failed(error))?;
         self.parked_streams().entry(parked.stream).or_insert(parked.version);
         Ok(())
     }
 
     async fn parked(&self) -> Result<Vec<ParkedStream>, ProjectionError> {
         self.stored_parked().await.map_err(|error| self.failed(error))
+    }
+
+    async fn unpark(&self, stream: StreamId, log: &dyn Journal) -> Result<Unparked, ProjectionError> {
+        self.take_in_again(stream, log).await
     }
 
     async fn reset(&self) -> Result<(), ProjectionError> {
