@@ -4,13 +4,16 @@ mod script;
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
+use futures::{StreamExt, stream, stream::BoxStream};
 use lmao_events::{AnyEvent, Category, Position, StreamId, Version, session, tool_call, user};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::fixtures::{History, id, time};
 use crate::{
-    Committed, DocumentStatus, MessageRow, Page, PageRequest, ParkedStream, ProjectionError, ReadModel, UserRow,
+    Committed, DocumentStatus, Filter, Journal, MessageRow, Page, PageRequest, ParkedStream, ProjectionError,
+    ReadError, ReadModel, Unparked, UserRow,
 };
 use script::{ADA, BOB, CHAT, Script};
 
@@ -27,6 +30,7 @@ pub async fn all(new: impl AsyncFn() -> Arc<dyn ReadModel>) {
     others_see_nothing(&*new().await).await;
     a_poisoned_stream_is_named_and_nothing_taken_in(&*new().await).await;
     a_parked_stream_is_skipped_and_the_others_go_on(&*new().await).await;
+    what_a_parked_stream_left_out_is_taken_in_again(&new).await;
     the_erased_change_nothing(&*new().await).await;
     readers_wait_for_a_position(new().await).await;
 }
@@ -306,6 +310,65 @@ pub async fn a_parked_stream_is_skipped_and_the_others_go_on(model: &dyn ReadMod
     assert!(matches!(&refused, Err(ProjectionError::Poisoned { stream, .. }) if *stream == call), "{refused:?}");
     model.reset().await.expect("reset");
     assert_eq!(model.parked().await.expect("parked"), []);
+}
+
+/// A history as a log that has ended.
+#[derive(Debug)]
+struct Written(Vec<Committed>);
+
+#[async_trait]
+impl Journal for Written {
+    fn read(&self, stream: StreamId, from: Version) -> BoxStream<'static, Result<Committed, ReadError>> {
+        let mut commits = self.0.clone();
+        commits.retain(|commit| commit.header.stream == stream && commit.header.version >= from);
+        stream::iter(commits.into_iter().map(Ok)).boxed()
+    }
+
+    fn follow(&self, after: Position, _: Filter) -> BoxStream<'static, Result<Committed, ReadError>> {
+        let mut commits = self.0.clone();
+        commits.retain(|commit| commit.position > after);
+        stream::iter(commits.into_iter().map(Ok)).boxed()
+    }
+
+    async fn tail(&self) -> Result<Position, ReadError> {
+        Ok(self.0.last().map_or(Position(0), |commit| commit.position))
+    }
+
+    fn log_id(&self) -> Uuid {
+        id(1)
+    }
+}
+
+/// Unparked, a stream leads to the same rows as if it had never been parked; one that still does not fit stays parked.
+pub async fn what_a_parked_stream_left_out_is_taken_in_again(new: &impl AsyncFn() -> Arc<dyn ReadModel>) {
+    let (history, bad) = poisoned();
+    let good = StreamId::new(Category::Session, id(71));
+    let parked = |stream: StreamId| {
+        let first = history.commits.iter().find(|commit| commit.header.stream == stream).expect("it is there");
+        ParkedStream { stream, version: Version(1), position: first.position, reason: "test".to_owned() }
+    };
+    let (whole, model) = (new().await, new().await);
+    whole.park(&parked(bad)).await.expect("park");
+    apply(&*whole, &history.commits).await;
+    for stream in [bad, good] {
+        model.park(&parked(stream)).await.expect("park");
+    }
+    apply(&*model, &history.commits).await;
+    let expected = whole.digest().await.expect("digest");
+    assert_ne!(model.digest().await.expect("digest"), expected);
+
+    let log = Written(history.commits.clone());
+    assert_eq!(model.unpark(good, &log).await.expect("unpark"), Unparked::TakenIn);
+    assert_eq!(model.unpark(good, &log).await.expect("unpark"), Unparked::NotParked);
+    assert_eq!(model.digest().await.expect("digest"), expected);
+    match model.unpark(bad, &log).await.expect("unpark") {
+        Unparked::Again(again) => assert_eq!((again.stream, again.version), (bad, Version(1))),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(model.digest().await.expect("digest"), expected);
+    let left: Vec<_> = model.parked().await.expect("parked").into_iter().map(|parked| parked.stream).collect();
+    assert_eq!(left, [bad]);
+    assert_eq!(model.checkpoint().await.expect("checkpoint"), history.end());
 }
 
 /// Their commits move the checkpoint and nothing else.
