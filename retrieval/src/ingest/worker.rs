@@ -265,7 +265,7 @@ mod tests {
             ("echo 'memory allocation of 99 bytes failed' >&2; kill -ABRT $$", "extraction_crashed", "2 GiB"),
             ("exit 3", "extraction_crashed", "exit status: 3"),
             ("yes", "extraction_crashed", "1 MiB"),
-            ("head -c 1000000 /dev/zero >&2; kill -HUP $$", "extraction_crashed", "signal 1"),
+            ("head -c 1000000 /dev/zero >&2; kill -USR1 $$", "extraction_crashed", "signal 10"),
         ];
         for (script, reason, part) in cases {
             let failure = shell(script).await.unwrap_err();
