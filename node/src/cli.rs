@@ -238,7 +238,7 @@ pub(crate) enum ProjectionName {
 /// `lmao user`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum User {
-    /// Opens an account; a password is made and printed once unless it is given on standard input.
+    /// Opens an account; a password is made and printed once unless `--password-stdin` is given.
     Add {
         /// The name to log in with.
         #[arg(value_name = "NAME")]
