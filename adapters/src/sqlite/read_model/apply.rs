@@ -29,9 +29,10 @@ enum Failure<'a> {
 
 impl SqliteReadModel {
     pub(super) async fn take_in(&self, batch: &[Committed]) -> Result<(), ProjectionError> {
-        let mut writer = self.database.writer().await?;
+        let mut writer = self.change().await?;
         let checkpoint = *self.checkpoint.borrow();
         let Some(last) = batch.last().map(|commit| commit.position).filter(|last| *last > checkpoint) else {
+            self.changed();
             return Ok(());
         };
         let fresh = self.fresh(batch, checkpoint);
@@ -43,6 +44,7 @@ impl SqliteReadModel {
         match written {
             Ok(()) => {
                 self.checkpoint.send_replace(last);
+                self.changed();
                 Ok(())
             }
             Err(Failure::Store(error)) => Err(self.failed(error)),
@@ -55,8 +57,11 @@ impl SqliteReadModel {
 
     /// Takes in what was left out of a stream. The writer is held throughout: the checkpoint stands still.
     pub(super) async fn take_in_again(&self, stream: StreamId, log: &dyn Journal) -> Result<Unparked, ProjectionError> {
-        let mut writer = self.database.writer().await?;
-        let Some(first) = self.parked_streams().get(&stream).copied() else { return Ok(Unparked::NotParked) };
+        let mut writer = self.change().await?;
+        let Some(first) = self.parked_streams().get(&stream).copied() else {
+            self.changed();
+            return Ok(Unparked::NotParked);
+        };
         let checkpoint = *self.checkpoint.borrow();
         let mut missed = Missed::read(log, stream, first, checkpoint).await?;
         // Each round but the last makes it shorter.
@@ -74,10 +79,12 @@ impl SqliteReadModel {
         match missed.again {
             None => {
                 parked.remove(&stream);
+                self.changed();
                 Ok(Unparked::TakenIn)
             }
             Some(again) => {
                 parked.insert(stream, again.version);
+                self.changed();
                 Ok(Unparked::Again(again))
             }
         }

@@ -15,7 +15,10 @@ mod tests;
 use std::{
     collections::HashMap,
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -31,7 +34,7 @@ use tokio::sync::watch;
 
 use super::{
     error::explain,
-    file::{Database, File, Store},
+    file::{Database, File, Store, Writer},
 };
 
 const STORE: Store = Store {
@@ -54,6 +57,8 @@ pub struct SqliteReadModel {
     checkpoint: watch::Sender<Position>,
     /// The streams set aside, each with the first version that was not taken in.
     parked: Mutex<HashMap<StreamId, Version>>,
+    /// A change was begun and not seen to its end: the file may be ahead of the two above.
+    unsure: AtomicBool,
 }
 
 impl SqliteReadModel {
@@ -96,6 +101,7 @@ impl SqliteReadModel {
             database: Database::of(file, writer),
             checkpoint: watch::Sender::new(Position::default()),
             parked: Mutex::default(),
+            unsure: AtomicBool::new(false),
         };
         model.reload().await.map_err(|error| model.database.unavailable(error))?;
         Ok(model)
@@ -107,6 +113,21 @@ impl SqliteReadModel {
         *self.parked_streams() = parked.into_iter().map(|parked| (parked.stream, parked.version)).collect();
         self.checkpoint.send_replace(self.stored_checkpoint().await?);
         Ok(())
+    }
+
+    /// The writer, to change rows, checkpoint or parked streams. Whoever is cancelled before [`Self::changed`] may have
+    /// written or not; the next one reads what holds.
+    async fn change(&self) -> Result<tokio::sync::MutexGuard<'_, Writer>, ProjectionError> {
+        let writer = self.database.writer().await?;
+        if self.unsure.swap(true, Ordering::Relaxed) {
+            self.reload().await.map_err(|error| self.failed(error))?;
+        }
+        Ok(writer)
+    }
+
+    /// What is in memory is what is in the file. Called with the writer held.
+    fn changed(&self) {
+        self.unsure.store(false, Ordering::Relaxed);
     }
 
     async fn stored_checkpoint(&self) -> sqlx::Result<Position> {
@@ -179,9 +200,10 @@ impl Projection for SqliteReadModel {
     }
 
     async fn park(&self, parked: &ParkedStream) -> Result<(), ProjectionError> {
-        let mut writer = self.database.writer().await?;
+        let mut writer = self.change().await?;
         apply::set_aside(&mut writer, parked).await.map_err(|error| self.failed(error))?;
         self.parked_streams().entry(parked.stream).or_insert(parked.version);
+        self.changed();
         Ok(())
     }
 
@@ -194,10 +216,11 @@ impl Projection for SqliteReadModel {
     }
 
     async fn reset(&self) -> Result<(), ProjectionError> {
-        let mut writer = self.database.writer().await?;
+        let mut writer = self.change().await?;
         writer.run(sql::RESET, SqliteArguments::default()).await.map_err(|error| self.failed(error))?;
         self.parked_streams().clear();
         self.checkpoint.send_replace(Position::default());
+        self.changed();
         Ok(())
     }
 
