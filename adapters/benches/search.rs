@@ -98,6 +98,7 @@ impl Corpus {
                 section: Some(format!("{} > {}", word(number % 97), word(number % 1_009))),
                 start: 0,
                 end: 1,
+                page_turns: vec![],
             }
         };
         let vectors = numbers.clone().map(|n| self.vectors.get(n).unwrap_or(&self.centres[0]).clone()).collect();

@@ -11,6 +11,7 @@ mod commands;
 pub mod conformance;
 mod error;
 mod health;
+mod ingestion;
 mod live;
 mod llm;
 mod log;
@@ -29,18 +30,19 @@ pub use clock::{Clock, Entropy};
 pub use commands::{CommandError, CommandMeta, Commands, Receipt};
 pub use error::Unavailable;
 pub use health::{Component, Health, HealthState};
+pub use ingestion::Ingestion;
 pub use live::{Frame, Live};
 pub use llm::{ChatMessage, ChatRole, Completion, Llm, LlmError, TokenSink};
 pub use log::{AppendError, EventLog, Filter, ReadError, Recorded};
 pub use model::{EmbedError, Embedder, ModelManifest, Pooling, SemanticState, Semantics, TokenSpan};
 pub use projection::{
-    Committed, Digest, Journal, Missed, ParkedStream, Projection, ProjectionError, Unparked, Unreadable,
+    Committed, Digest, Journal, Missed, ParkedStream, Progress, Projection, ProjectionError, Unparked, Unreadable,
 };
 pub use read_model::{
     DocumentRow, DocumentStatus, MessageRow, Page, PageRequest, ReadModel, SessionRow, ToolExecutionRow, UserRow,
 };
 pub use retrieval::{Hit, Retriever, SearchError, SearchRequest, SearchResults, SearchType};
-pub use search::{ChunkRecord, IndexError, IndexedDocument, LegHit, SearchFilter, SearchIndex};
+pub use search::{ChunkRecord, IndexError, IndexedDocument, LegHit, PageTurn, SearchFilter, SearchIndex};
 pub use snapshots::Snapshots;
 pub use tools::{ToolCatalog, ToolSpec};
 pub use vault::{Secret, Vault, VaultError};

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{IndexError, SearchFilter};
+use crate::{IndexError, PageTurn, SearchFilter};
 
 /// Which legs a search uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,8 +51,10 @@ pub struct Hit {
     pub document_id: Uuid,
     /// The document's file name.
     pub filename: String,
-    /// 1-based page.
+    /// 1-based page that it begins on.
     pub page_number: Option<u32>,
+    /// Where it goes on on another page, in order.
+    pub page_turns: Vec<PageTurn>,
     /// Headings.
     pub section: Option<String>,
     /// What it is.
@@ -61,6 +63,15 @@ pub struct Hit {
     pub start: u64,
     /// Byte offset behind it.
     pub end: u64,
+}
+
+impl Hit {
+    /// The page that byte `offset` of its text stands on.
+    #[must_use]
+    pub fn page_at(&self, offset: usize) -> Option<u32> {
+        let turn = self.page_turns.iter().take_while(|turn| turn.at as usize <= offset).last();
+        turn.map(|turn| turn.page).or(self.page_number)
+    }
 }
 
 /// What a search found.

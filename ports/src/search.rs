@@ -21,7 +21,7 @@ pub struct ChunkRecord {
     pub content: String,
     /// What it is: `prose`, `heading`, `list`, `table`, `code`.
     pub chunk_type: String,
-    /// 1-based page, where the format has pages.
+    /// 1-based page that it begins on, where the format has pages.
     pub page_number: Option<u32>,
     /// Headings from the outermost to the innermost, joined by ` > `.
     pub section: Option<String>,
@@ -29,6 +29,19 @@ pub struct ChunkRecord {
     pub start: u64,
     /// Byte offset behind it.
     pub end: u64,
+    /// Where it goes on on another page, in order. The last field and left out where there are none: so are passages that
+    /// were stored before there were any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub page_turns: Vec<PageTurn>,
+}
+
+/// A place within a text from which on it stands on another page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageTurn {
+    /// Byte offset in the text.
+    pub at: u32,
+    /// The page, from 1.
+    pub page: u32,
 }
 
 /// A document to be found.
@@ -133,8 +146,12 @@ pub trait SearchIndex: Debug + Send + Sync {
     /// Removes a document; visible after the next commit.
     async fn delete(&self, document_id: Uuid) -> Result<(), IndexError>;
 
-    /// Makes all changes since the last commit visible and durable, and names `checkpoint` as the position they reach.
+    /// Makes all changes since the last commit visible and durable, and names `checkpoint` as the position they reach. A
+    /// checkpoint without changes may be known in memory only.
     async fn commit(&self, checkpoint: Position) -> Result<(), IndexError>;
+
+    /// Writes the checkpoint down where it is known in memory only. Changes that are not committed stay so.
+    async fn save(&self) -> Result<(), IndexError>;
 
     /// Forgets everything: documents, vectors, model, checkpoint.
     async fn reset(&self) -> Result<(), IndexError>;

@@ -162,6 +162,7 @@ mod tests {
                 document_id: Uuid::from_u128(1),
                 filename: "answer.pdf".to_owned(),
                 page_number: Some(42),
+                page_turns: vec![],
                 section: None,
                 chunk_type: "prose".to_owned(),
                 start: 10,

@@ -85,6 +85,7 @@ pub fn document(id: u128, owner: Uuid, texts: &[&str]) -> IndexedDocument {
             section: None,
             start,
             end,
+            page_turns: vec![],
         };
         start = end;
         chunk

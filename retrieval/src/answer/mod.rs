@@ -62,7 +62,7 @@ fn cite(n: usize, hit: &Hit, range: Range<usize>) -> Citation {
         document_id: hit.document_id,
         chunk_id: hit.chunk_id,
         filename: hit.filename.clone(),
-        page_number: hit.page_number,
+        page_number: hit.page_at(range.start),
         section: hit.section.clone(),
         quote: hit.content[range.clone()].to_owned(),
         start: hit.start + range.start as u64,

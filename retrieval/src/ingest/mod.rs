@@ -1,5 +1,5 @@
-//! Taking in documents: file to text, text to passages, passages to vectors. Each step reads blobs and writes blobs; what
-//! it led to is an event that somebody else records. A step may be repeated at any time: its blobs are named by content.
+//! Taking in documents: file to text, text to passages, passages to vectors. A step may be repeated at any time: the blobs
+//! that it writes are named by their content.
 //!
 //! It knows no search index and no event log. Formats whose parsers cannot be trusted are read by a [`Worker`] process.
 
@@ -13,8 +13,9 @@ mod worker;
 
 use std::{fs::File, io::Read, path::Path, sync::Arc};
 
+use async_trait::async_trait;
 use lmao_events::{BlobRef, Failure, derive_id, document};
-use lmao_ports::{Blobs, ChunkRecord, EmbeddingCache, Folder, IndexedDocument, SemanticState, Semantics};
+use lmao_ports::{Blobs, ChunkRecord, EmbeddingCache, Folder, IndexedDocument, Ingestion, SemanticState, Semantics};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -58,13 +59,24 @@ impl Ingest {
         Self { blobs, semantics, cache, workers: Pool::new(worker), texts }
     }
 
-    /// File to text. What the file is, is told by its content.
-    ///
-    /// # Errors
-    /// Lasting: `no_text`, `unsupported_format`, `encrypted_pdf`, `damaged_pdf`, `document_too_large`,
-    /// `extraction_timeout`, `extraction_crashed`, `missing_blob`. Passing: `storage_unavailable`,
-    /// `extraction_unavailable`.
-    pub async fn extract(&self, folder: Folder, file: &document::Uploaded) -> Result<document::Extracted, Failure> {
+    /// Runs work on a whole text off the async threads, only so many at once. The permit stays with the work, since a
+    /// dropped call does not stop it.
+    async fn with_text<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let permit = Arc::clone(&self.texts).acquire_owned().await.map_err(|error| internal(&error.to_string()))?;
+        off_thread(move || {
+            let _permit = permit;
+            work()
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Ingestion for Ingest {
+    async fn extract(&self, folder: Folder, file: &document::Uploaded) -> Result<document::Extracted, Failure> {
         let path = store::local(&*self.blobs, folder, &file.content, "uploaded file").await?;
         let (content, filename) = (file.content, file.filename.clone());
         let format = {
@@ -91,20 +103,14 @@ impl Ingest {
         Ok(document::Extracted { text, format: format.name().to_owned(), title, pages, language, words, warnings })
     }
 
-    /// Text to passages, in batches of [`document::BATCH_CHUNKS`], each a blob of [`ChunkRecord`]s.
-    ///
-    /// # Errors
-    /// Lasting: `document_too_large` above [`document::MAX_CHUNKS`] passages, `missing_blob`. Passing:
-    /// `storage_unavailable`.
-    pub async fn chunk(
+    async fn chunk(
         &self,
         folder: Folder,
-        document_id: Uuid,
         file: &document::Uploaded,
         extracted: &document::Extracted,
     ) -> Result<document::Chunked, Failure> {
         let bytes = store::read(&*self.blobs, folder, &extracted.text, "extracted text").await?;
-        let text = extracted.text;
+        let (text, document_id) = (extracted.text, folder.document);
         let model = match self.semantics.state() {
             SemanticState::Ready(embedder) => Some(embedder),
             SemanticState::Loading(_) | SemanticState::Off(_) => None,
@@ -137,13 +143,7 @@ impl Ingest {
         Ok(document::Chunked { batches: stored, chunks: u32::try_from(chunks).unwrap_or(u32::MAX) })
     }
 
-    /// A batch of passages to vectors: `Embedded` by the model in use, or `EmbeddingSkipped` when there is none. Waits
-    /// while the model is being loaded. A model other than that of the batches before is no error here: the document
-    /// begins anew with it.
-    ///
-    /// # Errors
-    /// Passing: `embedding_failed`, `storage_unavailable`. Lasting: `missing_blob`.
-    pub async fn embed(
+    async fn embed(
         &self,
         folder: Folder,
         batch: u32,
@@ -173,16 +173,7 @@ impl Ingest {
         Ok(document::StepOutcome::Embedded(document::Embedded { batch, vectors, model, cached }))
     }
 
-    /// A published document as the search index takes it: the passages and vectors of all batches.
-    ///
-    /// # Errors
-    /// Lasting: `missing_blob`, also when a blob does not fit the others. Passing: `storage_unavailable`.
-    pub async fn load(
-        &self,
-        folder: Folder,
-        document_id: Uuid,
-        published: &document::Published,
-    ) -> Result<IndexedDocument, Failure> {
+    async fn load(&self, folder: Folder, published: &document::Published) -> Result<IndexedDocument, Failure> {
         let mut chunks: Vec<ChunkRecord> = vec![];
         let mut vectors = published.model.as_ref().map(|_| vec![]);
         for (at, batch) in published.batches.iter().enumerate() {
@@ -203,7 +194,7 @@ impl Ingest {
             )));
         }
         Ok(IndexedDocument {
-            document_id,
+            document_id: folder.document,
             owner: published.owner,
             filename: published.filename.clone(),
             format: published.format.clone(),
@@ -213,20 +204,6 @@ impl Ingest {
             chunks,
             vectors,
         })
-    }
-
-    /// Runs work on a whole text off the async threads, only so many at once. The permit stays with the work, since a
-    /// dropped call does not stop it.
-    async fn with_text<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
-        let permit = Arc::clone(&self.texts).acquire_owned().await.map_err(|error| internal(&error.to_string()))?;
-        off_thread(move || {
-            let _permit = permit;
-            work()
-        })
-        .await
     }
 }
 
@@ -260,10 +237,11 @@ fn record(document: &TextDocument, span: &Span, ordinal: usize, document_id: Uui
         ordinal: u32::try_from(ordinal).unwrap_or(u32::MAX),
         content: document.text[span.start..span.end].to_owned(),
         chunk_type: chunk::type_name(span.kind).to_owned(),
-        page_number: span.page,
+        page_number: document.page_at(span.start),
         section: (!section.is_empty()).then_some(section),
         start: span.start as u64,
         end: span.end as u64,
+        page_turns: document.turns_within(span.start..span.end),
     }
 }
 

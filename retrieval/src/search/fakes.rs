@@ -25,6 +25,7 @@ pub(crate) fn hit(document: u128, ordinal: u32, section: &str, chunk_type: &str,
         document_id: Uuid::from_u128(document),
         filename: format!("file{document}.md"),
         page_number: None,
+        page_turns: vec![],
         section: (!section.is_empty()).then(|| section.to_owned()),
         chunk_type: chunk_type.to_owned(),
         start,
@@ -69,6 +70,7 @@ pub(crate) fn leg_hit(hit: &Hit, score: f32) -> LegHit {
         section: hit.section.clone(),
         start: hit.start,
         end: hit.end,
+        page_turns: hit.page_turns.clone(),
     };
     LegHit { chunk: Arc::new(chunk), document_id: hit.document_id, filename: hit.filename.clone(), score }
 }
@@ -91,6 +93,9 @@ impl SearchIndex for MemoryIndex {
         unreachable!("searching does not write")
     }
     async fn commit(&self, _: Position) -> Result<(), IndexError> {
+        unreachable!("searching does not write")
+    }
+    async fn save(&self) -> Result<(), IndexError> {
         unreachable!("searching does not write")
     }
     async fn reset(&self) -> Result<(), IndexError> {

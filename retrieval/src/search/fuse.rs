@@ -94,6 +94,7 @@ fn unranked(found: LegHit) -> Hit {
         document_id: found.document_id,
         filename: found.filename,
         page_number: chunk.page_number,
+        page_turns: chunk.page_turns,
         section: chunk.section,
         chunk_type: chunk.chunk_type,
         start: chunk.start,

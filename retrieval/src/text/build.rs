@@ -1,3 +1,4 @@
+use lmao_ports::PageTurn;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::{Block, Kind, MAX_BLOCK_BYTES, Section, TextDocument, clean_code, clean_prose};
@@ -35,6 +36,21 @@ impl Builder {
     /// What follows stands on this page, from 1.
     pub fn page(&mut self, number: u32) {
         self.page = Some(number);
+    }
+
+    /// The last `tail` bytes of what was written stand on this page.
+    pub fn page_turn(&mut self, tail: usize, number: u32) {
+        let text = &self.document.text;
+        let at = text.floor_char_boundary(text.len().saturating_sub(tail));
+        let turns = &mut self.document.page_turns;
+        if turns.last().is_none_or(|last| (last.at as usize) < at) {
+            // Texts are bounded far below 4 GiB.
+            turns.push(PageTurn { at: u32::try_from(at).unwrap_or(u32::MAX), page: number });
+        }
+        // What was too long for one block has further ones behind the turn.
+        self.document.blocks.iter_mut().rev().take_while(|block| block.start >= at).for_each(|block| {
+            block.page = Some(number);
+        });
     }
 
     /// A heading; opens a section of this level (1 to 6) and closes those of the same level and below.

@@ -4,6 +4,9 @@
 mod build;
 mod clean;
 
+use std::ops::Range;
+
+use lmao_ports::PageTurn;
 use serde::{Deserialize, Serialize};
 
 pub use build::{Builder, MAX_TEXT_BYTES, TooLong};
@@ -21,6 +24,9 @@ pub struct TextDocument {
     pub sections: Vec<Section>,
     /// The blocks, in the order of the text, not overlapping.
     pub blocks: Vec<Block>,
+    /// Where another page begins within a block, in order. Texts that were stored before there were any have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub page_turns: Vec<PageTurn>,
 }
 
 /// A section: a heading and what stands below it.
@@ -96,6 +102,38 @@ impl TextDocument {
         titles
     }
 
+    /// The page that byte `at` stands on, where the format has pages.
+    #[must_use]
+    pub fn page_at(&self, at: usize) -> Option<u32> {
+        let blocks = self.blocks.partition_point(|block| block.start <= at);
+        let block = self.blocks[..blocks].last()?;
+        let turns = self.page_turns.partition_point(|turn| turn.at as usize <= at);
+        let turn = self.page_turns[..turns].last().filter(|turn| turn.at as usize >= block.start);
+        turn.map(|turn| turn.page).or(block.page)
+    }
+
+    /// The places behind the first byte of `range` where another page begins, as offsets within it.
+    #[must_use]
+    pub fn turns_within(&self, range: Range<usize>) -> Vec<PageTurn> {
+        let from = self.blocks.partition_point(|block| block.start <= range.start);
+        let blocks = self.blocks[from..].iter().map(|block| block.start).take_while(|at| *at < range.end);
+        let from = self.page_turns.partition_point(|turn| turn.at as usize <= range.start);
+        let turns = self.page_turns[from..].iter().map(|turn| turn.at as usize).take_while(|at| *at < range.end);
+        let mut places: Vec<usize> = blocks.chain(turns).collect();
+        places.sort_unstable();
+        let mut page = self.page_at(range.start);
+        let mut found = vec![];
+        for at in places {
+            let next = self.page_at(at);
+            if let Some(number) = next.filter(|_| next != page) {
+                // A passage is far shorter than 4 GiB.
+                found.push(PageTurn { at: u32::try_from(at - range.start).unwrap_or(u32::MAX), page: number });
+                page = next;
+            }
+        }
+        found
+    }
+
     /// Whether `inner` is `outer` or lies in it. Everything lies in no section.
     #[must_use]
     pub fn lies_in(&self, inner: Option<u32>, outer: Option<u32>) -> bool {
@@ -149,6 +187,9 @@ impl TextDocument {
         if self.sections.iter().enumerate().any(misplaced) {
             return Err(DecodeError::Structure("a section lies in a later one"));
         }
+        if !self.page_turns.is_sorted_by_key(|turn| turn.at) {
+            return Err(DecodeError::Structure("its pages are out of order"));
+        }
         Ok(())
     }
 }
@@ -178,14 +219,45 @@ mod tests {
     }
 
     #[test]
+    fn every_place_has_its_page() {
+        let mut builder = Builder::new();
+        builder.page(3);
+        builder.paragraph("On the third page.");
+        builder.paragraph("Begun on it, ended on the fifth.");
+        builder.page_turn("ended on the fifth.".len(), 5);
+        builder.page(6);
+        builder.paragraph("On the sixth.");
+        let document = builder.finish().unwrap();
+        let page_of = |words: &str| document.page_at(document.text.find(words).unwrap());
+        assert_eq!(["third", "Begun", "ended", "fifth", "sixth"].map(page_of), [3, 3, 5, 5, 6].map(Some));
+        let from = document.text.find("Begun").unwrap();
+        let expected = [("ended", 5), ("On the sixth", 6)]
+            .map(|(words, page)| PageTurn { at: (document.text.find(words).unwrap() - from) as u32, page });
+        assert_eq!(document.turns_within(from..document.text.len()), expected);
+        assert_eq!(document.turns_within(0..from), []);
+        assert_eq!(TextDocument::decode(&document.encode().unwrap()).unwrap(), document);
+    }
+
+    #[test]
+    fn a_text_from_before_page_turns_is_read() {
+        #[derive(Serialize)]
+        struct Before<'a>(&'a str, &'a [Section], &'a [Block]);
+        let document = document();
+        let stored = rmp_serde::to_vec(&Before(&document.text, &document.sections, &document.blocks)).unwrap();
+        assert_eq!(TextDocument::decode(&stored).unwrap(), document);
+        assert_eq!(document.encode().unwrap(), stored, "texts without pages are stored as ever");
+    }
+
+    #[test]
     fn offsets_that_point_nowhere_are_refused() {
         type Harm = fn(&mut TextDocument);
-        let harms: [Harm; 5] = [
+        let harms: [Harm; 6] = [
             |document| document.blocks[3].end = 4000,
             |document| document.blocks[1].start = 0,
             |document| document.blocks[2].section = Some(9),
             |document| document.sections[0].parent = Some(0),
             |document| document.text.replace_range(0..2, "é"),
+            |document| document.page_turns = [9, 3].map(|at| PageTurn { at, page: 2 }).to_vec(),
         ];
         for (at, harm) in harms.into_iter().enumerate() {
             let mut document = document();

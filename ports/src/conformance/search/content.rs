@@ -3,13 +3,14 @@
 use uuid::Uuid;
 
 use super::{ALICE, BOB, DIMENSIONS, document, fill, found, places, sorted, vector};
-use crate::{ChunkRecord, IndexedDocument, SearchFilter, SearchIndex};
+use crate::{ChunkRecord, IndexedDocument, PageTurn, SearchFilter, SearchIndex};
 
 /// Every field of a passage, and its document's, is returned as it was put.
 pub(super) async fn passages_come_back_whole(index: &dyn SearchIndex) {
     let mut one = document(1, ALICE, &["quorvex \0 \u{1F600} \"quoted\"\n", "plimbo"]);
     one.filename = "ä weird/name \".pdf".to_owned();
     one.chunks[0].section = Some("Outer > Inner".to_owned());
+    one.chunks[0].page_turns = vec![PageTurn { at: 3, page: 2 }, PageTurn { at: 9, page: 4 }];
     one.chunks[1] =
         ChunkRecord { ordinal: 7, page_number: None, chunk_type: "code".to_owned(), ..one.chunks[1].clone() };
     fill(index, std::slice::from_ref(&one), 1).await;

@@ -45,8 +45,6 @@ pub(super) struct Span {
     pub(super) end: usize,
     /// What most of it is.
     pub(super) kind: Kind,
-    /// The page that it begins on.
-    pub(super) page: Option<u32>,
     /// The section that all of it lies in.
     pub(super) section: Option<u32>,
 }
@@ -73,7 +71,6 @@ struct Piece {
     end: usize,
     tokens: usize,
     kind: Kind,
-    page: Option<u32>,
     section: Option<u32>,
     /// Where a passage that begins with this piece may begin instead, to repeat the sentence before, and its tokens then.
     overlap: Option<(usize, usize)>,
@@ -87,7 +84,6 @@ fn pieces(document: &TextDocument, block: &Block, sizer: &Sizer) -> Vec<Piece> {
         end: block.start + cut.end,
         tokens: cut.tokens,
         kind: block.kind,
-        page: block.page,
         section: block.section,
         overlap: cut.overlap.map(|(start, tokens)| (block.start + start, tokens)),
     };
@@ -100,7 +96,6 @@ struct Open {
     start: usize,
     end: usize,
     tokens: usize,
-    page: Option<u32>,
     section: Option<u32>,
     /// Only headings so far.
     bare: bool,
@@ -139,7 +134,6 @@ impl Packer<'_> {
             start,
             end: piece.end,
             tokens,
-            page: piece.page,
             section: piece.section,
             bare: matches!(piece.kind, Kind::Heading(_)),
             weights,
@@ -154,7 +148,7 @@ impl Packer<'_> {
             }
             _ => Kind::Heading(1),
         };
-        let span = Span { start: open.start, end: open.end, kind, page: open.page, section: open.section };
+        let span = Span { start: open.start, end: open.end, kind, section: open.section };
         // A last short line of a section joins the passage before it.
         if open.tokens < TINY
             && !open.bare

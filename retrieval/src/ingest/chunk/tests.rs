@@ -81,8 +81,11 @@ fn check(document: &TextDocument, spans: &[Span], model: &Pieces, max: usize) {
         }
         assert!(span.end > covered, "a passage adds nothing");
         covered = span.end;
-        let first = document.blocks.iter().find(|block| block.end > span.start).unwrap();
-        assert_eq!(span.page, first.page);
+        let turns = document.turns_within(span.start..span.end);
+        for block in document.blocks.iter().filter(|block| (span.start..span.end).contains(&block.start)) {
+            let turn = turns.iter().take_while(|turn| span.start + turn.at as usize <= block.start).last();
+            assert_eq!(turn.map(|turn| turn.page).or(document.page_at(span.start)), block.page);
+        }
     }
     assert_eq!(document.text[covered..].trim(), "", "the end is lost");
     for block in &document.blocks {

@@ -7,7 +7,7 @@ use super::{
     Bookmark, chrome,
     layout::{Line, Page},
 };
-use crate::text::{Builder, clean_prose};
+use crate::text::{Builder, clean_code, clean_prose};
 
 /// Type this much larger than the body's is a heading.
 const HEADING_SIZE: f32 = 1.12;
@@ -117,8 +117,9 @@ fn is_number(word: &str) -> bool {
 struct Open {
     shape: Shape,
     page: u32,
-    last_page: u32,
     lines: Vec<Line>,
+    /// Lines that are the first of another page, with its number.
+    turns: Vec<(usize, u32)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,19 +145,21 @@ impl Writer<'_> {
         // A bookmarked line is a heading of its own, whatever its type and distance.
         if self.style.bookmarked(&line.text(), page).is_some() {
             self.close();
-            self.open = Some(Open { shape: Shape::Prose, page, last_page: page, lines: vec![line.clone()] });
+            self.open = Some(Open::new(Shape::Prose, page, line));
             self.close();
             return;
         }
         if let Some(open) = &mut self.open
             && open.goes_on(line, shape, page, self.style)
         {
-            open.last_page = page;
+            if page != open.last_page() {
+                open.turns.push((open.lines.len(), page));
+            }
             open.lines.push(line.clone());
             return;
         }
         self.close();
-        self.open = Some(Open { shape, page, last_page: page, lines: vec![line.clone()] });
+        self.open = Some(Open::new(shape, page, line));
     }
 
     fn shape(&self, line: &Line) -> Shape {
@@ -176,12 +179,17 @@ impl Writer<'_> {
         let Some(open) = self.open.take() else { return };
         self.builder.page(open.page);
         match open.shape {
-            Shape::Code => self.builder.code(&open.code(self.style)),
+            Shape::Code => {
+                let (text, turns) = open.code(self.style);
+                self.builder.code(&text);
+                self.turn(&text, &turns, |rest| clean_code(rest).trim_end().len());
+            }
             Shape::Table if open.lines.len() >= 2 => {
                 self.builder.table(&open.lines.iter().map(|line| line.cells.clone()).collect::<Vec<_>>());
             }
             shape => {
-                let text = without_leaders(&open.prose());
+                let (prose, turns) = open.prose();
+                let text = without_leaders(&prose);
                 if let Some(level) = self.heading(&open, &text) {
                     let size = open.lines[0].size;
                     if open.page <= 2 && self.title.as_ref().is_none_or(|(largest, _)| size > *largest + 0.5) {
@@ -193,7 +201,16 @@ impl Writer<'_> {
                 } else {
                     self.builder.paragraph(&text);
                 }
+                self.turn(&prose, &turns, |rest| clean_prose(&without_leaders(rest)).len());
             }
+        }
+    }
+
+    /// Marks in the block just written where further pages begin: at these offsets of its `text`, of which what stands behind
+    /// has `written` bytes once it is clean.
+    fn turn(&mut self, text: &str, turns: &[(usize, u32)], written: impl Fn(&str) -> usize) {
+        for (at, page) in turns {
+            self.builder.page_turn(written(&text[*at..]), *page);
         }
     }
 
@@ -213,6 +230,19 @@ impl Writer<'_> {
 }
 
 impl Open {
+    fn new(shape: Shape, page: u32, line: &Line) -> Self {
+        Self { shape, page, lines: vec![line.clone()], turns: vec![] }
+    }
+
+    fn last_page(&self) -> u32 {
+        self.turns.last().map_or(self.page, |(_, page)| *page)
+    }
+
+    /// The page that begins with this line, unless the block begins there.
+    fn turned(&self, line: usize) -> Option<u32> {
+        self.turns.iter().find(|(first, _)| *first == line).map(|(_, page)| *page)
+    }
+
     /// Whether `line` belongs to this block.
     fn goes_on(&self, line: &Line, shape: Shape, page: u32, style: &Style) -> bool {
         let Some(last) = self.lines.last() else { return false };
@@ -224,8 +254,8 @@ impl Open {
         let gap = last.y - line.y;
         let leading = last.size * style.leading;
         match (self.shape, shape) {
-            (Shape::Code, Shape::Code) => page != self.last_page || gap < leading * 3.5,
-            (Shape::Table, Shape::Table) => page == self.last_page && gap < leading * 2.5,
+            (Shape::Code, Shape::Code) => page != self.last_page() || gap < leading * 3.5,
+            (Shape::Table, Shape::Table) => page == self.last_page() && gap < leading * 2.5,
             (Shape::Prose | Shape::Item, Shape::Prose)
                 if last.bold != line.bold && style.level(last.size).is_some() =>
             {
@@ -236,7 +266,7 @@ impl Open {
                 let unfinished = !text.ends_with(['.', '!', '?', ':', ';']);
                 let starts_low = line.text().starts_with(|c: char| c.is_lowercase());
                 // Another page, or the next column, goes on only in the middle of a sentence.
-                if page != self.last_page || gap < -leading {
+                if page != self.last_page() || gap < -leading {
                     return unfinished && starts_low;
                 }
                 let near = gap < leading * 1.28 + 0.5;
@@ -250,10 +280,11 @@ impl Open {
         }
     }
 
-    /// The lines as one text: words that were broken at line ends are whole again.
-    fn prose(&self) -> String {
+    /// The lines as one text: words that were broken at line ends are whole again. With the offsets at which pages begin.
+    fn prose(&self) -> (String, Vec<(usize, u32)>) {
         let mut out = String::new();
-        for line in &self.lines {
+        let mut turns = vec![];
+        for (at, line) in self.lines.iter().enumerate() {
             let text = line.text();
             let text = text.trim();
             match joint(&out, text) {
@@ -263,13 +294,16 @@ impl Open {
                     out.pop();
                 }
             }
+            turns.extend(self.turned(at).map(|page| (out.len(), page)));
             out.push_str(text);
         }
-        out
+        (out, turns)
     }
 
     /// The lines with the indentation that their places show, and an empty line where there is a gap.
-    fn code(&self, style: &Style) -> String {
+    /// With the offsets at which pages begin.
+    fn code(&self, style: &Style) -> (String, Vec<(usize, u32)>) {
+        let mut turns = vec![];
         let left = self.lines.iter().map(|line| line.left).fold(f32::INFINITY, f32::min);
         let mut out = String::new();
         for (at, line) in self.lines.iter().enumerate() {
@@ -281,10 +315,11 @@ impl Open {
             let advance = (line.right - line.left) / text.chars().count().max(1) as f32;
             let indent =
                 if advance > 0.1 { ((line.left - left) / advance).round().clamp(0.0, 60.0) as usize } else { 0 };
+            turns.extend(self.turned(at).map(|page| (out.len(), page)));
             out.push_str(&" ".repeat(indent));
             out.push_str(&text);
         }
-        out
+        (out, turns)
     }
 }
 
@@ -416,6 +451,29 @@ mod tests {
             paragraph "Contents … 12" in A long title > Code on 3
         "#]]
         .assert_eq(&outline(&written.builder.finish().unwrap()));
+    }
+
+    #[test]
+    fn a_block_knows_where_its_pages_begin() {
+        let mono = |y: f32, text: &str| Line { mono: true, ..line(y, 10.0, text) };
+        let pages = vec![
+            page(
+                4,
+                vec![
+                    line(700.0, 10.0, "The end of this para-"),
+                    line(688.0, 10.0, "graph stands on  another page, to  which it"),
+                ],
+            ),
+            page(
+                5,
+                vec![line(700.0, 10.0, "goes over. It ends here."), mono(640.0, "fn x() {"), mono(628.0, "  y();")],
+            ),
+            page(7, vec![mono(700.0, "z();"), mono(688.0, "}"), line(600.0, 10.0, "Behind it, a sentence.")]),
+        ];
+        let document = write(pages, &[]).builder.finish().unwrap();
+        let page_of = |words: &str| document.page_at(document.text.find(words).expect(words));
+        let words = ["The end", "graph", "which", "goes over", "It ends", "fn x", "y();", "z();", "}", "Behind"];
+        assert_eq!(words.map(page_of).map(Option::unwrap), [4, 4, 4, 5, 5, 5, 5, 7, 7, 7]);
     }
 
     #[test]
