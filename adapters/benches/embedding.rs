@@ -33,7 +33,7 @@ fn main() {
     let cache = default_cache_dir().unwrap();
     let config = ModelConfig { cache_dir: cache.clone(), source: ModelSource::Auto, threads };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let models = Models::start(config, Arc::new(()));
+    let models = Models::new(config, Arc::new(()));
     let embedder = match runtime.block_on(models.settled()) {
         SemanticState::Ready(embedder) => embedder,
         other => panic!("no model: {other:?}"),
@@ -52,7 +52,7 @@ fn main() {
             results.iter_mut().zip(round).for_each(|(best, again)| best.keep_best(&again));
         }
     }
-    println!("{:#}", report(&results, threads));
+    println!("{}", report(&results, threads));
 }
 
 fn bare_round(library: &Path, threads: usize) -> Vec<Measured> {

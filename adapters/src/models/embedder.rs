@@ -1,4 +1,4 @@
-//! The model at work: one thread that owns it, fed by a queue in which queries go before passages.
+//! The model at work: the one thread that has loaded it runs it, fed by a queue in which queries go before passages.
 //!
 //! One text is one run. Dynamic quantization takes its scale from the whole input tensor, so in a batch a vector would depend
 //! on its neighbours (measured: cosine 0.994 to the text alone) and could not be cached by content; and on a CPU a batch is no
@@ -9,7 +9,7 @@ use std::{
     collections::VecDeque,
     fmt,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread, vec,
+    vec,
 };
 
 use async_trait::async_trait;
@@ -42,12 +42,9 @@ pub(super) enum LoadError {
     /// It runs, but not as its manifest says.
     #[error("a trial run failed: {0}")]
     Trial(String),
-    /// There is no thread for it.
-    #[error("no thread can be started ({0})")]
-    Thread(#[from] std::io::Error),
 }
 
-/// An ONNX model on a thread of its own. The thread ends with this.
+/// The way to an ONNX model on another thread, which is [`Served`] there.
 pub(super) struct OnnxEmbedder {
     manifest: ModelManifest,
     counter: TokenCounter,
@@ -68,7 +65,8 @@ impl OnnxEmbedder {
         manifest: ModelManifest,
         environment: Environment,
         threads: usize,
-    ) -> Result<Self, LoadError> {
+        queue: Arc<Queue>,
+    ) -> Result<(Self, Served), LoadError> {
         // One text at a time gains nothing from tokenizing in parallel, and a thread pool of its own would be kept for it.
         tokenizers::utils::parallelism::set_parallelism(false);
         let tokenizer_files = TokenizerFiles {
@@ -98,10 +96,7 @@ impl OnnxEmbedder {
             TokenCounter::new(model.tokenizer.clone()).map_err(|error| LoadError::Tokenizer(error.to_string()))?;
         let mut model = Model { model, manifest: manifest.clone() };
         model.embed("a trial run").map_err(LoadError::Trial)?;
-        let queue = Arc::new(Queue::default());
-        let served = Serving(Arc::clone(&queue));
-        thread::Builder::new().name("lmao-embedder".to_owned()).spawn(move || served.run(&mut model))?;
-        Ok(Self { manifest, counter, queue })
+        Ok((Self { manifest, counter, queue: Arc::clone(&queue) }, Served { queue, model }))
     }
 
     async fn embed(&self, lane: Lane, prefix: &str, texts: Vec<String>) -> Result<Vec<Vec<f32>>, EmbedError> {
@@ -121,12 +116,6 @@ impl OnnxEmbedder {
 
     fn error(&self, message: impl Into<String>) -> EmbedError {
         EmbedError::Model { model: self.manifest.id.clone(), message: message.into() }
-    }
-}
-
-impl Drop for OnnxEmbedder {
-    fn drop(&mut self) {
-        self.queue.close();
     }
 }
 
@@ -175,7 +164,7 @@ struct Job {
 }
 
 /// What waits for the model, bounded by the permits of each lane.
-struct Queue {
+pub(super) struct Queue {
     permits: [Arc<Semaphore>; 2],
     waiting: Mutex<Waiting>,
     changed: Condvar,
@@ -233,7 +222,7 @@ impl Queue {
     }
 
     /// Drops what waits and lets nobody in any more.
-    fn close(&self) {
+    pub(super) fn close(&self) {
         for permits in &self.permits {
             permits.close();
         }
@@ -244,17 +233,22 @@ impl Queue {
     }
 }
 
-/// The thread's hold on the queue: closes it when the thread ends, however it ends, so that nobody waits for it.
-struct Serving(Arc<Queue>);
+/// The model with its queue, on the thread that works it off. Closes the queue when it ends, however it ends, so that nobody
+/// waits for it.
+pub(super) struct Served {
+    queue: Arc<Queue>,
+    model: Model,
+}
 
-impl Serving {
-    fn run(&self, model: &mut Model) {
-        while let Some((lane, mut job)) = self.0.next() {
+impl Served {
+    /// Works until the queue is closed.
+    pub(super) fn run(&mut self) {
+        while let Some((lane, mut job)) = self.queue.next() {
             // The caller has gone: so has the reason to work.
             if job.reply.is_closed() {
                 continue;
             }
-            match job.texts.next().map(|text| model.embed(&text)) {
+            match job.texts.next().map(|text| self.model.embed(&text)) {
                 Some(Ok(vector)) => job.vectors.push(vector),
                 Some(Err(message)) => {
                     let _ = job.reply.send(Err(message));
@@ -265,15 +259,15 @@ impl Serving {
             if job.texts.len() == 0 {
                 let _ = job.reply.send(Ok(job.vectors));
             } else {
-                self.0.resume(lane, job);
+                self.queue.resume(lane, job);
             }
         }
     }
 }
 
-impl Drop for Serving {
+impl Drop for Served {
     fn drop(&mut self) {
-        self.0.close();
+        self.queue.close();
     }
 }
 

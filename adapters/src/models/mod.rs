@@ -6,18 +6,18 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
-    thread,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
 use async_trait::async_trait;
 use lmao_ports::{SemanticState, Semantics};
 use tokio::sync::watch;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use self::{
-    embedder::OnnxEmbedder,
+    embedder::{OnnxEmbedder, Queue, Served},
     sources::{MODEL_FILE, Route, TOKENIZER_FILE},
 };
 
@@ -80,10 +80,23 @@ pub fn default_cache_dir() -> Option<PathBuf> {
 }
 
 /// The embedding model, which may come late or never.
+///
+/// One thread obtains it, loads it and then runs it. The thread is over when [`Models::end`] is, or when this is dropped:
+/// ONNX Runtime must not be at work while the process ends and takes its statics away.
 pub struct Models {
     state: watch::Receiver<SemanticState>,
-    /// Dropped with this: stops what is still being obtained.
-    _stop: DropGuard,
+    queue: Arc<Queue>,
+    stop: CancellationToken,
+    /// What the thread is to do, until it is begun.
+    task: Mutex<Option<Task>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What it takes to get the model.
+struct Task {
+    config: ModelConfig,
+    routes: Vec<Route>,
+    report: Report,
 }
 
 impl fmt::Debug for Models {
@@ -93,27 +106,74 @@ impl fmt::Debug for Models {
 }
 
 impl Models {
-    /// Begins to obtain and load the model on a thread of its own; returns at once.
-    ///
-    /// Never fails: what goes wrong is the reason of [`SemanticState::Off`].
+    /// A model that is obtained and loaded when it is first waited for, or by [`Models::begin`].
     #[must_use]
-    pub fn start(config: ModelConfig, progress: Arc<dyn Progress>) -> Arc<Self> {
-        Self::start_by(config, progress, sources::public_routes())
+    pub fn new(config: ModelConfig, progress: Arc<dyn Progress>) -> Arc<Self> {
+        Self::by(config, progress, sources::public_routes())
     }
 
-    fn start_by(config: ModelConfig, progress: Arc<dyn Progress>, routes: Vec<Route>) -> Arc<Self> {
-        let stop = CancellationToken::new();
-        let (sender, state) = watch::channel(SemanticState::Loading("the embedding model is being loaded".to_owned()));
-        let report = Report { sender, progress };
-        let stopped = stop.clone();
-        let spawned = thread::Builder::new()
-            .name("lmao-models".to_owned())
-            .spawn(move || report.settle(|report| run_load(&config, &routes, report, &stopped)));
-        if let Err(error) = spawned {
+    fn by(config: ModelConfig, progress: Arc<dyn Progress>, routes: Vec<Route>) -> Arc<Self> {
+        let (sender, state) =
+            watch::channel(SemanticState::Loading("the embedding model is not loaded yet".to_owned()));
+        let task = Task { config, routes, report: Report { sender, progress } };
+        Arc::new(Self {
+            state,
+            queue: Arc::default(),
+            stop: CancellationToken::new(),
+            task: Mutex::new(Some(task)),
+            thread: Mutex::default(),
+        })
+    }
+
+    /// Begins to obtain and load the model, unless that has begun; returns at once.
+    ///
+    /// Never fails: what goes wrong is the reason of [`SemanticState::Off`].
+    pub fn begin(&self) {
+        // Held until the thread is known: who ends it meanwhile waits for it.
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(task) = self.task.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let (queue, stop) = (Arc::clone(&self.queue), self.stop.clone());
+        task.report.say("the embedding model is being loaded");
+        match thread::Builder::new().name("lmao-models".to_owned()).spawn(move || task.run(queue, &stop)) {
+            Ok(begun) => *thread = Some(begun),
             // The closure is gone, and with it the report: it has said that loading ended.
-            tracing::error!(%error, "no thread to load the embedding model on");
+            Err(error) => tracing::error!(%error, "no thread to load the embedding model on"),
         }
-        Arc::new(Self { state, _stop: stop.drop_guard() })
+    }
+
+    /// Ends what is being obtained, loaded or computed, and waits for it: for one text or the loading of one file at most.
+    /// Who still asks for a vector gets an error.
+    pub async fn end(&self) {
+        if let Some(thread) = self.stopped() {
+            // A panic of it was told by its report.
+            let _ = tokio::task::spawn_blocking(|| thread.join()).await;
+        }
+    }
+
+    /// Tells the thread to end.
+    fn stopped(&self) -> Option<JoinHandle<()>> {
+        self.stop.cancel();
+        self.queue.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        thread
+    }
+}
+
+impl Drop for Models {
+    fn drop(&mut self) {
+        if let Some(thread) = self.stopped() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Task {
+    fn run(self, queue: Arc<Queue>, stop: &CancellationToken) {
+        let Self { config, routes, report } = self;
+        if let Some(mut served) = report.settle(|report| run_load(&config, &routes, report, queue, stop)) {
+            served.run();
+        }
     }
 }
 
@@ -124,6 +184,7 @@ impl Semantics for Models {
     }
 
     async fn settled(&self) -> SemanticState {
+        self.begin();
         let mut state = self.state.clone();
         // An error means that the loader is gone, which leaves its last word standing.
         let _ = state.wait_for(|state| !matches!(state, SemanticState::Loading(_))).await;
@@ -152,15 +213,16 @@ impl Report {
     }
 
     /// Runs the loader and publishes its outcome; a loader that panics is an outcome too.
-    fn settle(self, load: impl FnOnce(&Self) -> Result<OnnxEmbedder, String>) {
-        let state = match load(&self) {
-            Ok(embedder) => SemanticState::Ready(Arc::new(embedder)),
+    fn settle(self, load: impl FnOnce(&Self) -> Result<(OnnxEmbedder, Served), String>) -> Option<Served> {
+        let (state, served) = match load(&self) {
+            Ok((embedder, served)) => (SemanticState::Ready(Arc::new(embedder)), Some(served)),
             Err(reason) => {
                 tracing::warn!(reason, "semantic search is off");
-                SemanticState::Off(reason)
+                (SemanticState::Off(reason), None)
             }
         };
         self.sender.send_replace(state);
+        served
     }
 }
 
@@ -181,19 +243,20 @@ fn run_load(
     config: &ModelConfig,
     routes: &[Route],
     report: &Report,
-    stopped: &CancellationToken,
-) -> Result<OnnxEmbedder, String> {
+    queue: Arc<Queue>,
+    stop: &CancellationToken,
+) -> Result<(OnnxEmbedder, Served), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("the embedding model cannot be loaded: {error}"))?;
     runtime.block_on(async {
         tokio::select! {
-            outcome = tokio::time::timeout(LOAD_LIMIT, load(config, routes, report)) => match outcome {
+            outcome = tokio::time::timeout(LOAD_LIMIT, load(config, routes, report, queue)) => match outcome {
                 Ok(outcome) => outcome,
                 Err(_) => Err(format!("the embedding model was not there after {LOAD_LIMIT:?}. {WHAT_TO_DO}")),
             },
-            () = stopped.cancelled() => Err("the server is ending".to_owned()),
+            () = stop.cancelled() => Err("the server is ending".to_owned()),
         }
     })
 }
@@ -202,7 +265,12 @@ fn run_load(
 const WHAT_TO_DO: &str = "To have semantic search, start again with access to the internet, or set `models` to a \
                           directory that holds model.onnx, tokenizer.json, manifest.json and the library of ONNX Runtime";
 
-async fn load(config: &ModelConfig, routes: &[Route], report: &Report) -> Result<OnnxEmbedder, String> {
+async fn load(
+    config: &ModelConfig,
+    routes: &[Route],
+    report: &Report,
+    queue: Arc<Queue>,
+) -> Result<(OnnxEmbedder, Served), String> {
     let threads = threads(config.threads);
     // The library's path must not depend on where the process is.
     let cache_dir = std::path::absolute(&config.cache_dir)
@@ -232,7 +300,7 @@ async fn load(config: &ModelConfig, routes: &[Route], report: &Report) -> Result
     let tokenizer = std::fs::read(folder.join(TOKENIZER_FILE))
         .map_err(|error| format!("{TOKENIZER_FILE} cannot be read: {error}"))?;
     let id = manifest.id.clone();
-    let embedder = OnnxEmbedder::load(model, tokenizer, manifest, environment, threads)
+    let embedder = OnnxEmbedder::load(model, tokenizer, manifest, environment, threads, queue)
         .map_err(|error| format!("the model in {} cannot be used: {error}", folder.display()))?;
     tracing::info!(model = id, threads, "semantic search is on");
     Ok(embedder)

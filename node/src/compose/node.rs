@@ -59,51 +59,19 @@ impl Node {
     /// # Errors
     /// When a store cannot be used.
     pub(crate) async fn start(parts: Parts) -> anyhow::Result<Self> {
-        let stores = Stores {
-            log: Arc::clone(&parts.log),
-            snapshots: Arc::clone(&parts.snapshots),
-            vault: Arc::clone(&parts.vault),
-            live: Arc::clone(&parts.live),
-            clock: Arc::clone(&parts.clock),
-            entropy: Arc::clone(&parts.entropy),
-            keyring: parts.keyring.clone(),
-        };
         let tools = Arc::new(Registry::builtin(Arc::clone(&parts.retriever)));
-        let world = World {
-            retriever: Arc::clone(&parts.retriever),
-            answerer: Arc::clone(&parts.answerer),
-            tools: Arc::clone(&tools),
-            steps: Arc::clone(&parts.steps),
-            blobs: Arc::clone(&parts.blobs),
-            search: Arc::clone(&parts.search),
-        };
-        let runtime = Runtime::start(stores, world, Limits::default()).await?;
+        let runtime = Runtime::start(stores(&parts), world(&parts, Arc::clone(&tools)), Limits::default()).await?;
         let projectors = Arc::new(Projectors::spawn(&parts));
         let witness = Witness::start(Arc::clone(&parts.log), Arc::clone(&parts.vault)).await?;
         let health = NodeHealth {
             log: Arc::clone(&parts.log),
             index: Arc::clone(&parts.index),
-            semantics: Arc::clone(&parts.semantics),
+            semantics: Arc::clone(&parts.models) as _,
             commands: runtime.commands(),
             projectors: Arc::clone(&projectors),
             answerer: parts.answerer.name().to_owned(),
         };
-        let state = State {
-            commands: runtime.commands(),
-            journal: Arc::new(runtime.journal()),
-            read_model: Arc::clone(&parts.read_model),
-            search: Arc::clone(&parts.search),
-            retriever: Arc::clone(&parts.retriever),
-            tools,
-            vault: Arc::clone(&parts.vault),
-            blobs: Arc::clone(&parts.blobs),
-            live: Arc::clone(&parts.live),
-            cache: Arc::clone(&parts.cache),
-            clock: Arc::clone(&parts.clock),
-            entropy: Arc::clone(&parts.entropy),
-            health: Arc::new(health),
-            limits: lmao_gateway::Limits::default(),
-        };
+        let state = state(&parts, &runtime, tools, health);
         Ok(Self { parts, runtime, projectors, witness, state })
     }
 
@@ -157,7 +125,53 @@ impl Node {
         projectors.stop().await;
         witness.stop().await;
         drop(state);
+        parts.models.end().await;
         drop(parts);
+    }
+}
+
+/// What the core stands on.
+fn stores(parts: &Parts) -> Stores {
+    Stores {
+        log: Arc::clone(&parts.log),
+        snapshots: Arc::clone(&parts.snapshots),
+        vault: Arc::clone(&parts.vault),
+        live: Arc::clone(&parts.live),
+        clock: Arc::clone(&parts.clock),
+        entropy: Arc::clone(&parts.entropy),
+        keyring: parts.keyring.clone(),
+    }
+}
+
+/// What the core's effects act on.
+fn world(parts: &Parts, tools: Arc<Registry>) -> World {
+    World {
+        retriever: Arc::clone(&parts.retriever),
+        answerer: Arc::clone(&parts.answerer),
+        tools,
+        steps: Arc::clone(&parts.steps),
+        blobs: Arc::clone(&parts.blobs),
+        search: Arc::clone(&parts.search),
+    }
+}
+
+/// What the gateway answers from.
+fn state(parts: &Parts, runtime: &Runtime, tools: Arc<Registry>, health: NodeHealth) -> State {
+    State {
+        commands: runtime.commands(),
+        journal: Arc::new(runtime.journal()),
+        read_model: Arc::clone(&parts.read_model),
+        search: Arc::clone(&parts.search),
+        retriever: Arc::clone(&parts.retriever),
+        tools,
+        vault: Arc::clone(&parts.vault),
+        blobs: Arc::clone(&parts.blobs),
+        live: Arc::clone(&parts.live),
+        cache: Arc::clone(&parts.cache),
+        clock: Arc::clone(&parts.clock),
+        entropy: Arc::clone(&parts.entropy),
+        health: Arc::new(health),
+        limits: lmao_gateway::Limits::default(),
     }
 }
 

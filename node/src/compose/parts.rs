@@ -65,8 +65,8 @@ pub(crate) struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Chance.
     pub entropy: Arc<dyn Entropy>,
-    /// The embedding model.
-    pub semantics: Arc<dyn Semantics>,
+    /// The embedding model: loaded when it is first waited for.
+    pub models: Arc<Models>,
     /// Ingestion.
     pub steps: Arc<dyn DocumentSteps>,
     /// Searching.
@@ -96,7 +96,7 @@ impl Parts {
             .map_err(|error| Stop::new(Code::Failed, "the data directory cannot be opened").because(error))
     }
 
-    /// Opens everything in the locked directory. The model is obtained and loaded meanwhile.
+    /// Opens everything in the locked directory.
     ///
     /// # Errors
     /// When a store cannot be opened; nothing is half-written then.
@@ -106,7 +106,8 @@ impl Parts {
         damaged: DamagedIndex,
         progress: Arc<dyn Progress>,
     ) -> anyhow::Result<Self> {
-        let semantics: Arc<dyn Semantics> = Models::start(model_config(config, &data), progress);
+        let models = Models::new(model_config(config, &data), progress);
+        let semantics: Arc<dyn Semantics> = Arc::clone(&models) as _;
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
         let master = MasterKey::load_or_create(&data.master_key()).await?;
         let vault: Arc<dyn Vault> = Arc::new(SqliteVault::open(&config.vault.or(data.vault_db()), &master).await?);
@@ -151,7 +152,7 @@ impl Parts {
             live: Arc::new(BroadcastLive::new()),
             clock: Arc::new(SystemClock),
             entropy,
-            semantics,
+            models,
             steps,
             retriever,
             answerer,
