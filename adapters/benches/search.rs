@@ -107,7 +107,7 @@ impl Corpus {
             owner,
             filename: format!("{first}.md"),
             // Every twelfth document: about 8 %.
-            format: if first / CHUNKS_OF_A_DOCUMENT % 12 == 0 { "code" } else { "markdown" }.to_owned(),
+            format: if (first / CHUNKS_OF_A_DOCUMENT).is_multiple_of(12) { "code" } else { "markdown" }.to_owned(),
             language: None,
             metadata: Value::Null,
             created_at: Timestamp(0),

@@ -98,7 +98,11 @@ impl StreamId {
     #[must_use]
     pub fn key(&self) -> [u8; 17] {
         let mut key = [0; 17];
-        key[0] = Category::ALL.iter().position(|c| *c == self.category).map_or(u8::MAX, |i| i as u8);
+        key[0] = Category::ALL
+            .iter()
+            .position(|c| *c == self.category)
+            .and_then(|i| u8::try_from(i).ok())
+            .unwrap_or(u8::MAX);
         key[1..].copy_from_slice(self.id.as_bytes());
         key
     }

@@ -3,6 +3,13 @@
 //! A suite states in code what the port's documentation promises. It panics on the first broken promise, so it belongs into tests
 //! only. It knows ports and events, no driver.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a suite that meets a broken promise fails the test that runs it"
+)]
+
 pub mod blobs;
 pub mod cache;
 pub mod embedding_cache;

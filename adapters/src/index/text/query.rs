@@ -155,7 +155,7 @@ fn is_function_word(word: &str) -> bool {
 fn segments(text: &str) -> impl Iterator<Item = (&str, bool)> {
     let quotes = ['"', '\u{201C}', '\u{201D}', '\u{201E}'];
     let mut pieces: Vec<&str> = text.split(quotes).collect();
-    let unclosed = if pieces.len() % 2 == 0 { pieces.pop() } else { None };
+    let unclosed = if pieces.len().is_multiple_of(2) { pieces.pop() } else { None };
     pieces.into_iter().enumerate().map(|(n, piece)| (piece, n % 2 == 1)).chain(unclosed.map(|piece| (piece, false)))
 }
 

@@ -1,3 +1,5 @@
+#![allow(clippy::single_range_in_vec_init, reason = "rows are asked for by ranges, here mostly one")]
+
 use proptest::prelude::*;
 
 use super::*;
