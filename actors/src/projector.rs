@@ -1,4 +1,5 @@
-//! Projectors: each feeds one projection from the log, in batches, and sets aside what it cannot take in.
+//! Projectors: each feeds one projection from the log, in batches, and sets aside what it cannot take in. While nobody waits
+//! for a projection, commits gather: a batch of one costs as much as a batch of many.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -8,12 +9,22 @@ use std::{
 use futures::{FutureExt, StreamExt, stream::BoxStream};
 use lmao_events::{Category, Position};
 use lmao_ports::{Committed, Journal, ParkedStream, Projection, ProjectionError, ReadError, Unreadable};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior},
+};
 
 use crate::OpenedLog;
 
 /// Commits of one batch.
 const BATCH: usize = 500;
+/// How long commits gather at the log's end while nobody waits for them.
+const GATHER: Duration = Duration::from_millis(50);
+/// How often a checkpoint that is known in memory only is written down.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+/// How long the batch in hand may take once the projector is to end.
+const END_WITHIN: Duration = Duration::from_secs(10);
 /// Pauses between tries while a store cannot be used.
 const PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -50,10 +61,18 @@ impl ProjectorHandle {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends it after the batch that it is in.
-    pub async fn stop(self) {
+    /// Ends it after the batch that it is in, with its checkpoint saved. A batch that takes too long is broken off: the next
+    /// start takes it in.
+    pub async fn stop(mut self) {
         let _ = self.stop.send(true);
-        if let Err(error) = self.task.await {
+        let ended = match tokio::time::timeout(END_WITHIN, &mut self.task).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                self.task.abort();
+                self.task.await
+            }
+        };
+        if let Err(error) = ended {
             tracing::error!(%error, "a projector ended badly");
         }
     }
@@ -70,46 +89,88 @@ impl Projector {
     #[must_use]
     pub fn spawn(self) -> ProjectorHandle {
         let status = Arc::new(Mutex::new(ProjectorStatus::default()));
-        let (stop, mut stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(false);
         let reported = Arc::clone(&status);
         let task = tokio::spawn(async move {
-            let mut pause = PAUSE;
-            loop {
-                let outcome = tokio::select! {
-                    biased;
-                    _ = stopped.wait_for(|stop| *stop) => return,
-                    outcome = self.feed(&reported, &mut pause) => outcome,
-                };
-                let error = outcome.err().unwrap_or_else(|| "the subscription ended".to_owned());
-                tracing::error!(projection = self.projection.name(), error, "a projector pauses");
-                reported.lock().unwrap_or_else(PoisonError::into_inner).error = Some(error);
-                tokio::select! {
-                    biased;
-                    _ = stopped.wait_for(|stop| *stop) => return,
-                    () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
-                }
+            self.run(&reported, stopped).await;
+            if let Err(error) = self.projection.save().await {
+                tracing::warn!(
+                    projection = self.projection.name(),
+                    error = describe(&error),
+                    "its checkpoint is not saved"
+                );
             }
         });
         ProjectorHandle { status, stop, task }
     }
 
-    async fn feed(&self, status: &Mutex<ProjectorStatus>, pause: &mut Duration) -> Result<(), String> {
-        let checkpoint = self.projection.checkpoint().await.map_err(|error| error.to_string())?;
-        let mut commits = self.log.follow_only(checkpoint, self.wanted);
-        while let Some(first) = commits.next().await {
-            let (batch, damage) = waiting(first, &mut commits);
-            if let Some(last) = batch.last() {
-                take_in(self.projection.as_ref(), &batch).await.map_err(|error| describe(&error))?;
-                *status.lock().unwrap_or_else(PoisonError::into_inner) =
-                    ProjectorStatus { position: last.position, error: None };
-                *pause = PAUSE;
-            }
-            if let Some(error) = damage {
-                return Err(describe(&error));
+    /// Feeds the projection until it is told to stop.
+    async fn run(&self, status: &Mutex<ProjectorStatus>, mut stopped: watch::Receiver<bool>) {
+        let mut pause = PAUSE;
+        while let Err(error) = self.feed(status, &mut pause, &mut stopped).await {
+            tracing::error!(projection = self.projection.name(), error, "a projector pauses");
+            status.lock().unwrap_or_else(PoisonError::into_inner).error = Some(error);
+            tokio::select! {
+                biased;
+                () = told(&mut stopped) => return,
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
             }
         }
-        Ok(())
     }
+
+    /// Follows the log until `stopped`, or until something is in the way: what.
+    async fn feed(
+        &self,
+        status: &Mutex<ProjectorStatus>,
+        pause: &mut Duration,
+        stopped: &mut watch::Receiver<bool>,
+    ) -> Result<(), String> {
+        let checkpoint = self.projection.checkpoint().await.map_err(|error| describe(&error))?;
+        let mut commits = self.log.follow_only(checkpoint, self.wanted);
+        let mut save = tokio::time::interval_at(Instant::now() + SAVE_EVERY, SAVE_EVERY);
+        save.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let first = tokio::select! {
+                biased;
+                () = told(stopped) => return Ok(()),
+                _ = save.tick() => {
+                    self.projection.save().await.map_err(|error| describe(&error))?;
+                    continue;
+                }
+                first = commits.next() => first.ok_or("the subscription ended")?,
+            };
+            let mut batch = Batch::of(first);
+            batch.fill(&mut commits);
+            if self.is_all(&batch).await {
+                tokio::select! {
+                    biased;
+                    () = told(stopped) => {}
+                    () = self.projection.awaited() => {}
+                    () = tokio::time::sleep(GATHER) => {}
+                }
+                batch.fill(&mut commits);
+            }
+            if let Some(position) = batch.end() {
+                take_in(self.projection.as_ref(), &batch.commits).await.map_err(|error| describe(&error))?;
+                *status.lock().unwrap_or_else(PoisonError::into_inner) = ProjectorStatus { position, error: None };
+                *pause = PAUSE;
+            }
+            if let Some(damage) = batch.damage {
+                return Err(describe(&damage));
+            }
+        }
+    }
+
+    /// Whether the log holds nothing behind this batch.
+    async fn is_all(&self, batch: &Batch) -> bool {
+        let (Some(end), None) = (batch.end(), &batch.damage) else { return false };
+        self.log.tail().await.is_ok_and(|tail| tail <= end)
+    }
+}
+
+/// Waits until the projector is to end, or nobody can tell it so any more.
+async fn told(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stop| *stop).await;
 }
 
 /// Brings a projection up to the log's present tail, without following it further; `progress` is told each position.
@@ -127,36 +188,54 @@ pub async fn catch_up(
     let mut commits = log.follow_only(reached, wanted);
     while reached < tail {
         let Some(first) = commits.next().await else { return Err("the log ended early".to_owned()) };
-        let (batch, damage) = waiting(first, &mut commits);
-        if let Some(last) = batch.last() {
-            take_in(projection, &batch).await.map_err(|error| describe(&error))?;
-            reached = last.position;
+        let mut batch = Batch::of(first);
+        batch.fill(&mut commits);
+        if let Some(end) = batch.end() {
+            take_in(projection, &batch.commits).await.map_err(|error| describe(&error))?;
+            reached = end;
             progress(reached, tail);
         }
-        if let Some(error) = damage {
-            return Err(describe(&error));
+        if let Some(damage) = batch.damage {
+            return Err(describe(&damage));
         }
     }
+    projection.save().await.map_err(|error| describe(&error))?;
     Ok(reached)
 }
 
-/// A batch of what is there already, and the damage that ended it.
-fn waiting(
-    first: Result<Committed, ReadError>,
-    commits: &mut BoxStream<'static, Result<Committed, ReadError>>,
-) -> (Vec<Committed>, Option<ReadError>) {
-    let mut batch = Vec::new();
-    let mut next = Some(first);
-    while let Some(commit) = next.take() {
-        match commit {
-            Ok(commit) => batch.push(commit),
-            Err(error) => return (batch, Some(error)),
-        }
-        if batch.len() < BATCH {
-            next = commits.next().now_or_never().flatten();
+/// Commits that are taken in together, and the damage that ended them.
+#[derive(Default)]
+struct Batch {
+    commits: Vec<Committed>,
+    damage: Option<ReadError>,
+}
+
+impl Batch {
+    fn of(first: Result<Committed, ReadError>) -> Self {
+        let mut batch = Self::default();
+        batch.add(first);
+        batch
+    }
+
+    fn add(&mut self, next: Result<Committed, ReadError>) {
+        match next {
+            Ok(commit) => self.commits.push(commit),
+            Err(damage) => self.damage = Some(damage),
         }
     }
-    (batch, None)
+
+    /// Takes what is there already, as far as there is room.
+    fn fill(&mut self, commits: &mut BoxStream<'static, Result<Committed, ReadError>>) {
+        while self.damage.is_none() && self.commits.len() < BATCH {
+            let Some(next) = commits.next().now_or_never().flatten() else { return };
+            self.add(next);
+        }
+    }
+
+    /// The last position.
+    fn end(&self) -> Option<Position> {
+        self.commits.last().map(|commit| commit.position)
+    }
 }
 
 /// Applies a batch; a stream that cannot be read or taken in is set aside and the rest applied.

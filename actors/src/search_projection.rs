@@ -7,11 +7,11 @@ use bytes::Bytes;
 use futures::StreamExt;
 use lmao_events::{AnyEvent, Category, Position, StreamId, Version, document::Event, document::Published};
 use lmao_ports::{
-    Committed, Digest, Folder, IndexError, Journal, Missed, ParkedStream, Projection, ProjectionError, SearchIndex,
-    SemanticState, Semantics, Snapshots, Unavailable, Unparked,
+    Committed, Digest, Folder, IndexError, Journal, Missed, ParkedStream, Progress, Projection, ProjectionError,
+    SearchIndex, SemanticState, Semantics, Snapshots, Unavailable, Unparked,
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
 
 use crate::{DocumentSteps, OpenedLog};
 
@@ -25,7 +25,7 @@ pub struct SearchProjection {
     semantics: Arc<dyn Semantics>,
     log: OpenedLog,
     snapshots: Arc<dyn Snapshots>,
-    reached: watch::Sender<Position>,
+    progress: Progress,
     /// One at a time changes the index: the checkpoint stands still while a stream is taken in again.
     turn: Mutex<()>,
 }
@@ -49,8 +49,8 @@ impl SearchProjection {
         log: OpenedLog,
         snapshots: Arc<dyn Snapshots>,
     ) -> Result<Self, IndexError> {
-        let reached = watch::Sender::new(index.checkpoint().await?);
-        Ok(Self { index, steps, semantics, log, snapshots, reached, turn: Mutex::default() })
+        let progress = Progress::at(index.checkpoint().await?);
+        Ok(Self { index, steps, semantics, log, snapshots, progress, turn: Mutex::default() })
     }
 
     /// Which categories it needs opened.
@@ -183,8 +183,12 @@ impl Projection for SearchProjection {
             }
         }
         self.index.commit(last.position).await.map_err(unavailable)?;
-        self.reached.send_replace(last.position);
+        self.progress.reach(last.position);
         Ok(())
+    }
+
+    async fn save(&self) -> Result<(), ProjectionError> {
+        self.index.save().await.map_err(unavailable)
     }
 
     async fn park(&self, parked: &ParkedStream) -> Result<(), ProjectionError> {
@@ -246,7 +250,7 @@ impl Projection for SearchProjection {
             self.snapshots.delete(&key).await?;
         }
         self.index.reset().await.map_err(unavailable)?;
-        self.reached.send_replace(Position(0));
+        self.progress.reach(Position(0));
         Ok(())
     }
 
@@ -255,9 +259,11 @@ impl Projection for SearchProjection {
     }
 
     async fn wait_for(&self, position: Position, at_most: Duration) -> bool {
-        let mut reached = self.reached.subscribe();
-        let waited = tokio::time::timeout(at_most, reached.wait_for(|reached| *reached >= position)).await;
-        matches!(waited, Ok(Ok(_)))
+        self.progress.wait_for(position, at_most).await
+    }
+
+    async fn awaited(&self) {
+        self.progress.awaited().await;
     }
 }
 

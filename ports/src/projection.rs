@@ -5,6 +5,7 @@ use std::{fmt::Debug, time::Duration};
 use async_trait::async_trait;
 use futures::{StreamExt, stream::BoxStream};
 use lmao_events::{AnyEvent, Hash, Head, Header, Position, StreamId, Version};
+use tokio::sync::watch;
 
 use crate::{Filter, ReadError, Unavailable};
 
@@ -161,8 +162,14 @@ pub trait Projection: Debug + Send + Sync {
     async fn checkpoint(&self) -> Result<Position, ProjectionError>;
 
     /// Takes in `batch` (in the order of positions) and moves the checkpoint to its last position, both or neither.
-    /// Commits at or below the checkpoint, and those of parked streams, are skipped.
+    /// Commits at or below the checkpoint, and those of parked streams, are skipped. The checkpoint of a batch that changes
+    /// nothing may be known in memory only: after a crash its commits come again, and change nothing again.
     async fn apply(&self, batch: &[Committed]) -> Result<(), ProjectionError>;
+
+    /// Writes the checkpoint down where it is known in memory only. Worth a call at the end, and now and then before.
+    async fn save(&self) -> Result<(), ProjectionError> {
+        Ok(())
+    }
 
     /// Sets a stream aside from this commit on.
     async fn park(&self, parked: &ParkedStream) -> Result<(), ProjectionError>;
@@ -186,4 +193,71 @@ pub trait Projection: Debug + Send + Sync {
 
     /// Waits until the checkpoint is at `position` or beyond; `false` when that takes longer than `at_most`.
     async fn wait_for(&self, position: Position, at_most: Duration) -> bool;
+
+    /// Resolves while somebody waits: until then, whoever feeds it may let commits gather. One that cannot tell is always
+    /// waited for.
+    async fn awaited(&self) {}
+}
+
+/// How far a projection is, kept by the process that feeds it, with those who wait for it.
+#[derive(Debug)]
+pub struct Progress {
+    checkpoint: watch::Sender<Position>,
+    waiting: watch::Sender<usize>,
+}
+
+impl Progress {
+    /// At this checkpoint, and nobody waits.
+    #[must_use]
+    pub fn at(checkpoint: Position) -> Self {
+        Self { checkpoint: watch::Sender::new(checkpoint), waiting: watch::Sender::new(0) }
+    }
+
+    /// The checkpoint.
+    #[must_use]
+    pub fn checkpoint(&self) -> Position {
+        *self.checkpoint.borrow()
+    }
+
+    /// Moves the checkpoint, and lets those go on who waited for it.
+    pub fn reach(&self, checkpoint: Position) {
+        self.checkpoint.send_replace(checkpoint);
+    }
+
+    /// As [`Projection::wait_for`]. Cancel-safe.
+    pub async fn wait_for(&self, position: Position, at_most: Duration) -> bool {
+        let mut checkpoint = self.checkpoint.subscribe();
+        if *checkpoint.borrow_and_update() >= position {
+            return true;
+        }
+        let _waiting = Waiting::among(&self.waiting);
+        let reached = checkpoint.wait_for(|checkpoint| *checkpoint >= position);
+        matches!(tokio::time::timeout(at_most, reached).await, Ok(Ok(_)))
+    }
+
+    /// As [`Projection::awaited`]. Cancel-safe.
+    pub async fn awaited(&self) {
+        // The sender is this one's own, which outlives the call.
+        let _ = self.waiting.subscribe().wait_for(|waiting| *waiting > 0).await;
+    }
+}
+
+/// One who waits, also when dropped half-way.
+struct Waiting<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waiting<'a> {
+    fn among(waiting: &'a watch::Sender<usize>) -> Self {
+        waiting.send_modify(|waiting| *waiting += 1);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // Nobody waits for fewer.
+        self.0.send_if_modified(|waiting| {
+            *waiting -= 1;
+            false
+        });
+    }
 }

@@ -1,9 +1,6 @@
 //! Changing the index: staging documents, and the commit that makes them visible and durable together.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::collections::HashMap;
 
 use lmao_events::Position;
 use lmao_ports::{IndexError, IndexedDocument, ModelManifest};
@@ -14,9 +11,6 @@ use super::{
     store::{Catalog, Change, Maps, Store},
     text::{TextIndex, TextWriter},
 };
-
-/// How long a checkpoint that came without changes may be known in memory only.
-const SAVE_EVERY: Duration = Duration::from_secs(10);
 
 /// A durable state that is not visible yet.
 struct Next {
@@ -117,7 +111,6 @@ impl Engine {
     fn publish(&self, writing: &mut Writing, next: Next, checkpoint: Position) -> Result<(), IndexError> {
         let staged = std::mem::take(&mut writing.staged);
         writing.saved = checkpoint;
-        writing.saved_at = Instant::now();
         let mut view = self.view_mut()?;
         match next.compacted {
             Some((store, catalog)) => {
@@ -140,8 +133,7 @@ impl Engine {
 
     /// A commit that has nothing to write, without waiting for anybody; `false` when it is not one.
     pub(super) fn advanced(&self, checkpoint: Position) -> Result<bool, IndexError> {
-        let nothing =
-            |writing: &Writing| writing.staged.is_empty() && !writing.stale && writing.saved_at.elapsed() < SAVE_EVERY;
+        let nothing = |writing: &Writing| writing.staged.is_empty() && !writing.stale;
         let Some(_writing) = self.idle_writing().filter(|writing| nothing(writing)) else { return Ok(false) };
         self.view_mut()?.checkpoint = checkpoint;
         Ok(true)
@@ -149,23 +141,31 @@ impl Engine {
 
     /// A commit without changes.
     fn advance(&self, writing: &mut Writing, checkpoint: Position) -> Result<(), IndexError> {
+        let mut view = self.view_mut()?;
         if writing.stale {
-            let _view = self.view_mut()?;
             self.text.reload()?;
             writing.stale = false;
         }
-        if writing.saved != checkpoint && writing.saved_at.elapsed() >= SAVE_EVERY {
-            writing.store.sync()?;
-            let payload = writing.payload(&writing.store, checkpoint)?;
-            let saved = open_writer(&self.text, &mut writing.writer).and_then(|writer| writer.commit(&payload));
-            if saved.is_err() {
-                writing.writer = None;
-            }
-            saved?;
-            writing.saved = checkpoint;
-            writing.saved_at = Instant::now();
+        view.checkpoint = checkpoint;
+        Ok(())
+    }
+
+    /// Writes the checkpoint down. Not while changes are staged: their commit names it, and what they have written so far is
+    /// nothing yet.
+    pub(super) fn save(&self) -> Result<(), IndexError> {
+        let writing = &mut *self.writing()?;
+        let checkpoint = self.checkpoint()?;
+        if writing.saved == checkpoint || !writing.staged.is_empty() {
+            return Ok(());
         }
-        self.view_mut()?.checkpoint = checkpoint;
+        writing.store.sync()?;
+        let payload = writing.payload(&writing.store, checkpoint)?;
+        let saved = open_writer(&self.text, &mut writing.writer).and_then(|writer| writer.commit(&payload));
+        if saved.is_err() {
+            writing.writer = None;
+        }
+        saved?;
+        writing.saved = checkpoint;
         Ok(())
     }
 

@@ -9,7 +9,6 @@ use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::Instant,
 };
 
 use lmao_events::Position;
@@ -51,9 +50,8 @@ pub(super) struct Writing {
     pub staged: Vec<Change>,
     pub model: Option<ModelManifest>,
     pub next_entry: u64,
-    /// The checkpoint that is durable, and since when.
+    /// The checkpoint that is durable.
     pub saved: Position,
-    pub saved_at: Instant,
     /// Whether searches do not see tantivy's last commit yet.
     pub stale: bool,
 }
@@ -102,7 +100,6 @@ impl Engine {
             model,
             next_entry,
             saved: checkpoint,
-            saved_at: Instant::now(),
             stale: false,
         };
         Ok(Self { text, writing: Mutex::new(writing), view: RwLock::new(view) })

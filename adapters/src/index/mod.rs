@@ -18,8 +18,8 @@
 //!
 //! `put` and `delete` write to `rows/` and stage; tantivy sees the changes at `commit`. If that fails (a full disk), tantivy's
 //! writer is dropped, the staged changes stay, and the next commit does it all again. A commit without changes moves the
-//! checkpoint in memory and writes it down at most every ten seconds: after a crash the checkpoint may be older than the one
-//! last shown, but everything in between changed nothing here, so replaying it is harmless.
+//! checkpoint in memory, and `save` writes it down: after a crash the checkpoint may be older than the one last shown, but
+//! everything in between changed nothing here, so replaying it is harmless.
 //!
 //! This module knows tantivy and files. It does not know where documents come from.
 
@@ -135,6 +135,10 @@ impl SearchIndex for EmbeddedIndex {
             return Ok(());
         }
         self.change(move |engine| engine.commit(checkpoint)).await
+    }
+
+    async fn save(&self) -> Result<(), IndexError> {
+        self.change(Engine::save).await
     }
 
     async fn reset(&self) -> Result<(), IndexError> {

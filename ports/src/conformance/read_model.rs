@@ -314,7 +314,7 @@ pub async fn a_parked_stream_is_skipped_and_the_others_go_on(model: &dyn ReadMod
 
 /// A history as a log that has ended.
 #[derive(Debug)]
-struct Written(Vec<Committed>);
+pub struct Written(pub Vec<Committed>);
 
 #[async_trait]
 impl Journal for Written {
@@ -389,6 +389,7 @@ pub async fn readers_wait_for_a_position(model: Arc<dyn ReadModel>) {
     assert!(!model.wait_for(end, Duration::from_millis(20)).await);
     let waiting = Arc::clone(&model);
     let waiter = tokio::spawn(async move { waiting.wait_for(end, Duration::from_secs(60)).await });
+    model.awaited().await;
     apply(&*model, &script.history.commits).await;
     assert!(waiter.await.expect("no panic"));
     assert!(model.wait_for(Position(1), Duration::ZERO).await, "what is there needs no waiting");

@@ -256,6 +256,7 @@ pub async fn commits_survive_reopening(
     let digest = index.digest().await.expect("digest");
     index.put(document(3, ALICE, &["quorvex"])).await.expect("put");
     index.delete(Uuid::from_u128(1)).await.expect("delete");
+    index.save().await.expect("save");
     let index = reopen(index).await;
     assert_eq!(index.checkpoint().await.expect("checkpoint"), Position(11));
     assert_eq!(index.model().await.expect("model"), Some(manifest("suite", DIMENSIONS)));
@@ -267,6 +268,10 @@ pub async fn commits_survive_reopening(
     assert_eq!(index.checkpoint().await.expect("checkpoint"), Position(12));
     assert_eq!(sorted(found(&*index, "quorvex zandrel", &all).await), [(1, 0), (4, 0)]);
     assert_eq!(index.len().await.expect("len"), 4);
+    index.commit(Position(13)).await.expect("commit");
+    index.save().await.expect("save");
+    let index = reopen(index).await;
+    assert_eq!(index.checkpoint().await.expect("checkpoint"), Position(13));
 }
 
 /// Equal contents have equal digests, whatever the way to them; any difference shows.

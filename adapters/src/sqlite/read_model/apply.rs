@@ -1,5 +1,7 @@
 //! Taking in a batch of commits: all of it with its checkpoint, or nothing.
 
+use std::sync::atomic::Ordering;
+
 use lmao_events::{Position, StreamId, Timestamp, Version};
 use lmao_ports::{Committed, DocumentStatus, Journal, Missed, ParkedStream, ProjectionError, Unparked};
 use serde_json::Value;
@@ -19,6 +21,14 @@ use crate::sqlite::{
     file::Writer,
 };
 
+/// What a batch made of the file.
+enum Written {
+    /// It has its rows and its checkpoint.
+    Rows,
+    /// Nothing of the batch shows in it.
+    Nothing,
+}
+
 /// Why a batch was not written.
 enum Failure<'a> {
     /// The store failed.
@@ -30,7 +40,7 @@ enum Failure<'a> {
 impl SqliteReadModel {
     pub(super) async fn take_in(&self, batch: &[Committed]) -> Result<(), ProjectionError> {
         let mut writer = self.change().await?;
-        let checkpoint = *self.checkpoint.borrow();
+        let checkpoint = self.progress.checkpoint();
         let Some(last) = batch.last().map(|commit| commit.position).filter(|last| *last > checkpoint) else {
             self.changed();
             return Ok(());
@@ -42,8 +52,14 @@ impl SqliteReadModel {
             writer.settle().await;
         }
         match written {
-            Ok(()) => {
-                self.checkpoint.send_replace(last);
+            Ok(written) => {
+                match written {
+                    Written::Rows => self.saved(last),
+                    Written::Nothing => {
+                        self.unsaved.store(true, Ordering::Relaxed);
+                        self.progress.reach(last);
+                    }
+                }
                 self.changed();
                 Ok(())
             }
@@ -62,7 +78,7 @@ impl SqliteReadModel {
             self.changed();
             return Ok(Unparked::NotParked);
         };
-        let checkpoint = *self.checkpoint.borrow();
+        let checkpoint = self.progress.checkpoint();
         let mut missed = Missed::read(log, stream, first, checkpoint).await?;
         // Each round but the last makes it shorter.
         loop {
@@ -90,6 +106,17 @@ impl SqliteReadModel {
         }
     }
 
+    /// Writes the checkpoint alone.
+    pub(super) async fn write_checkpoint(&self) -> Result<(), ProjectionError> {
+        let mut writer = self.change().await?;
+        let checkpoint = self.progress.checkpoint();
+        let arguments = arguments(&Changes::default(), checkpoint).map_err(|error| self.failed(error))?;
+        writer.run(sql::CHECKPOINT, arguments).await.map_err(|error| self.failed(error))?;
+        self.saved(checkpoint);
+        self.changed();
+        Ok(())
+    }
+
     /// What is to be taken in: behind the checkpoint, and of no parked stream.
     fn fresh<'a>(&self, batch: &'a [Committed], checkpoint: Position) -> Vec<&'a Committed> {
         let parked = self.parked_streams();
@@ -101,30 +128,41 @@ impl SqliteReadModel {
     }
 }
 
-/// The whole batch by one script.
-async fn write_at_once<'a>(writer: &mut Writer, fresh: &[&'a Committed], last: Position) -> Result<(), Failure<'a>> {
+/// The whole batch by one script, if there is anything to write.
+async fn write_at_once<'a>(
+    writer: &mut Writer,
+    fresh: &[&'a Committed],
+    last: Position,
+) -> Result<Written, Failure<'a>> {
     let changes = fold(writer, fresh).await?;
-    let script = if changes.is_empty() {
-        sql::CHECKPOINT
-    } else if changes.only_chat() {
-        sql::CHAT
-    } else {
-        sql::ALL
-    };
+    if changes.is_empty() {
+        return Ok(Written::Nothing);
+    }
+    let script = if changes.only_chat() { sql::CHAT } else { sql::ALL };
     let arguments = arguments(&changes, last).map_err(Failure::Store)?;
     writer.run(script, arguments).await.map_err(Failure::Store)?;
-    Ok(())
+    Ok(Written::Rows)
 }
 
 /// Commit by commit in one transaction, to find the one that does not fit.
-async fn write_one_by_one<'a>(writer: &mut Writer, fresh: &[&'a Committed], last: Position) -> Result<(), Failure<'a>> {
+async fn write_one_by_one<'a>(
+    writer: &mut Writer,
+    fresh: &[&'a Committed],
+    last: Position,
+) -> Result<Written, Failure<'a>> {
     writer.begin().await.map_err(Failure::Store)?;
     for commit in fresh {
         write_one(writer, commit, last).await?;
     }
-    let checkpoint = arguments(&Changes::default(), last).map_err(Failure::Store)?;
-    writer.step(sql::CHECKPOINT, checkpoint).await.map_err(Failure::Store)?;
-    writer.commit().await.map_err(Failure::Store)
+    write_position(writer, last).await?;
+    writer.commit().await.map_err(Failure::Store)?;
+    Ok(Written::Rows)
+}
+
+/// The checkpoint, within the transaction that is open.
+async fn write_position<'a>(writer: &mut Writer, checkpoint: Position) -> Result<(), Failure<'a>> {
+    let arguments = arguments(&Changes::default(), checkpoint).map_err(Failure::Store)?;
+    writer.step(sql::CHECKPOINT, arguments).await.map_err(Failure::Store)
 }
 
 /// One commit, within the transaction that is open.
@@ -137,7 +175,8 @@ async fn write_one<'a>(writer: &mut Writer, commit: &'a Committed, last: Positio
     })
 }
 
-/// A stream's missed commits, and its parking forgotten or moved, in one transaction.
+/// A stream's missed commits, and its parking forgotten or moved, in one transaction; the checkpoint too, for the file's may be
+/// behind, and then they would come once more.
 async fn write_again<'a>(
     writer: &mut Writer,
     stream: StreamId,
@@ -156,6 +195,7 @@ async fn write_again<'a>(
     if let Some(again) = &missed.again {
         set_aside(writer, again).await.map_err(Failure::Store)?;
     }
+    write_position(writer, checkpoint).await?;
     writer.commit().await.map_err(Failure::Store)
 }
 

@@ -1,7 +1,8 @@
 //! The read model on SQLite: the specification's eight tables, their checkpoint and the streams set aside, in one file.
 //!
 //! Rows and checkpoint move in one transaction. `synchronous=NORMAL`: a power cut may take the file back to an earlier
-//! checkpoint, from which the log is taken in again.
+//! checkpoint, from which the log is taken in again. A checkpoint without rows is not worth a transaction: it waits in
+//! memory for the next rows, or for [`Projection::save`].
 
 mod apply;
 mod digest;
@@ -24,13 +25,14 @@ use std::{
 
 use async_trait::async_trait;
 use lmao_events::{Category, Position, StreamId, Version};
-use lmao_ports::{Committed, Digest, Journal, ParkedStream, Projection, ProjectionError, Unavailable, Unparked};
+use lmao_ports::{
+    Committed, Digest, Journal, ParkedStream, Progress, Projection, ProjectionError, Unavailable, Unparked,
+};
 use sqlx::{
     SqliteConnection,
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteArguments, SqliteSynchronous},
 };
-use tokio::sync::watch;
 
 use super::{
     error::explain,
@@ -54,11 +56,13 @@ const POLL: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct SqliteReadModel {
     database: Database,
-    checkpoint: watch::Sender<Position>,
+    progress: Progress,
     /// The streams set aside, each with the first version that was not taken in.
     parked: Mutex<HashMap<StreamId, Version>>,
     /// A change was begun and not seen to its end: the file may be ahead of the two above.
     unsure: AtomicBool,
+    /// The checkpoint is ahead of the one in the file.
+    unsaved: AtomicBool,
 }
 
 impl SqliteReadModel {
@@ -99,20 +103,30 @@ impl SqliteReadModel {
     async fn of(file: &File, writer: Option<SqliteConnection>) -> Result<Self, Unavailable> {
         let model = Self {
             database: Database::of(file, writer),
-            checkpoint: watch::Sender::new(Position::default()),
+            progress: Progress::at(Position::default()),
             parked: Mutex::default(),
             unsure: AtomicBool::new(false),
+            unsaved: AtomicBool::new(false),
         };
         model.reload().await.map_err(|error| model.database.unavailable(error))?;
         Ok(model)
     }
 
-    /// Reads checkpoint and parked streams.
+    /// Reads parked streams and checkpoint, unless the one in memory is ahead.
     async fn reload(&self) -> sqlx::Result<()> {
         let parked = self.stored_parked().await?;
         *self.parked_streams() = parked.into_iter().map(|parked| (parked.stream, parked.version)).collect();
-        self.checkpoint.send_replace(self.stored_checkpoint().await?);
+        let stored = self.stored_checkpoint().await?;
+        if stored >= self.progress.checkpoint() {
+            self.saved(stored);
+        }
         Ok(())
+    }
+
+    /// The checkpoint is this, and the file says so.
+    fn saved(&self, checkpoint: Position) {
+        self.unsaved.store(false, Ordering::Relaxed);
+        self.progress.reach(checkpoint);
     }
 
     /// The writer, to change rows, checkpoint or parked streams. Whoever is cancelled before [`Self::changed`] may have
@@ -190,13 +204,20 @@ impl Projection for SqliteReadModel {
 
     async fn checkpoint(&self) -> Result<Position, ProjectionError> {
         if self.database.writes() {
-            return Ok(*self.checkpoint.borrow());
+            return Ok(self.progress.checkpoint());
         }
         self.stored_checkpoint().await.map_err(|error| self.failed(error))
     }
 
     async fn apply(&self, batch: &[Committed]) -> Result<(), ProjectionError> {
         self.take_in(batch).await
+    }
+
+    async fn save(&self) -> Result<(), ProjectionError> {
+        if self.unsaved.load(Ordering::Relaxed) {
+            self.write_checkpoint().await?;
+        }
+        Ok(())
     }
 
     async fn park(&self, parked: &ParkedStream) -> Result<(), ProjectionError> {
@@ -217,9 +238,11 @@ impl Projection for SqliteReadModel {
 
     async fn reset(&self) -> Result<(), ProjectionError> {
         let mut writer = self.change().await?;
+        // Before the file: whoever is cancelled finds the later one of the two.
+        self.progress.reach(Position::default());
         writer.run(sql::RESET, SqliteArguments::default()).await.map_err(|error| self.failed(error))?;
         self.parked_streams().clear();
-        self.checkpoint.send_replace(Position::default());
+        self.saved(Position::default());
         self.changed();
         Ok(())
     }
@@ -229,16 +252,19 @@ impl Projection for SqliteReadModel {
     }
 
     async fn wait_for(&self, position: Position, at_most: Duration) -> bool {
+        if self.database.writes() {
+            return self.progress.wait_for(position, at_most).await;
+        }
         let reached = async {
-            if self.database.writes() {
-                // The sender is this model's own, which outlives the call.
-                return self.checkpoint.subscribe().wait_for(|checkpoint| *checkpoint >= position).await.is_ok();
-            }
             while self.stored_checkpoint().await.is_ok_and(|checkpoint| checkpoint < position) {
                 tokio::time::sleep(POLL).await;
             }
             self.stored_checkpoint().await.is_ok_and(|checkpoint| checkpoint >= position)
         };
         tokio::time::timeout(at_most, reached).await.unwrap_or(false)
+    }
+
+    async fn awaited(&self) {
+        self.progress.awaited().await;
     }
 }

@@ -98,6 +98,61 @@ async fn a_reopened_model_goes_on_where_it_was() {
     assert!(matches!(reader.apply(rest).await, Err(ProjectionError::Unavailable(_))));
 }
 
+/// A batch without rows moves the checkpoint in memory; the file learns of it with the next rows, when a stream is taken in
+/// again, or when it is saved. Killed before, the model takes the batch in once more.
+#[tokio::test]
+async fn a_checkpoint_without_rows_may_wait() {
+    let folder = TempDir::new().unwrap();
+    let path = new_path(&folder);
+    let mut history = history(2);
+    let rows = history.end();
+    for _ in 0..3 {
+        history.erased(StreamId::new(Category::Session, id(80)));
+    }
+    let model = SqliteReadModel::open(&path).await.unwrap();
+    model.apply(&history.commits).await.unwrap();
+    let quiet = history.commits.len() - 3;
+    let stored = async || SqliteReadModel::open_read_only(&path).await.unwrap().checkpoint().await.unwrap();
+    assert_eq!(stored().await, history.end(), "rows take it along");
+
+    model.reset().await.unwrap();
+    model.apply(&history.commits[..quiet]).await.unwrap();
+    model.apply(&history.commits[quiet..]).await.unwrap();
+    assert_eq!((model.checkpoint().await.unwrap(), stored().await), (history.end(), rows));
+    let digest = model.digest().await.unwrap();
+    drop(model);
+
+    let model = SqliteReadModel::open(&path).await.unwrap();
+    assert_eq!(model.checkpoint().await.unwrap(), rows);
+    model.apply(&history.commits).await.unwrap();
+    model.save().await.unwrap();
+    assert_eq!((stored().await, model.digest().await.unwrap()), (history.end(), digest));
+}
+
+/// What a parked stream left out may lie behind the file's checkpoint: taken in again, it does not come once more.
+#[tokio::test]
+async fn what_is_taken_in_again_takes_the_checkpoint_along() {
+    let folder = TempDir::new().unwrap();
+    let path = new_path(&folder);
+    let history = history(2);
+    let chat = StreamId::new(Category::Session, id(10));
+    let first = history.commits.iter().find(|commit| commit.header.stream == chat).unwrap();
+    let parked =
+        ParkedStream { stream: chat, version: first.header.version, position: first.position, reason: String::new() };
+    let model = SqliteReadModel::open(&path).await.unwrap();
+    model.park(&parked).await.unwrap();
+    for commit in &history.commits {
+        model.apply(std::slice::from_ref(commit)).await.unwrap();
+    }
+    let log = suite::Written(history.commits.clone());
+    assert_eq!(model.unpark(chat, &log).await.unwrap(), Unparked::TakenIn);
+    let digest = model.digest().await.unwrap();
+    drop(model);
+    let model = SqliteReadModel::open(&path).await.unwrap();
+    model.apply(&history.commits).await.unwrap();
+    assert_eq!(model.digest().await.unwrap(), digest);
+}
+
 /// Waits for `future` this often and drops it when the next answer is there, unheard.
 async fn cancelled_after(waits: usize, future: impl Future) {
     let mut future = pin!(future);
