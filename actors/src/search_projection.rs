@@ -7,13 +7,13 @@ use bytes::Bytes;
 use futures::StreamExt;
 use lmao_events::{AnyEvent, Category, Position, StreamId, Version, document::Event, document::Published};
 use lmao_ports::{
-    Committed, Digest, Folder, IndexError, Journal, Missed, ParkedStream, Progress, Projection, ProjectionError,
-    SearchIndex, SemanticState, Semantics, Snapshots, Unavailable, Unparked,
+    Committed, Digest, Folder, IndexError, Ingestion, Journal, Missed, ParkedStream, Progress, Projection,
+    ProjectionError, SearchIndex, SemanticState, Semantics, Snapshots, Unavailable, Unparked,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use crate::{DocumentSteps, OpenedLog};
+use crate::OpenedLog;
 
 const PARKED: &str = "search/parked/";
 
@@ -21,7 +21,7 @@ const PARKED: &str = "search/parked/";
 #[derive(Debug)]
 pub struct SearchProjection {
     index: Arc<dyn SearchIndex>,
-    steps: Arc<dyn DocumentSteps>,
+    steps: Arc<dyn Ingestion>,
     semantics: Arc<dyn Semantics>,
     log: OpenedLog,
     snapshots: Arc<dyn Snapshots>,
@@ -44,7 +44,7 @@ impl SearchProjection {
     /// What the index says.
     pub async fn open(
         index: Arc<dyn SearchIndex>,
-        steps: Arc<dyn DocumentSteps>,
+        steps: Arc<dyn Ingestion>,
         semantics: Arc<dyn Semantics>,
         log: OpenedLog,
         snapshots: Arc<dyn Snapshots>,
@@ -75,7 +75,8 @@ impl SearchProjection {
     async fn publish(&self, commit: &Committed, published: &Published) -> Result<(), ProjectionError> {
         let (stream, version) = (commit.header.stream, commit.header.version);
         let poisoned = |message: String| ProjectionError::Poisoned { stream, version, message };
-        let mut document = match self.steps.load(Folder::new(published.owner, stream), stream.id, published).await {
+        let folder = Folder { owner: published.owner, document: stream.id, attempt: published.attempt };
+        let mut document = match self.steps.load(folder, published).await {
             Ok(document) => document,
             Err(failure) if failure.retryable => {
                 return Err(Unavailable::plain("blobs", failure.message).into());

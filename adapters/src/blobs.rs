@@ -1,4 +1,4 @@
-//! Blobs as local files: `OWNER/DOCUMENT/SHA256`, and `incoming/` for what is still being written.
+//! Blobs as local files: `OWNER/DOCUMENT.ATTEMPT/SHA256`, and `incoming/` for what is still being written.
 //!
 //! A blob is written to `incoming/`, synced, and only then renamed to its place, so a place never holds half a blob; what a
 //! crash leaves in `incoming/` is removed at the next start. `object_store` reads the files and does the durable rename
@@ -15,9 +15,13 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::{
+    Stream, StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
 use lmao_events::{BlobRef, ContentHash};
 use lmao_ports::{Blobs, Folder, PendingBlob, Unavailable};
-use object_store::{ObjectStoreExt, local::LocalFileSystem, path::Path as Key};
+use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path as Key};
 use sha2::{Digest, Sha256};
 use tokio::{fs::File, io::AsyncWriteExt};
 use uuid::Uuid;
@@ -51,6 +55,18 @@ impl FileBlobs {
 
     fn path(&self, folder: Folder, blob: &BlobRef) -> PathBuf {
         self.root.join(folder.to_string()).join(blob.sha256.to_string())
+    }
+
+    /// The directories in this one, in the root if none is named.
+    fn within(&self, directory: Option<Key>) -> impl Stream<Item = Result<Key, Unavailable>> + Send {
+        let listed = async move {
+            let found = self.files.list_with_delimiter(directory.as_ref()).await.map_err(|error| {
+                let path = self.root.join(directory.as_ref().map(Key::as_ref).unwrap_or_default());
+                failed("list", &path, error)
+            })?;
+            Ok(stream::iter(found.common_prefixes.into_iter().map(Ok)))
+        };
+        stream::once(listed).try_flatten()
     }
 
     async fn start(&self) -> Result<Incoming, Unavailable> {
@@ -202,6 +218,12 @@ impl Blobs for FileBlobs {
         let _ = tokio::fs::remove_dir(self.root.join(folder.owner.to_string())).await;
         Ok(())
     }
+
+    fn folders(&self) -> BoxStream<'_, Result<Folder, Unavailable>> {
+        let all = self.within(None).map_ok(|owner| self.within(Some(owner))).try_flatten();
+        // What is no folder of ours, `incoming` for one, is left alone.
+        all.try_filter_map(async |path| Ok(path.as_ref().parse().ok())).boxed()
+    }
 }
 
 #[cfg(test)]
@@ -210,7 +232,8 @@ mod tests {
 
     use super::*;
 
-    const FOLDER: Folder = Folder { owner: Uuid::from_u128(1), of: Uuid::from_u128(2) };
+    const FOLDER: Folder =
+        Folder { owner: Uuid::from_u128(1), document: Uuid::from_u128(2), attempt: Some(Uuid::from_u128(3)) };
 
     #[tokio::test]
     async fn keeps_the_ports_promises() {

@@ -1,34 +1,60 @@
 //! Blobs: large payloads outside the log, named by their content.
 
-use std::{fmt::Debug, path::PathBuf};
+use std::{
+    fmt::{self, Debug},
+    path::PathBuf,
+    str::FromStr,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lmao_events::{BlobRef, StreamId};
+use futures::stream::BoxStream;
+use lmao_events::{BlobRef, Category, ParseError, StreamId};
 use uuid::Uuid;
 
 use crate::Unavailable;
 
-/// The folder that a stream's blobs lie in and are deleted with.
+/// The folder of one attempt to hand in a document: all blobs of that attempt lie in it and are deleted with it. It says
+/// which document it is for, so that the document's stream can be asked whether it is still needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Folder {
     /// The person.
     pub owner: Uuid,
-    /// The document or other stream.
-    pub of: Uuid,
+    /// The document.
+    pub document: Uuid,
+    /// The attempt: an id that is never used again. `None` for documents of before there were attempts.
+    pub attempt: Option<Uuid>,
 }
 
 impl Folder {
-    /// The folder of a person's stream.
+    /// The stream of its document.
     #[must_use]
-    pub const fn new(owner: Uuid, stream: StreamId) -> Self {
-        Self { owner, of: stream.id }
+    pub const fn stream(&self) -> StreamId {
+        StreamId::new(Category::Document, self.document)
     }
 }
 
-impl std::fmt::Display for Folder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.owner, self.of)
+/// `OWNER/DOCUMENT.ATTEMPT`, or `OWNER/DOCUMENT`.
+impl fmt::Display for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.owner, self.document)?;
+        self.attempt.map_or(Ok(()), |attempt| write!(f, ".{attempt}"))
+    }
+}
+
+/// The inverse of `Display`.
+impl FromStr for Folder {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let error = || ParseError { text: text.to_owned(), expected: "folder of blobs (OWNER/DOCUMENT.ATTEMPT)" };
+        let id = |text: &str| text.parse().map_err(|_| error());
+        let (owner, rest) = text.split_once('/').ok_or_else(error)?;
+        let (document, attempt) = match rest.split_once('.') {
+            Some((document, attempt)) => (document, Some(id(attempt)?)),
+            None => (rest, None),
+        };
+        Ok(Self { owner: id(owner)?, document: id(document)?, attempt })
     }
 }
 
@@ -63,4 +89,7 @@ pub trait Blobs: Debug + Send + Sync {
 
     /// Deletes a folder with all its blobs; fine if there is none.
     async fn delete(&self, folder: Folder) -> Result<(), Unavailable>;
+
+    /// The folders that there are, each once, in any order. One that comes or goes meanwhile may be among them or not.
+    fn folders(&self) -> BoxStream<'_, Result<Folder, Unavailable>>;
 }

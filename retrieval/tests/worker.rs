@@ -1,6 +1,13 @@
 //! Extraction in its real child process, on files made to cause harm. Has a `main` of its own, because the child is this
 //! very program, started again with an argument.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that meets what it did not expect fails"
+)]
+
 use std::{
     fmt::Write as _,
     io::Write as _,
@@ -11,8 +18,11 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use lmao_events::{BlobRef, ContentHash, Failure, document};
-use lmao_ports::{Blobs, EmbeddingCache, EmbeddingKey, Folder, PendingBlob, SemanticState, Semantics, Unavailable};
+use lmao_ports::{
+    Blobs, EmbeddingCache, EmbeddingKey, Folder, Ingestion, PendingBlob, SemanticState, Semantics, Unavailable,
+};
 use lmao_retrieval::{
     ingest::{Ingest, Worker, worker_main},
     text::TextDocument,
@@ -174,13 +184,18 @@ impl World {
         let program = std::env::current_exe().expect("this program");
         let worker = Worker { program, args: vec![CHILD.into()] };
         let ingest = Ingest::new(Arc::clone(&files) as _, Arc::new(NoModel), Arc::new(NoCache), worker);
-        Self { ingest, files, folder: Folder { owner: Uuid::from_u128(1), of: Uuid::from_u128(2) } }
+        Self {
+            ingest,
+            files,
+            folder: Folder { owner: Uuid::from_u128(1), document: Uuid::from_u128(2), attempt: None },
+        }
     }
 
     async fn extract(&self, filename: &str, bytes: Vec<u8>) -> Result<(document::Extracted, TextDocument), Failure> {
         let content = self.files.put(self.folder, bytes.into()).await.expect("a blob");
         let metadata = serde_json::json!({});
-        let file = document::Uploaded { owner: self.folder.owner, filename: filename.into(), content, metadata };
+        let owner = self.folder.owner;
+        let file = document::Uploaded { owner, filename: filename.into(), content, metadata, attempt: None };
         let extracted = self.ingest.extract(self.folder, &file).await?;
         let bytes = self.files.get(self.folder, &extracted.text).await.expect("an answer").expect("a blob");
         Ok((extracted, TextDocument::decode(&bytes).expect("a text document")))
@@ -218,6 +233,10 @@ impl Blobs for Files {
 
     async fn delete(&self, _: Folder) -> Result<(), Unavailable> {
         unreachable!("ingestion deletes nothing")
+    }
+
+    fn folders(&self) -> BoxStream<'_, Result<Folder, Unavailable>> {
+        unreachable!("ingestion lists nothing")
     }
 }
 

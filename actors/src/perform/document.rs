@@ -33,29 +33,28 @@ impl DocumentWorld {
     /// A step's outcome; none when there is nothing to do but wait.
     async fn step(&self, context: &EffectContext, effect: Effect) -> Result<Option<StepOutcome>, Failure> {
         let steps = &self.hands.world.steps;
-        let folder = |owner| Folder::new(owner, context.stream);
+        let folder = |owner, attempt| Folder { owner, document: context.stream.id, attempt };
         match effect {
             Effect::Extract { file } => {
                 // Never closed while the runtime lives; so below.
                 let _permit = self.reading.acquire().await;
                 self.status(context, "extracting");
-                steps.extract(folder(file.owner), &file).await.map(StepOutcome::Extracted).map(Some)
+                steps.extract(folder(file.owner, file.attempt), &file).await.map(StepOutcome::Extracted).map(Some)
             }
             Effect::Chunk { file, extracted } => {
                 let _permit = self.reading.acquire().await;
                 self.status(context, "chunking");
-                let document_id = context.stream.id;
-                let chunked = steps.chunk(folder(file.owner), document_id, &file, &extracted).await?;
-                Ok(Some(StepOutcome::Chunked(chunked)))
+                let folder = folder(file.owner, file.attempt);
+                steps.chunk(folder, &file, &extracted).await.map(StepOutcome::Chunked).map(Some)
             }
-            Effect::Embed { owner, batch, chunks, model } => {
+            Effect::Embed { owner, attempt, batch, chunks, model } => {
                 let _permit = self.embedding.acquire().await;
                 self.status(context, "embedding");
-                steps.embed(folder(owner), batch, &chunks, model.as_deref()).await.map(Some)
+                steps.embed(folder(owner, attempt), batch, &chunks, model.as_deref()).await.map(Some)
             }
             Effect::AwaitIndexed => self.await_indexed(context).await,
-            Effect::RemoveBlobs { owner } => {
-                let removed = self.hands.world.blobs.delete(folder(owner)).await;
+            Effect::RemoveBlobs { owner, attempt } => {
+                let removed = self.hands.world.blobs.delete(folder(owner, attempt)).await;
                 removed.map_err(|error| Failure::passing("blobs_unavailable", error.to_string()))?;
                 Ok(Some(StepOutcome::BlobsRemoved))
             }

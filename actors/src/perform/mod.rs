@@ -12,14 +12,11 @@ mod workflow;
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use lmao_events::{
-    AnyCommand, BlobRef, Decider, EffectId, Failure, Head, RejectionKind, StreamId, claim::Claim, document as doc,
-};
+use lmao_events::{AnyCommand, Decider, EffectId, Head, RejectionKind, StreamId, claim::Claim};
 use lmao_ports::{
-    Blobs, Clock, CommandError, CommandMeta, Entropy, Folder, IndexedDocument, Journal, Live, Projection, Receipt,
-    Retriever,
+    Blobs, Clock, CommandError, CommandMeta, Entropy, Ingestion, Journal, Live, Projection, Receipt, Retriever,
 };
-use lmao_retrieval::{answer::Answerer, ingest::Ingest};
+use lmao_retrieval::answer::Answerer;
 use lmao_tools::Registry;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -67,72 +64,6 @@ pub(crate) trait Internal: Debug + Send + Sync {
     async fn send(&self, stream: StreamId, command: AnyCommand, meta: CommandMeta) -> Result<Receipt, CommandError>;
 }
 
-/// The steps of ingestion, so that a simulation can stand in for them.
-#[async_trait]
-pub trait DocumentSteps: Debug + Send + Sync {
-    /// File to text.
-    async fn extract(&self, folder: Folder, file: &doc::Uploaded) -> Result<doc::Extracted, Failure>;
-    /// Text to passages.
-    async fn chunk(
-        &self,
-        folder: Folder,
-        document_id: Uuid,
-        file: &doc::Uploaded,
-        extracted: &doc::Extracted,
-    ) -> Result<doc::Chunked, Failure>;
-    /// A batch of passages to vectors.
-    async fn embed(
-        &self,
-        folder: Folder,
-        batch: u32,
-        chunks: &BlobRef,
-        model: Option<&str>,
-    ) -> Result<doc::StepOutcome, Failure>;
-    /// A published document as the search index wants it.
-    async fn load(
-        &self,
-        folder: Folder,
-        document_id: Uuid,
-        published: &doc::Published,
-    ) -> Result<IndexedDocument, Failure>;
-}
-
-#[async_trait]
-impl DocumentSteps for Ingest {
-    async fn extract(&self, folder: Folder, file: &doc::Uploaded) -> Result<doc::Extracted, Failure> {
-        Self::extract(self, folder, file).await
-    }
-
-    async fn chunk(
-        &self,
-        folder: Folder,
-        document_id: Uuid,
-        file: &doc::Uploaded,
-        extracted: &doc::Extracted,
-    ) -> Result<doc::Chunked, Failure> {
-        Self::chunk(self, folder, document_id, file, extracted).await
-    }
-
-    async fn embed(
-        &self,
-        folder: Folder,
-        batch: u32,
-        chunks: &BlobRef,
-        model: Option<&str>,
-    ) -> Result<doc::StepOutcome, Failure> {
-        Self::embed(self, folder, batch, chunks, model).await
-    }
-
-    async fn load(
-        &self,
-        folder: Folder,
-        document_id: Uuid,
-        published: &doc::Published,
-    ) -> Result<IndexedDocument, Failure> {
-        Self::load(self, folder, document_id, published).await
-    }
-}
-
 /// Everything that effects reach.
 #[derive(Debug, Clone)]
 pub struct World {
@@ -142,8 +73,8 @@ pub struct World {
     pub answerer: Arc<dyn Answerer>,
     /// The tools.
     pub tools: Arc<Registry>,
-    /// Ingestion.
-    pub steps: Arc<dyn DocumentSteps>,
+    /// The steps of ingestion.
+    pub steps: Arc<dyn Ingestion>,
     /// Files, texts, passages, vectors.
     pub blobs: Arc<dyn Blobs>,
     /// The projection that makes documents findable.

@@ -9,4 +9,5 @@ mod supervisor;
 
 pub(crate) use directory::PARKED;
 pub(crate) use directory::{Admission, Directory};
+pub(crate) use loaded::{LoadError, Loaded};
 pub(crate) use supervisor::Supervisor;

@@ -85,7 +85,7 @@ impl Simulation {
     /// Sends a command as a client does: with an idempotency key, again until it is answered, to whichever node.
     async fn send(&self, stream: StreamId, command: impl Into<AnyCommand>, key: u64) -> Result<(), CommandError> {
         let command = command.into();
-        let id = Uuid::from_u128(0xC0FFEE_0000 + u128::from(key));
+        let id = Uuid::from_u128(0x00C0_FFEE_0000 + u128::from(key));
         let meta = CommandMeta {
             who: None,
             command: Some(CommandRef { id, body: Hash::of(id.as_bytes()) }),
@@ -197,6 +197,7 @@ impl Simulation {
                 filename: format!("{n}.txt"),
                 content: BlobRef { sha256: ContentHash([1; 32]), size: 1 },
                 metadata: json!({}),
+                attempt: Some(Uuid::from_u128(500 + u128::from(n))),
             };
             self.send(stream, document::Command::Upload(uploaded), 4000 + n).await.ok()?;
             let delete = self.disk.chance(0.4);

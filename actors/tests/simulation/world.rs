@@ -9,11 +9,11 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lmao_actors::DocumentSteps;
+use futures::{StreamExt, stream::BoxStream};
 use lmao_events::{Answer, BlobRef, ContentHash, Failure, Hash, Position, document as doc};
 use lmao_ports::{
-    Blobs, Committed, Folder, IndexedDocument, ParkedStream, PendingBlob, Projection, ProjectionError, Retriever,
-    SearchError, SearchRequest, SearchResults, TokenSink, ToolSpec, Unavailable,
+    Blobs, Committed, Folder, IndexedDocument, Ingestion, ParkedStream, PendingBlob, Projection, ProjectionError,
+    Retriever, SearchError, SearchRequest, SearchResults, TokenSink, ToolSpec, Unavailable,
 };
 use lmao_retrieval::answer::{Answerer, Question};
 use lmao_tools::{Call, Registry, Tool};
@@ -138,7 +138,7 @@ fn blob(text: &str) -> BlobRef {
 }
 
 #[async_trait]
-impl DocumentSteps for FromNode {
+impl Ingestion for FromNode {
     async fn extract(&self, _: Folder, file: &doc::Uploaded) -> Result<doc::Extracted, Failure> {
         self.works("extract").await?;
         Ok(doc::Extracted {
@@ -152,7 +152,7 @@ impl DocumentSteps for FromNode {
         })
     }
 
-    async fn chunk(&self, _: Folder, _: Uuid, _: &doc::Uploaded, _: &doc::Extracted) -> Result<doc::Chunked, Failure> {
+    async fn chunk(&self, _: Folder, _: &doc::Uploaded, _: &doc::Extracted) -> Result<doc::Chunked, Failure> {
         self.works("chunk").await?;
         Ok(doc::Chunked { batches: vec![blob("a"), blob("b"), blob("c")], chunks: 3 })
     }
@@ -168,7 +168,7 @@ impl DocumentSteps for FromNode {
         Ok(doc::StepOutcome::Embedded(doc::Embedded { batch, vectors: *chunks, model: "m".to_owned(), cached: 0 }))
     }
 
-    async fn load(&self, _: Folder, _: Uuid, _: &doc::Published) -> Result<IndexedDocument, Failure> {
+    async fn load(&self, _: Folder, _: &doc::Published) -> Result<IndexedDocument, Failure> {
         Err(Failure::lasting("simulated", "nothing is indexed in the simulation"))
     }
 }
@@ -193,6 +193,10 @@ impl Blobs for FromNode {
 
     async fn delete(&self, _: Folder) -> Result<(), Unavailable> {
         self.works("delete").await.map_err(|failure| Unavailable::plain("simulation", failure.message))
+    }
+
+    fn folders(&self) -> BoxStream<'_, Result<Folder, Unavailable>> {
+        futures::stream::empty().boxed()
     }
 }
 

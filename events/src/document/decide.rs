@@ -18,7 +18,7 @@ pub struct Document;
 
 impl Decider for Document {
     const CATEGORY: Category = Category::Document;
-    const STATE_VERSION: u16 = 1;
+    const STATE_VERSION: u16 = 2;
     type State = State;
     type Command = Command;
     type Event = Event;
@@ -77,6 +77,7 @@ impl Decider for Document {
                     return Err(illegal(&state));
                 }
                 state.owner = Some(uploaded.owner);
+                state.attempt = uploaded.attempt;
                 state.file = Some(File {
                     uploaded: uploaded.clone(),
                     uploaded_at: place.time,
@@ -96,6 +97,7 @@ impl Decider for Document {
             }
             (Event::BlobsRemoved(_), Phase::Deleted) => {
                 state.phase = Phase::Absent;
+                state.attempt = None;
                 state.effect = None;
                 return Ok(state);
             }
@@ -162,7 +164,7 @@ impl Decider for Document {
     fn pending(state: &State) -> Vec<Pending<Effect>> {
         let Some(id) = state.effect else { return vec![] };
         let effect = match (state.phase, &state.file) {
-            (Phase::Deleted, _) => state.owner.map(|owner| Effect::RemoveBlobs { owner }),
+            (Phase::Deleted, _) => state.owner.map(|owner| Effect::RemoveBlobs { owner, attempt: state.attempt }),
             (Phase::Doing(step), Some(file)) => due(step, file),
             _ => None,
         };
@@ -250,13 +252,15 @@ fn due(step: Step, file: &File) -> Option<Effect> {
             let next = file.vectors.len();
             file.chunked.as_ref()?.batches.get(next).map(|chunks| Effect::Embed {
                 owner: file.uploaded.owner,
+                attempt: file.uploaded.attempt,
                 batch: u32::try_from(next).unwrap_or(u32::MAX),
                 chunks: *chunks,
                 model: file.model.clone(),
             })
         }
         Step::Index => Some(Effect::AwaitIndexed),
-        Step::RemoveBlobs => Some(Effect::RemoveBlobs { owner: file.uploaded.owner }),
+        // Not a step of a file: that of a document that is deleted.
+        Step::RemoveBlobs => None,
     }
 }
 
@@ -312,6 +316,7 @@ fn published(file: &File, vectors: Vec<crate::BlobRef>, model: Option<String>) -
         batches: chunked.batches.clone(),
         vectors,
         model,
+        attempt: file.uploaded.attempt,
     })
 }
 

@@ -3,7 +3,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{BlobRef, Failure, Timestamp, event::event_set};
+use crate::{
+    BlobRef, Failure, Timestamp,
+    event::{Upcaster, event_set},
+};
 
 /// A file was handed in; its bytes lie in a blob.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -16,6 +19,9 @@ pub struct Uploaded {
     pub content: BlobRef,
     /// What the uploader said of it: a JSON object.
     pub metadata: Value,
+    /// The attempt to hand it in, whose own folder all blobs of the document lie in. `None` before version 2: they lie in
+    /// the document's folder.
+    pub attempt: Option<Uuid>,
 }
 
 /// Its text was extracted.
@@ -89,6 +95,8 @@ pub struct Published {
     pub vectors: Vec<BlobRef>,
     /// The model of the vectors.
     pub model: Option<String>,
+    /// The attempt in whose folder the blobs lie; `None` as in [`Uploaded`].
+    pub attempt: Option<Uuid>,
 }
 
 /// It can be found.
@@ -147,15 +155,23 @@ pub enum Step {
     RemoveBlobs,
 }
 
+const UPCASTERS: &[Upcaster] = &[("Uploaded", 1, in_the_document_s_folder), ("Published", 1, in_the_document_s_folder)];
+
+/// Before version 2, every attempt to hand in a content had the same folder.
+fn in_the_document_s_folder(mut old: Value) -> Value {
+    old["attempt"] = Value::Null;
+    old
+}
+
 event_set! {
     /// What can happen to a document.
     Document {
-        Uploaded = 1,
+        Uploaded = 2,
         Extracted = 1,
         Chunked = 1,
         Embedded = 1,
         EmbeddingSkipped = 1,
-        Published = 1,
+        Published = 2,
         Indexed = 1,
         StepFailed = 1,
         Failed = 1,
@@ -163,5 +179,5 @@ event_set! {
         ReembedRequested = 1,
         Deleted = 1,
         BlobsRemoved = 1,
-    } upcasters &[]
+    } upcasters UPCASTERS
 }

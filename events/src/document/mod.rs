@@ -101,6 +101,16 @@ pub struct State {
     pub effect: Option<EffectId>,
     /// The person who uploaded it first: for ever the owner of this stream.
     pub owner: Option<Uuid>,
+    /// The attempt in whose folder the blobs lie, until they are removed.
+    pub attempt: Option<Uuid>,
+}
+
+impl State {
+    /// Whether the document needs the folder of this attempt, be it to remove it.
+    #[must_use]
+    pub fn keeps(&self, attempt: Option<Uuid>) -> bool {
+        self.phase != Phase::Absent && self.attempt == attempt
+    }
 }
 
 /// What is known of a file.
@@ -155,6 +165,8 @@ pub enum Effect {
     Embed {
         /// Whose.
         owner: Uuid,
+        /// In whose folder the blobs lie.
+        attempt: Option<Uuid>,
         /// Which batch, from 0.
         batch: u32,
         /// The passages.
@@ -168,6 +180,8 @@ pub enum Effect {
     RemoveBlobs {
         /// Whose.
         owner: Uuid,
+        /// In whose folder they lie.
+        attempt: Option<Uuid>,
     },
 }
 

@@ -9,7 +9,8 @@ use super::{
     RetryRequested, Step, StepFailed, StepOutcome, Uploaded, stream_of,
 };
 use crate::{
-    BlobRef, ContentHash, Due, EffectId, Failure,
+    BlobRef, ContentHash, Due, EffectId, EventSet, Failure,
+    event::encode,
     testing::{
         World, effect, given, id, illegal,
         samples::{blob, chunked, embedded, extracted, lasting, passing, published, uploaded},
@@ -63,7 +64,8 @@ fn a_file_becomes_searchable_step_by_step() {
     let world = world.when(step(effect(1, 0), StepOutcome::Extracted(extracted()))).then(vec![extracted().into()]);
     assert_eq!(world.pending()[0].effect, Effect::Chunk { file: uploaded(), extracted: extracted() });
     let world = world.when(step(effect(2, 0), StepOutcome::Chunked(chunked()))).then(vec![chunked().into()]);
-    let batch = |batch, chunks, model| Effect::Embed { owner: id(1), batch, chunks, model };
+    let attempt = uploaded().attempt;
+    let batch = |batch, chunks, model| Effect::Embed { owner: id(1), attempt, batch, chunks, model };
     assert_eq!(world.pending()[0].effect, batch(0, blob(3), None));
     let world = world.when(step(effect(3, 0), StepOutcome::Embedded(embedded(0)))).then(vec![embedded(0).into()]);
     assert_eq!(world.pending()[0].effect, batch(1, blob(4), Some(MODEL.to_owned())));
@@ -107,13 +109,37 @@ fn uploads_that_make_no_sense_are_refused() {
 fn the_same_content_is_one_document_until_it_is_deleted() {
     given::<Document>(ready()).when(Command::Upload(uploaded())).then_refused("duplicate");
     let world = given::<Document>(ready()).when(delete()).then(vec![Deleted {}.into()]);
-    assert_eq!(world.pending()[0].effect, Effect::RemoveBlobs { owner: id(1) });
+    assert_eq!(world.pending()[0].effect, Effect::RemoveBlobs { owner: id(1), attempt: uploaded().attempt });
     let debt = world.first_debt();
     let world = world.when(Command::Upload(uploaded())).then_refused("document_being_deleted");
     let world = world.when(step(debt, StepOutcome::BlobsRemoved)).then(vec![BlobsRemoved {}.into()]);
     let foreign = Uploaded { owner: id(2), ..uploaded() };
     let world = world.when(Command::Upload(foreign)).then_refused("other_owner");
     world.when(Command::Upload(uploaded())).then(vec![uploaded().into()]);
+}
+
+#[test]
+fn a_folder_is_kept_from_its_upload_until_its_blobs_are_removed() {
+    let (first, second) = (uploaded().attempt, Some(id(32)));
+    assert!(!given::<Document>(vec![]).state.keeps(None));
+    let world = given::<Document>(ready());
+    assert!(world.state.keeps(first) && !world.state.keeps(second) && !world.state.keeps(None));
+    let world = world.when(delete()).then(vec![Deleted {}.into()]);
+    assert!(world.state.keeps(first), "there is something to be removed");
+    let debt = world.first_debt();
+    let world = world.when(step(debt, StepOutcome::BlobsRemoved)).then(vec![BlobsRemoved {}.into()]);
+    assert!(!world.state.keeps(first) && !world.state.keeps(None));
+    let again = Uploaded { attempt: second, ..uploaded() };
+    let world = world.when(Command::Upload(again.clone())).then(vec![again.into()]);
+    assert!(world.state.keeps(second) && !world.state.keeps(first));
+}
+
+#[test]
+fn an_upload_of_before_attempts_has_its_folder_too() {
+    let world = given::<Document>(vec![vec![Uploaded { attempt: None, ..uploaded() }.into()]]);
+    assert!(world.state.keeps(None));
+    let world = world.when(delete()).then(vec![Deleted {}.into()]);
+    assert_eq!(world.pending()[0].effect, Effect::RemoveBlobs { owner: id(1), attempt: None });
 }
 
 #[test]
@@ -166,7 +192,7 @@ fn only_its_owner_deletes_a_document() {
 fn deletion_stops_what_is_being_done() {
     let world = given::<Document>(half_embedded()).when(delete()).then(vec![Deleted {}.into()]);
     let world = world.when(step(effect(4, 0), StepOutcome::Embedded(embedded(1)))).then_nothing();
-    assert_eq!(world.pending()[0].effect, Effect::RemoveBlobs { owner: id(1) });
+    assert_eq!(world.pending()[0].effect, Effect::RemoveBlobs { owner: id(1), attempt: uploaded().attempt });
 }
 
 #[test]
@@ -175,7 +201,7 @@ fn the_blobs_of_a_deleted_document_are_removed_however_long_it_takes() {
     for _ in 0..10 {
         let debt = world.first_debt();
         world.send(step(debt, StepOutcome::Failed(lasting()))).expect("recorded");
-        assert_eq!(world.pending()[0].effect, Effect::RemoveBlobs { owner: id(1) });
+        assert_eq!(world.pending()[0].effect, Effect::RemoveBlobs { owner: id(1), attempt: uploaded().attempt });
     }
     assert_eq!(world.pending()[0].due, Due::At(time(160)), "at most once a minute");
 }
@@ -289,6 +315,19 @@ fn histories_that_are_no_documents_are_refused() {
     illegal::<Document>(deleted(), uploaded(), &words("Uploaded", "Deleted", 8));
     let gone = [deleted(), vec![vec![BlobsRemoved {}.into()]]].concat();
     illegal::<Document>(gone, Uploaded { owner: id(2), ..uploaded() }, &words("Uploaded", "Absent", 9));
+}
+
+#[test]
+fn events_of_before_attempts_are_read_as_such() {
+    let without = |event: Event| {
+        let stored = event.encode();
+        let mut data: Value = rmp_serde::from_slice(&stored.data).expect("an event");
+        assert!(data.as_object_mut().expect("its fields").remove("attempt").is_some());
+        Event::decode(&encode(&stored.name, 1, &data)).expect("version 1")
+    };
+    let before = Uploaded { attempt: None, ..uploaded() };
+    assert_eq!(without(uploaded().into()), before.into());
+    assert_eq!(without(published().into()), Published { attempt: None, ..published() }.into());
 }
 
 /// A step of a story: what may come, whether it makes sense or not.

@@ -73,7 +73,13 @@ pub(crate) fn planned() -> workflow::Planned {
 
 pub(crate) fn uploaded() -> document::Uploaded {
     let metadata = json!({"title": "The book", "year": 2024, "weight": 0.5, "tags": ["a", null, true]});
-    document::Uploaded { owner: id(1), filename: "book.pdf".to_owned(), content: blob(1), metadata }
+    document::Uploaded {
+        owner: id(1),
+        filename: "book.pdf".to_owned(),
+        content: blob(1),
+        metadata,
+        attempt: Some(id(31)),
+    }
 }
 
 pub(crate) fn extracted() -> document::Extracted {
@@ -109,6 +115,7 @@ pub(crate) fn published() -> document::Published {
         batches: chunked().batches,
         vectors: vec![blob(5), blob(6)],
         model: Some("bge-small-en-v1.5/int8".to_owned()),
+        attempt: uploaded().attempt,
     }
 }
 

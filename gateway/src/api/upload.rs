@@ -127,7 +127,8 @@ impl Upload {
         let (owner, content) = (user.0.id, file.blob());
         let command = idempotency::command(owner, ROUTE, key.0.as_deref(), &(&content, &filename, &metadata))?;
         app.remember(command).await?;
-        let uploaded = Uploaded { owner, filename, content, metadata: Value::Object(metadata) };
+        let attempt = Some(app.fresh_id());
+        let uploaded = Uploaded { owner, filename, content, metadata: Value::Object(metadata), attempt };
         check(&uploaded)?;
         let stream = stream_of(&app.keyed_ids, owner, &content.sha256);
         let mut watch = Watch::open(app, stream).await;
@@ -175,8 +176,8 @@ async fn take_in(
         }
         Standing::Absent => {}
     }
-    // The bytes are durable before the log speaks of them.
-    file.keep(Folder::new(owner, stream)).await?;
+    // The bytes are durable before the log speaks of them. If it never does, their folder is found to be an orphan.
+    file.keep(Folder { owner, document: stream.id, attempt: uploaded.attempt }).await?;
     let sent = app.send(stream, document::Command::Upload(uploaded), context.meta(Some(owner), command)).await;
     match sent {
         Ok(receipt) if receipt.repeated => {
@@ -198,7 +199,9 @@ impl Known {
     /// What an upload is told of the document that it met.
     fn met(&self, stream: StreamId, again: &Uploaded, command: Option<CommandRef>) -> Result<Ingested, ApiError> {
         let retried = command.is_some_and(|command| command.id == self.causation);
-        if retried && self.uploaded != *again {
+        // Whoever tries again makes another attempt.
+        let uploaded = Uploaded { attempt: self.uploaded.attempt, ..again.clone() };
+        if retried && self.uploaded != uploaded {
             return Err(key_reused());
         }
         Ok(Ingested { stream, duplicate: !retried, since: self.at, position: Position(0) })

@@ -1,6 +1,7 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use futures::StreamExt;
 use lmao_events::{BlobRef, ContentHash};
 use lmao_ports::{Folder, Unavailable};
 use poem::http::header;
@@ -51,6 +52,10 @@ impl Blobs for Counting {
 
     async fn delete(&self, _: Folder) -> Result<(), Unavailable> {
         Ok(())
+    }
+
+    fn folders(&self) -> BoxStream<'_, Result<Folder, Unavailable>> {
+        futures::stream::empty().boxed()
     }
 }
 

@@ -18,13 +18,14 @@ use lmao_events::{
     workflow::{self, no_context},
 };
 use lmao_ports::{
-    CommandError, CommandMeta, Commands, Committed, Filter, Frame, Journal, Live, ReadError, Receipt, Unavailable,
+    CommandError, CommandMeta, Commands, Committed, Filter, Folder, Frame, Journal, Live, ReadError, Receipt,
+    Unavailable,
 };
 use serde_json::json;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::ports::{Channels, TestClock};
+use crate::ports::{Channels, Kept, TestClock};
 
 /// Says what the answerer and the steps do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,6 +56,7 @@ pub(crate) struct Core {
     end: watch::Sender<Position>,
     live: Arc<Channels>,
     clock: Arc<TestClock>,
+    files: Kept,
 }
 
 macro_rules! dispatch {
@@ -72,7 +74,7 @@ macro_rules! dispatch {
 }
 
 impl Core {
-    pub(crate) fn new(live: Arc<Channels>, clock: Arc<TestClock>) -> Arc<Self> {
+    pub(crate) fn new(live: Arc<Channels>, clock: Arc<TestClock>, files: Kept) -> Arc<Self> {
         Arc::new(Self {
             stored: Mutex::default(),
             mood: Mutex::default(),
@@ -81,6 +83,7 @@ impl Core {
             end: watch::Sender::new(Position(0)),
             live,
             clock,
+            files,
         })
     }
 
@@ -208,6 +211,10 @@ impl Core {
                 let state =
                     self.state::<Document>(stream, |e| if let AnyEvent::Document(e) = e { Some(e) } else { None });
                 let owed = Document::pending(&state).into_iter().next()?;
+                if let document::Effect::RemoveBlobs { owner, attempt } = owed.effect {
+                    let removed = Folder { owner, document: stream.id, attempt };
+                    self.files.lock().unwrap().retain(|(folder, _), _| *folder != removed);
+                }
                 document::Command::RecordStep { effect: owed.id, outcome: step(&owed.effect, mood, failure), at }.into()
             }
             Category::ToolCall => {

@@ -1,8 +1,17 @@
 //! Files on their way in and out.
 
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use lmao_events::{
+    AnyEvent, StreamId, Version,
+    document::{Event, Uploaded},
+};
 use lmao_gateway::Limits;
+use lmao_ports::Folder;
 use poem::test::{TestForm, TestFormField};
 use serde_json::json;
+use tokio::sync::Barrier;
 
 use crate::{
     core::Mood,
@@ -28,10 +37,10 @@ async fn a_file_is_kept_before_the_log_speaks_of_it_and_found_again() {
     assert_eq!((first.status.as_u16(), &first.body["status"]), (200, &json!("success")));
     assert_eq!((&first.body["chunks_processed"], &first.body["duplicate"]), (&json!(2), &json!(false)));
     let kept: Vec<_> =
-        world.files.0.lock().unwrap().iter().map(|((folder, _), bytes)| (*folder, bytes.clone())).collect();
+        world.files.kept.lock().unwrap().iter().map(|((folder, _), bytes)| (*folder, bytes.clone())).collect();
     assert_eq!(kept.len(), 1);
     assert_eq!(
-        (kept[0].0.of.to_string(), kept[0].1.as_slice()),
+        (kept[0].0.document.to_string(), kept[0].1.as_slice()),
         (first.body["document_id"].as_str().unwrap().to_owned(), b"hello".as_slice())
     );
 
@@ -53,6 +62,36 @@ async fn a_file_is_kept_before_the_log_speaks_of_it_and_found_again() {
     assert_eq!(send(world.client().delete("/api/v1/documents/7"), &ann).await.refusal(), (404, "document_not_found"));
     let again = upload(&world, &ann, "hello", "").await;
     assert_eq!((&again.body["duplicate"], &again.body["document_id"]), (&json!(false), &first.body["document_id"]));
+}
+
+/// An upload that has kept its file, and not yet told the log, meets the whole life of another one of the same content.
+#[tokio::test]
+async fn a_file_outlives_the_deletion_of_its_twin() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    let pause = Arc::new(Barrier::new(2));
+    *world.files.pause.lock().unwrap() = Some(pause.clone());
+    let twin = async {
+        pause.wait().await;
+        let twin = upload(&world, &ann, "hello", "").await;
+        let path = format!("/api/v1/documents/{}", twin.body["document_id"].as_str().unwrap());
+        assert_eq!(send(world.client().delete(&path), &ann).await.status, 204);
+        pause.wait().await;
+    };
+    let (first, ()) = tokio::join!(upload(&world, &ann, "hello", ""), twin);
+    assert_eq!((first.status.as_u16(), &first.body["duplicate"]), (200, &json!(false)));
+
+    let stream: StreamId = format!("document/{}", first.body["document_id"].as_str().unwrap()).parse().unwrap();
+    let commits: Vec<_> = world.state.journal.read(stream, Version(1)).try_collect().await.unwrap();
+    let uploads = commits.iter().flat_map(|commit| commit.events.as_ref().unwrap()).filter_map(|event| match event {
+        AnyEvent::Document(Event::Uploaded(uploaded)) => Some(uploaded),
+        _ => None,
+    });
+    let Uploaded { owner, content, attempt, .. } = uploads.last().unwrap().clone();
+    let folder = Folder { owner, document: stream.id, attempt };
+    let kept = world.state.blobs.get(folder, &content).await.unwrap();
+    assert_eq!(kept.as_deref(), Some(b"hello".as_slice()), "what the log names is there");
+    assert_eq!(world.files.kept.lock().unwrap().len(), 1, "and nothing else");
 }
 
 #[tokio::test]
@@ -116,5 +155,5 @@ async fn bad_files_are_refused_and_leave_nothing() {
     let long = TestFormField::text("x").name("file").filename("n".repeat(501));
     let request = client.post(UPLOAD).multipart(TestForm::new().field(long));
     assert_eq!(send(request, &ann).await.refusal(), (422, "bad_filename"));
-    assert!(world.files.0.lock().unwrap().is_empty());
+    assert!(world.files.kept.lock().unwrap().is_empty());
 }

@@ -22,7 +22,7 @@ use lmao_ports::{
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::broadcast;
+use tokio::sync::{Barrier, broadcast};
 use uuid::Uuid;
 
 #[derive(Debug)]
@@ -255,26 +255,42 @@ impl ToolCatalog for Calculator {
     }
 }
 
+/// Files by folder and name.
+pub(crate) type Kept = Arc<Mutex<HashMap<(Folder, BlobRef), Vec<u8>>>>;
+
 #[derive(Debug, Default)]
-pub(crate) struct Files(pub(crate) Arc<Mutex<HashMap<(Folder, BlobRef), Vec<u8>>>>);
+pub(crate) struct Files {
+    pub(crate) kept: Kept,
+    /// Where the next upload waits twice when its file is kept.
+    pub(crate) pause: Arc<Mutex<Option<Arc<Barrier>>>>,
+}
 
 #[derive(Debug)]
-struct Pending(Arc<Mutex<HashMap<(Folder, BlobRef), Vec<u8>>>>, Vec<u8>);
+struct Pending {
+    kept: Kept,
+    pause: Arc<Mutex<Option<Arc<Barrier>>>>,
+    bytes: Vec<u8>,
+}
 
 #[async_trait]
 impl PendingBlob for Pending {
     async fn write(&mut self, bytes: Bytes) -> Result<(), Unavailable> {
-        self.1.extend_from_slice(&bytes);
+        self.bytes.extend_from_slice(&bytes);
         Ok(())
     }
 
     fn blob(&self) -> BlobRef {
-        BlobRef { sha256: ContentHash(Sha256::digest(&self.1).into()), size: self.1.len() as u64 }
+        BlobRef { sha256: ContentHash(Sha256::digest(&self.bytes).into()), size: self.bytes.len() as u64 }
     }
 
     async fn keep(self: Box<Self>, folder: Folder) -> Result<BlobRef, Unavailable> {
         let blob = self.blob();
-        self.0.lock().unwrap().insert((folder, blob), self.1);
+        self.kept.lock().unwrap().insert((folder, blob), self.bytes);
+        let pause = self.pause.lock().unwrap().take();
+        if let Some(pause) = pause {
+            pause.wait().await;
+            pause.wait().await;
+        }
         Ok(blob)
     }
 }
@@ -282,15 +298,15 @@ impl PendingBlob for Pending {
 #[async_trait]
 impl Blobs for Files {
     async fn begin(&self) -> Result<Box<dyn PendingBlob>, Unavailable> {
-        Ok(Box::new(Pending(self.0.clone(), vec![])))
+        Ok(Box::new(Pending { kept: self.kept.clone(), pause: self.pause.clone(), bytes: vec![] }))
     }
 
     async fn put(&self, folder: Folder, bytes: Bytes) -> Result<BlobRef, Unavailable> {
-        Box::new(Pending(self.0.clone(), bytes.to_vec())).keep(folder).await
+        Box::new(Pending { kept: self.kept.clone(), pause: Arc::default(), bytes: bytes.to_vec() }).keep(folder).await
     }
 
     async fn get(&self, folder: Folder, blob: &BlobRef) -> Result<Option<Bytes>, Unavailable> {
-        Ok(self.0.lock().unwrap().get(&(folder, *blob)).cloned().map(Into::into))
+        Ok(self.kept.lock().unwrap().get(&(folder, *blob)).cloned().map(Into::into))
     }
 
     async fn local(&self, _: Folder, _: &BlobRef) -> Result<Option<PathBuf>, Unavailable> {
@@ -298,8 +314,12 @@ impl Blobs for Files {
     }
 
     async fn delete(&self, folder: Folder) -> Result<(), Unavailable> {
-        self.0.lock().unwrap().retain(|(of, _), _| *of != folder);
+        self.kept.lock().unwrap().retain(|(of, _), _| *of != folder);
         Ok(())
+    }
+
+    fn folders(&self) -> BoxStream<'_, Result<Folder, Unavailable>> {
+        futures::stream::empty().boxed()
     }
 }
 

@@ -43,9 +43,9 @@ impl World {
     pub(crate) async fn with(limits: Limits) -> Self {
         let clock = Arc::new(TestClock::default());
         let live = Arc::new(Channels::default());
-        let core = Core::new(live.clone(), clock.clone());
-        let (vault, tables) = (Arc::new(Secrets::default()), Arc::new(Empty::default()));
         let files = Arc::new(Files::default());
+        let core = Core::new(live.clone(), clock.clone(), files.kept.clone());
+        let (vault, tables) = (Arc::new(Secrets::default()), Arc::new(Empty::default()));
         let health = Arc::new(crate::ports::State(Mutex::new(HealthState::Ok)));
         let state = State {
             commands: core.clone(),

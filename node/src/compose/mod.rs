@@ -6,6 +6,8 @@ mod health;
 mod node;
 mod parts;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod witness;
 
 pub(crate) use admin::{ADMIN, FirstStart, random_password};

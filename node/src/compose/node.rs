@@ -7,11 +7,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use lmao_actors::{Limits, ProjectorHandle, Runtime, Stores, World};
+use futures::TryStreamExt as _;
+use lmao_actors::{Limits, Orphans, ProjectorHandle, Runtime, Stores, World};
 use lmao_gateway::{Gateway, State};
 use lmao_ports::{Commands, Projection};
 use lmao_tools::Registry;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::{
     Parts,
@@ -26,6 +27,7 @@ pub(crate) struct Node {
     runtime: Runtime,
     projectors: Arc<Projectors>,
     witness: Witness,
+    orphans: JoinHandle<()>,
     state: State,
 }
 
@@ -59,6 +61,9 @@ impl Node {
     /// # Errors
     /// When a store cannot be used.
     pub(crate) async fn start(parts: Parts) -> anyhow::Result<Self> {
+        // The directory is locked and nothing runs yet: no upload is under way to what lies there now.
+        let old = parts.blobs.folders().try_collect().await?;
+        let orphans = Orphans::new(stores(&parts), Arc::clone(&parts.blobs), old);
         let tools = Arc::new(Registry::builtin(Arc::clone(&parts.retriever)));
         let runtime = Runtime::start(stores(&parts), world(&parts, Arc::clone(&tools)), Limits::default()).await?;
         let projectors = Arc::new(Projectors::spawn(&parts));
@@ -72,7 +77,7 @@ impl Node {
             answerer: parts.answerer.name().to_owned(),
         };
         let state = state(&parts, &runtime, tools, health);
-        Ok(Self { parts, runtime, projectors, witness, state })
+        Ok(Self { parts, runtime, projectors, witness, orphans: tokio::spawn(orphans.run()), state })
     }
 
     /// What it runs on.
@@ -120,7 +125,10 @@ impl Node {
 
     /// Ends everything: first what makes commits, then what follows them, then the stores.
     pub(crate) async fn drain(self) {
-        let Self { parts, runtime, projectors, witness, state } = self;
+        let Self { parts, runtime, projectors, witness, orphans, state } = self;
+        orphans.abort();
+        // Cancelled, as it was meant to be.
+        let _ = orphans.await;
         runtime.drain().await;
         projectors.stop().await;
         witness.stop().await;
@@ -131,7 +139,7 @@ impl Node {
 }
 
 /// What the core stands on.
-fn stores(parts: &Parts) -> Stores {
+pub(super) fn stores(parts: &Parts) -> Stores {
     Stores {
         log: Arc::clone(&parts.log),
         snapshots: Arc::clone(&parts.snapshots),

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
-use lmao_actors::{DocumentSteps, Keyring, OpenedLog, Projector, SearchProjection};
+use lmao_actors::{Keyring, OpenedLog, Projector, SearchProjection};
 use lmao_adapters::{
     blobs::FileBlobs,
     cache::MemoryCache,
@@ -16,8 +16,8 @@ use lmao_adapters::{
     sqlite::{Access, MasterKey, SqliteEmbeddingCache, SqliteLog, SqliteReadModel, SqliteSnapshots, SqliteVault},
 };
 use lmao_ports::{
-    Blobs, Cache, Clock, Entropy, EventLog, Live, Projection, ReadModel, Retriever, SearchIndex, Semantics, Snapshots,
-    Vault,
+    Blobs, Cache, Clock, Entropy, EventLog, Ingestion, Live, Projection, ReadModel, Retriever, SearchIndex, Semantics,
+    Snapshots, Vault,
 };
 use lmao_retrieval::{
     answer::{Answerer, Extractive, Generative},
@@ -68,7 +68,7 @@ pub(crate) struct Parts {
     /// The embedding model: loaded when it is first waited for.
     pub models: Arc<Models>,
     /// Ingestion.
-    pub steps: Arc<dyn DocumentSteps>,
+    pub steps: Arc<dyn Ingestion>,
     /// Searching.
     pub retriever: Arc<dyn Retriever>,
     /// Answering.
@@ -126,7 +126,7 @@ impl Parts {
             program: std::env::current_exe().context("the program's own file cannot be found")?,
             args: vec![WORKER.into()],
         };
-        let steps: Arc<dyn DocumentSteps> =
+        let steps: Arc<dyn Ingestion> =
             Arc::new(Ingest::new(Arc::clone(&blobs), Arc::clone(&semantics), Arc::new(embeddings), worker));
         let search = SearchProjection::open(
             Arc::clone(&index),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 use lmao_events::{BlobRef, ContentHash};
 use uuid::Uuid;
 
@@ -15,11 +16,12 @@ pub async fn all(new: impl AsyncFn() -> Arc<dyn Blobs>) {
     pieces_become_one_blob(&*new().await).await;
     a_dropped_blob_is_nowhere(&*new().await).await;
     folders_are_apart_and_deleted_whole(&*new().await).await;
+    folders_are_listed_until_they_are_deleted(&*new().await).await;
     putting_twice_is_fine(new().await).await;
 }
 
 fn folder() -> Folder {
-    Folder { owner: Uuid::new_v4(), of: Uuid::new_v4() }
+    Folder { owner: Uuid::new_v4(), document: Uuid::new_v4(), attempt: Some(Uuid::new_v4()) }
 }
 
 /// Empty, small and large contents come back as they were.
@@ -76,7 +78,8 @@ pub async fn a_dropped_blob_is_nowhere(blobs: &dyn Blobs) {
 /// The same content in two folders is two blobs, and a folder goes with all of its own.
 pub async fn folders_are_apart_and_deleted_whole(blobs: &dyn Blobs) {
     let one = folder();
-    let two = Folder { owner: one.owner, of: Uuid::new_v4() };
+    // The next attempt to hand in the same document.
+    let two = Folder { attempt: Some(Uuid::new_v4()), ..one };
     let content = Bytes::from_static(b"the same");
     let blob = blobs.put(one, content.clone()).await.expect("put");
     assert_eq!(blobs.get(two, &blob).await.expect("get"), None, "blobs are never shared across folders");
@@ -89,6 +92,27 @@ pub async fn folders_are_apart_and_deleted_whole(blobs: &dyn Blobs) {
     blobs.delete(one).await.expect("deleting nothing is fine");
     blobs.put(one, content.clone()).await.expect("a deleted folder can be used again");
     assert_eq!(blobs.get(one, &blob).await.expect("get"), Some(content));
+}
+
+/// Each once, whatever lies in it, and also those of documents of before there were attempts.
+pub async fn folders_are_listed_until_they_are_deleted(blobs: &dyn Blobs) {
+    let listed = async || blobs.folders().try_collect::<Vec<Folder>>().await.expect("folders");
+    let one = folder();
+    let ours = [one, Folder { attempt: Some(Uuid::new_v4()), ..one }, Folder { attempt: None, ..one }, folder()];
+    // Never kept, so in no folder.
+    let _pending = blobs.begin().await.expect("begin");
+    for folder in ours {
+        for content in ["some", "more"] {
+            blobs.put(folder, Bytes::from(content)).await.expect("put");
+        }
+    }
+    let found = listed().await;
+    assert!(ours.iter().all(|folder| found.iter().filter(|found| *found == folder).count() == 1), "{found:?}");
+    for folder in ours {
+        blobs.delete(folder).await.expect("delete");
+    }
+    let found = listed().await;
+    assert!(ours.iter().all(|folder| !found.contains(folder)), "{found:?}");
 }
 
 /// A retry, and two writers at once, leave one whole blob.

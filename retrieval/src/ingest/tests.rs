@@ -9,6 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use lmao_events::{ContentHash, Timestamp};
 use lmao_ports::{EmbedError, Embedder, EmbeddingKey, ModelManifest, PendingBlob, Pooling, TokenSpan, Unavailable};
 use sha2::{Digest, Sha256};
@@ -53,6 +54,10 @@ impl Blobs for Files {
 
     async fn delete(&self, _: Folder) -> Result<(), Unavailable> {
         unreachable!("ingestion deletes nothing")
+    }
+
+    fn folders(&self) -> BoxStream<'_, Result<Folder, Unavailable>> {
+        unreachable!("ingestion lists nothing")
     }
 }
 
@@ -134,6 +139,9 @@ impl EmbeddingCache for Remembered {
     }
 }
 
+const FOLDER: Folder =
+    Folder { owner: Uuid::from_u128(1), document: Uuid::from_u128(2), attempt: Some(Uuid::from_u128(3)) };
+
 struct World {
     ingest: Ingest,
     files: Arc<Files>,
@@ -144,20 +152,26 @@ fn world(state: SemanticState) -> World {
     let files = Arc::new(Files(tempfile::tempdir().unwrap()));
     let worker = Worker { program: "/nonexistent".into(), args: vec![] };
     let ingest = Ingest::new(Arc::clone(&files) as _, Arc::new(Model(state)), Arc::new(Remembered::default()), worker);
-    World { ingest, files, folder: Folder { owner: Uuid::from_u128(1), of: Uuid::from_u128(2) } }
+    World { ingest, files, folder: FOLDER }
 }
 
 impl World {
     async fn upload(&self, filename: &str, bytes: impl Into<Bytes>) -> document::Uploaded {
         let content = self.files.put(self.folder, bytes.into()).await.unwrap();
         let metadata = serde_json::json!({"by": "test"});
-        document::Uploaded { owner: self.folder.owner, filename: filename.into(), content, metadata }
+        document::Uploaded {
+            owner: self.folder.owner,
+            filename: filename.into(),
+            content,
+            metadata,
+            attempt: FOLDER.attempt,
+        }
     }
 
     /// All steps, as the decider would ask for them.
     async fn take_in(&self, file: &document::Uploaded) -> (document::Extracted, document::Published, u32) {
         let extracted = self.ingest.extract(self.folder, file).await.unwrap();
-        let chunked = self.ingest.chunk(self.folder, self.folder.of, file, &extracted).await.unwrap();
+        let chunked = self.ingest.chunk(self.folder, file, &extracted).await.unwrap();
         let (mut vectors, mut model, mut from_cache) = (vec![], None, 0);
         for (batch, chunks) in (0..).zip(&chunked.batches) {
             match self.ingest.embed(self.folder, batch, chunks, model.as_deref()).await.unwrap() {
@@ -181,6 +195,7 @@ impl World {
             batches: chunked.batches,
             vectors,
             model,
+            attempt: file.attempt,
         };
         (extracted, published, from_cache)
     }
@@ -198,7 +213,7 @@ async fn a_file_becomes_passages_with_vectors() {
     assert_eq!((extracted.format.as_str(), extracted.title.as_deref()), ("markdown", Some("Owls")));
     assert_eq!(cached, 0);
     assert!(published.batches.len() > 1);
-    let indexed = world.ingest.load(world.folder, world.folder.of, &published).await.unwrap();
+    let indexed = world.ingest.load(world.folder, &published).await.unwrap();
     assert_eq!(indexed.chunks.len(), published.chunks as usize);
     assert_eq!(indexed.vectors.as_ref().unwrap().len(), indexed.chunks.len());
     assert_eq!(indexed.chunks[1].content, "Food\n\nMice, mostly.");
@@ -221,7 +236,7 @@ async fn without_a_model_embedding_is_skipped() {
     let world = world(SemanticState::Off("no model: say `lmao doctor`".into()));
     let file = world.upload("a.txt", "some words").await;
     let extracted = world.ingest.extract(world.folder, &file).await.unwrap();
-    let chunked = world.ingest.chunk(world.folder, world.folder.of, &file, &extracted).await.unwrap();
+    let chunked = world.ingest.chunk(world.folder, &file, &extracted).await.unwrap();
     let outcome = world.ingest.embed(world.folder, 0, &chunked.batches[0], None).await.unwrap();
     let reason = "no model: say `lmao doctor`".to_owned();
     assert_eq!(outcome, document::StepOutcome::EmbeddingSkipped(document::EmbeddingSkipped { reason }));
@@ -232,7 +247,7 @@ async fn vectors_that_are_no_numbers_are_refused() {
     let world = world(SemanticState::Ready(letters("broken", true)));
     let file = world.upload("a.txt", "some words").await;
     let extracted = world.ingest.extract(world.folder, &file).await.unwrap();
-    let chunked = world.ingest.chunk(world.folder, world.folder.of, &file, &extracted).await.unwrap();
+    let chunked = world.ingest.chunk(world.folder, &file, &extracted).await.unwrap();
     let failure = world.ingest.embed(world.folder, 0, &chunked.batches[0], None).await.unwrap_err();
     assert_eq!((failure.reason.as_str(), failure.retryable), ("embedding_failed", true));
     assert!(failure.message.contains("not finite"), "{}", failure.message);
@@ -249,12 +264,12 @@ async fn blobs_that_are_gone_or_altered_are_told() {
     let remove = |blob: &BlobRef| std::fs::remove_file(world.files.path(world.folder, blob)).unwrap();
 
     harm(&published.vectors[0]);
-    is_missing(world.ingest.load(world.folder, world.folder.of, &published).await.unwrap_err());
+    is_missing(world.ingest.load(world.folder, &published).await.unwrap_err());
     remove(&published.batches[0]);
-    is_missing(world.ingest.load(world.folder, world.folder.of, &published).await.unwrap_err());
+    is_missing(world.ingest.load(world.folder, &published).await.unwrap_err());
     is_missing(world.ingest.embed(world.folder, 0, &published.batches[0], None).await.unwrap_err());
     harm(&extracted.text);
-    is_missing(world.ingest.chunk(world.folder, world.folder.of, &file, &extracted).await.unwrap_err());
+    is_missing(world.ingest.chunk(world.folder, &file, &extracted).await.unwrap_err());
     harm(&file.content);
     is_missing(world.ingest.extract(world.folder, &file).await.unwrap_err());
     std::fs::write(world.files.path(world.folder, &file.content), b"").unwrap();
@@ -291,7 +306,7 @@ async fn a_text_of_fifty_megabytes_is_taken() {
     }
     let file = world.upload("long.txt", text).await;
     let extracted = world.ingest.extract(world.folder, &file).await.unwrap();
-    let chunked = world.ingest.chunk(world.folder, world.folder.of, &file, &extracted).await.unwrap();
+    let chunked = world.ingest.chunk(world.folder, &file, &extracted).await.unwrap();
     assert!((10_000..100_000).contains(&chunked.chunks), "{}", chunked.chunks);
 }
 

@@ -143,7 +143,7 @@ impl Script {
 
     fn upload(&mut self, n: u8, filename: &str, metadata: Value) {
         let filename = filename.to_owned();
-        self.document(n, [document::Uploaded { owner: ADA, filename, content: blob(n), metadata }.into()]);
+        self.document(n, [document::Uploaded { owner: ADA, filename, content: blob(n), metadata, attempt: None }.into()]);
     }
 
     fn documents(&mut self) {
@@ -210,6 +210,7 @@ impl Script {
             batches: blobs,
             vectors: vec![],
             model: model.map(str::to_owned),
+            attempt: None,
         };
         let Some(model) = model else {
             let skipped = document::EmbeddingSkipped { reason: "there is no model".to_owned() };
