@@ -7,7 +7,7 @@
 pub mod audit;
 mod journal;
 mod keyring;
-mod orphans;
+mod leisure;
 mod perform;
 mod projector;
 mod runtime;
@@ -17,8 +17,8 @@ mod waker;
 
 pub use journal::OpenedLog;
 pub use keyring::{KEYED_IDS, Keyring, KeyringError};
-pub use orphans::Orphans;
-pub use perform::World;
+pub use leisure::at_leisure;
+pub use perform::{DocumentSteps, World};
 pub use projector::{Projector, ProjectorHandle, ProjectorStatus, catch_up};
 pub use runtime::{Limits, Runtime, Stores};
 pub use search_projection::SearchProjection;

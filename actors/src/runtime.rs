@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     marker::PhantomData,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -97,7 +97,6 @@ impl std::fmt::Debug for Runtime {
 struct Core {
     directories: OnceLock<Directories>,
     open: AtomicBool,
-    caught_up: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
 impl std::fmt::Debug for Core {
@@ -222,12 +221,7 @@ impl Runtime {
         let vault = |error| Unavailable::new("vault", "the secret of keyed ids cannot be read", error);
         let keyed_ids = stores.keyring.keyed_ids().await.map_err(vault)?;
         let journal = OpenedLog::new(Arc::clone(&stores.log), stores.keyring.clone());
-        let (told, caught_up) = oneshot::channel();
-        let core = Arc::new(Core {
-            directories: OnceLock::new(),
-            open: AtomicBool::new(true),
-            caught_up: Mutex::new(Some(caught_up)),
-        });
+        let core = Arc::new(Core { directories: OnceLock::new(), open: AtomicBool::new(true) });
         let hands = Hands {
             world,
             commands: Arc::new(FromInside(Arc::downgrade(&core))),
@@ -260,7 +254,7 @@ impl Runtime {
         let _ = core.directories.set(directories);
         let (stop_waker, stop) = oneshot::channel();
         let wake: Arc<dyn Wake> = Arc::clone(&core) as _;
-        let waker = tokio::spawn(waker::run(stores, wake, told, stop));
+        let waker = tokio::spawn(waker::run(stores, wake, stop));
         Ok(Self {
             core,
             journal,
@@ -281,14 +275,6 @@ impl Runtime {
     #[must_use]
     pub fn journal(&self) -> OpenedLog {
         self.journal.clone()
-    }
-
-    /// Waits until every stream that owed something at the start has been woken. Returns at once when called again.
-    pub async fn caught_up(&self) {
-        let receiver = self.core.caught_up.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(receiver) = receiver {
-            let _ = receiver.await;
-        }
     }
 
     /// Takes no more commands, ends the actors after the message they are at, and saves the wake index. Effects that run

@@ -179,7 +179,10 @@ impl<D: Decider> Memory<D> {
                 let reason = format!("an effect's outcome was refused: {rejection}");
                 self.strike(effect, &reason, myself).await?;
             }
-            Err(CommitError::Answer(CommandError::Erased)) => myself.stop(None),
+            Err(CommitError::Answer(CommandError::Erased)) => {
+                self.directory.leave_alone(self.stream);
+                myself.stop(None);
+            }
             Err(CommitError::Answer(error)) => {
                 tracing::warn!(stream = %self.stream, %error, "an outcome cannot be recorded yet");
                 let pause = self.unrecorded.get(&effect).map_or(Duration::from_millis(100), |(_, pause)| *pause * 2);
@@ -201,6 +204,7 @@ impl<D: Decider> Memory<D> {
                 }
                 // What is erased owes nothing; what only a newer build reads is not ours.
                 Err(LoadError::Erased | LoadError::Newer(_)) => {
+                    self.directory.leave_alone(self.stream);
                     myself.stop(None);
                     return Ok(());
                 }

@@ -1,7 +1,7 @@
 //! Where the live actors of one category are: found or spawned under one lock, gated, passivated, parked.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     marker::PhantomData,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -107,6 +107,8 @@ pub(crate) struct Directory<D: Decider> {
     closed: AtomicBool,
     entries: Mutex<Entries<D>>,
     parked: Mutex<HashMap<StreamId, String>>,
+    /// Streams that this process can do nothing for.
+    left_alone: Mutex<HashSet<StreamId>>,
 }
 
 impl<D: Decider> Directory<D> {
@@ -128,6 +130,7 @@ impl<D: Decider> Directory<D> {
             closed: AtomicBool::new(false),
             entries,
             parked,
+            left_alone: Mutex::default(),
         })
     }
 
@@ -177,6 +180,9 @@ impl<D: Decider> Directory<D> {
 
     /// Tells a stream's actor that something may be due, spawning it if need be.
     pub(crate) fn wake(self: &Arc<Self>, stream: StreamId) {
+        if self.left_alone.lock().unwrap_or_else(PoisonError::into_inner).contains(&stream) {
+            return;
+        }
         // A parked stream stays asleep until somebody unparks it.
         let _ = self.deliver(stream, Message::Wake, Admission::Internal);
     }
@@ -267,6 +273,12 @@ impl<D: Decider> Directory<D> {
     /// Whether a stream has a live actor.
     pub(crate) fn is_live(&self, stream: StreamId) -> bool {
         self.lock().by_stream.contains_key(&stream)
+    }
+
+    /// From now on a stream is not woken any more: its person was erased, or only a newer build reads it. Either stays so while
+    /// this process lives; whoever sends it a command is told.
+    pub(super) fn leave_alone(&self, stream: StreamId) {
+        self.left_alone.lock().unwrap_or_else(PoisonError::into_inner).insert(stream);
     }
 
     /// Sets a stream aside, durably as far as the snapshot store allows.

@@ -82,9 +82,9 @@ impl Shared {
             .bind(stream.key().to_vec()),
         };
         let rows = query.bind(BATCH).fetch_all(&self.readers).await.map_err(failed)?;
-        let found = rows.iter().map(verified).collect::<Result<Vec<_>, _>>()?;
+        let found = up_to_damage(&rows)?;
         let reached = match found.last() {
-            Some(last) if found.len() == BATCH as usize => last.position,
+            Some(last) if found.len() == BATCH as usize || found.len() < rows.len() => last.position,
             _ => window,
         };
         Ok((found, reached))
@@ -165,6 +165,19 @@ where
     S: futures::TryStream<Ok = Vec<Recorded>, Error = ReadError> + Send + 'static,
 {
     batches.map_ok(|batch| stream::iter(batch).map(Ok)).try_flatten().boxed()
+}
+
+/// The records before the first that is damaged; none before it, the damage.
+fn up_to_damage(rows: &[SqliteRow]) -> Result<Vec<Recorded>, ReadError> {
+    let mut found = Vec::with_capacity(rows.len());
+    for row in rows {
+        match verified(row) {
+            Ok(recorded) => found.push(recorded),
+            Err(damage) if found.is_empty() => return Err(damage),
+            Err(_) => break,
+        }
+    }
+    Ok(found)
 }
 
 /// A row as the record that it must be.

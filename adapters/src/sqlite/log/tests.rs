@@ -113,10 +113,22 @@ async fn an_altered_record_is_noticed() {
     bytes[at + record.len() - 1] ^= 1;
     std::fs::write(&path, bytes).unwrap();
 
-    match read(&open(&path).await, stream).await {
+    let log = open(&path).await;
+    match read(&log, stream).await {
         Err(ReadError::Damaged { position, .. }) => assert_eq!(position, third.position),
         other => panic!("{other:?}"),
     }
+    // A subscriber gets what stands before it, and may go on behind it.
+    let mut all = log.subscribe(Position(0), Filter::All);
+    for before in 1..third.position.0 {
+        assert_eq!(all.try_next().await.unwrap().unwrap().position, Position(before));
+    }
+    match all.try_next().await {
+        Err(ReadError::Damaged { position, .. }) => assert_eq!(position, third.position),
+        other => panic!("{other:?}"),
+    }
+    let behind = log.subscribe(third.position, Filter::All).try_next().await.unwrap().unwrap();
+    assert_eq!(behind.position, Position(third.position.0 + 1));
 }
 
 #[tokio::test]
