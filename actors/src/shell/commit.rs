@@ -98,7 +98,7 @@ async fn decide_and_append<D: Decider>(
         match append(stores, &current.head, &next.record).await {
             Ok(head) => {
                 let origin = Origin { correlation: meta.correlation, traceparent: meta.traceparent.clone() };
-                current.advance(next.state, &next.pending, head, meta.command, origin);
+                current.advance(next.state, next.pending, head, meta.command, origin);
                 stores.live.publish(stream, Frame::Committed { position: head.position });
                 return Ok(Decided { receipt: Receipt { head, repeated: false } });
             }

@@ -54,7 +54,7 @@ impl<D: Decider> Memory<D> {
             return;
         }
         self.settled = Some(loaded.head.version);
-        let pending = D::pending(&loaded.state);
+        let pending = &loaded.pending;
         let is_pending = |id: &EffectId| pending.iter().any(|effect| effect.id == *id);
         self.running.retain(|id, _| is_pending(id));
         self.strikes.retain(|id, _| is_pending(id));
@@ -70,7 +70,7 @@ impl<D: Decider> Memory<D> {
                     let (until, task) = self.wake_after(time.since(now), myself);
                     Running::Timer { until, _task: task }
                 }
-                _ => self.start(effect, myself),
+                _ => self.start(effect.clone(), myself),
             };
             self.running.insert(id, running);
         }

@@ -95,6 +95,9 @@ pub(crate) struct Loaded<D: Decider> {
     /// The version of the last snapshot.
     #[serde(skip)]
     pub(crate) saved: Version,
+    /// What the state owes.
+    #[serde(skip)]
+    pub(crate) pending: Vec<Pending<D::Effect>>,
 }
 
 impl<D: Decider> Default for Loaded<D> {
@@ -106,6 +109,7 @@ impl<D: Decider> Default for Loaded<D> {
             recent: VecDeque::new(),
             origins: BTreeMap::new(),
             saved: Version(0),
+            pending: vec![],
         }
     }
 }
@@ -158,7 +162,7 @@ impl<D: Decider> Loaded<D> {
         }
         let origin = Origin { correlation: header.correlation, traceparent: header.traceparent.clone() };
         let pending = D::pending(&state);
-        self.advance(state, &pending, recorded.head(), payload.command, origin);
+        self.advance(state, pending, recorded.head(), payload.command, origin);
         Ok(())
     }
 
@@ -166,7 +170,7 @@ impl<D: Decider> Loaded<D> {
     pub(crate) fn advance(
         &mut self,
         state: D::State,
-        pending: &[Pending<D::Effect>],
+        pending: Vec<Pending<D::Effect>>,
         head: Head,
         command: Option<CommandRef>,
         origin: Origin,
@@ -181,6 +185,7 @@ impl<D: Decider> Loaded<D> {
         }
         self.origins.insert(head.version, origin);
         self.origins.retain(|version, _| pending.iter().any(|effect| effect.id.version == *version));
+        self.pending = pending;
     }
 
     /// The snapshot as stored: sealed with the data key that seals the stream, so that an erasure covers it too.
@@ -203,6 +208,7 @@ impl<D: Decider> Loaded<D> {
         let Ok(text) = key.open(&nonce, snapshot_key(stream).as_bytes(), &sealed) else { return Ok(None) };
         let Ok(mut loaded) = rmp_serde::from_slice::<Self>(&text) else { return Ok(None) };
         loaded.saved = loaded.head.version;
+        loaded.pending = D::pending(&loaded.state);
         Ok((loaded.format == D::STATE_VERSION).then_some(loaded))
     }
 }
