@@ -1,8 +1,16 @@
 //! What no single crate can test: the shape of the workspace, and the running system as its users see it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that meets what it did not expect fails"
+)]
+
 mod bad_input;
 mod crash;
 mod damage;
+mod ends;
 mod files;
 mod main_job;
 mod serve;

@@ -134,10 +134,15 @@ impl Server {
         self.process.wait().expect("a killed child ends");
     }
 
-    /// Asks it to end, and waits until it has.
-    pub(crate) async fn sigterm(mut self) -> ExitStatus {
+    /// Asks it to end.
+    pub(crate) fn signal(&self) {
         let id = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("its own child can be signalled");
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) async fn sigterm(mut self) -> ExitStatus {
+        self.signal();
         let begun = Instant::now();
         loop {
             if let Some(status) = self.process.try_wait().expect("children can be waited for") {

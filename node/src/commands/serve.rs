@@ -101,7 +101,8 @@ fn signals() -> anyhow::Result<watch::Receiver<u32>> {
             signals.next().await;
             count.send_modify(|count| *count += 1);
             if *count.borrow() > 1 {
-                std::process::exit(i32::from(Code::Interrupted as u8));
+                // Without running what is registered for the end: other threads are at work, and would find it gone.
+                signal_hook::low_level::exit(i32::from(Code::Interrupted as u8));
             }
         }
     });
