@@ -11,6 +11,7 @@
 )]
 
 mod node;
+mod parked;
 mod script;
 mod stores;
 mod world;
@@ -24,9 +25,13 @@ use lmao_events::Hash;
 
 /// Runs one seed to its end; the digest of the log that it led to.
 fn run(seed: u64) -> Hash {
+    in_virtual_time(script::play(seed))
+}
+
+fn in_virtual_time<T>(play: impl Future<Output = T>) -> T {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-    runtime.block_on(script::play(seed))
+    runtime.block_on(play)
 }
 
 #[test]

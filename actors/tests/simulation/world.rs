@@ -3,14 +3,17 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
-use lmao_events::{Answer, BlobRef, ContentHash, Failure, Hash, Position, document as doc};
+use lmao_events::{Answer, BlobRef, ContentHash, Failure, Hash, Position, Timestamp, document as doc};
 use lmao_ports::{
     Blobs, Committed, Folder, IndexedDocument, Ingestion, ParkedStream, PendingBlob, Projection, ProjectionError,
     Retriever, SearchError, SearchRequest, SearchResults, TokenSink, ToolSpec, Unavailable,
@@ -28,11 +31,13 @@ pub(crate) struct World {
     disk: Arc<Disk>,
     /// How often each call of the tool that may run once really ran.
     pub(crate) runs: Mutex<BTreeMap<Uuid, u32>>,
+    /// Answering panics and no document can be loaded, until that is repaired.
+    pub(crate) broken: AtomicBool,
 }
 
 impl World {
     pub(crate) fn new(disk: &Arc<Disk>) -> Arc<Self> {
-        Arc::new(Self { disk: Arc::clone(disk), runs: Mutex::default() })
+        Arc::new(Self { disk: Arc::clone(disk), runs: Mutex::default(), broken: AtomicBool::new(false) })
     }
 
     /// The world as a node reaches it.
@@ -91,6 +96,7 @@ impl Answerer for FromNode {
 
     async fn answer(&self, question: Question, _: TokenSink) -> Result<Answer, Failure> {
         self.works("answer").await?;
+        assert!(!self.world.broken.load(Ordering::Relaxed), "answering is broken");
         Ok(Answer {
             text: format!("an answer to {}", question.query),
             citations: vec![],
@@ -168,8 +174,21 @@ impl Ingestion for FromNode {
         Ok(doc::StepOutcome::Embedded(doc::Embedded { batch, vectors: *chunks, model: "m".to_owned(), cached: 0 }))
     }
 
-    async fn load(&self, _: Folder, _: &doc::Published) -> Result<IndexedDocument, Failure> {
-        Err(Failure::lasting("simulated", "nothing is indexed in the simulation"))
+    async fn load(&self, folder: Folder, _: &doc::Published) -> Result<IndexedDocument, Failure> {
+        if self.world.broken.load(Ordering::Relaxed) {
+            return Err(Failure::lasting("missing_blob", "loading is broken"));
+        }
+        Ok(IndexedDocument {
+            document_id: folder.document,
+            owner: folder.owner,
+            filename: String::new(),
+            format: "text".to_owned(),
+            language: None,
+            metadata: json!({}),
+            created_at: Timestamp(0),
+            chunks: vec![],
+            vectors: None,
+        })
     }
 }
 
