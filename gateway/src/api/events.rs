@@ -6,7 +6,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt, future, stream::BoxStream};
 use lmao_events::{Category, Owes, Position, StreamId, Timestamp, Version};
-use lmao_ports::{Committed, Filter, ReadError};
+use lmao_ports::{Committed, Filter, ReadError, Unreadable};
 use poem::{
     Body, IntoResponse, Response,
     http::{HeaderValue, header},
@@ -54,12 +54,15 @@ struct EventRecord {
     prev: String,
     /// `nothing`, `now`, or the time from which the stream owes something.
     owes: String,
-    /// What was decided; absent once its person was erased.
+    /// What was decided; absent once its person was erased, and when it is damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<Vec<EventBody>>,
     /// The person was erased: nobody can read it any more.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     erased: bool,
+    /// Why it cannot be read although nobody was erased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damaged: Option<String>,
 }
 
 /// An event.
@@ -75,9 +78,13 @@ struct EventBody {
 impl From<Committed> for EventRecord {
     fn from(commit: Committed) -> Self {
         let Committed { position, hash, header, events } = commit;
-        let erased = events.is_err();
         let shown = |events: Vec<lmao_events::AnyEvent>| {
             events.iter().map(|event| EventBody { kind: event.name().to_owned(), data: Any(event.to_json()) }).collect()
+        };
+        let (events, erased, damaged) = match events {
+            Ok(events) => (Some(shown(events)), false, None),
+            Err(Unreadable::Erased) => (None, true, None),
+            Err(Unreadable::Damaged(how)) => (None, false, Some(how)),
         };
         Self {
             position: position.0,
@@ -95,8 +102,9 @@ impl From<Committed> for EventRecord {
                 Owes::Now => "now".to_owned(),
                 Owes::At(time) => shown_time(time),
             },
-            events: events.ok().map(shown),
+            events,
             erased,
+            damaged,
         }
     }
 }
