@@ -2,6 +2,8 @@
 
 use std::{error::Error as StdError, fmt, process::ExitCode};
 
+use lmao_adapters::data_dir;
+
 /// What the shell is told. Scripts branch on these, so they never change their meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -12,11 +14,11 @@ pub(crate) enum Code {
     Failed = 1,
     /// The command line or the configuration makes no sense.
     Usage = 2,
-    /// No server answers, and there is no data directory that could be opened instead.
+    /// No server answers, or none any more; or there is no data directory that could be opened instead.
     Unreachable = 3,
-    /// The server refused: no or a wrong token, no permission, or a request that it does not accept.
+    /// The server refused: a wrong token or none, no permission, or a request that it does not accept.
     Refused = 4,
-    /// Done in part: some of the files failed, or some streams were set aside.
+    /// Done in part: some of the files or documents failed, or some streams are set aside.
     Partial = 5,
     /// Interrupted by the user (128 + SIGINT).
     Interrupted = 130,
@@ -34,9 +36,9 @@ Exit codes:
   0    done
   1    failed
   2    the command line or the configuration makes no sense
-  3    no server answers, and there is no data directory to open instead
-  4    the server refused (token, permission, or the request itself)
-  5    done in part: some of the files failed, or streams were set aside
+  3    no server answers, or none any more; or there is no data directory to open instead
+  4    the server refused: no token or a wrong one, no permission, or the request itself
+  5    done in part: some of the files or documents failed, or streams are set aside
   130  interrupted";
 
 /// An error with its exit code and, where there is something to do, a hint. `Display` is what happened; the cause is the
@@ -85,6 +87,17 @@ impl Stop {
     #[must_use]
     pub(crate) fn silent(code: Code) -> Self {
         Self::new(code, "")
+    }
+}
+
+impl From<data_dir::Error> for Stop {
+    /// What it says first is what matters, and what to do.
+    fn from(error: data_dir::Error) -> Self {
+        let code = match error {
+            data_dir::Error::Missing(_) => Code::Unreachable,
+            _ => Code::Failed,
+        };
+        Self::new(code, error.to_string()).because(error)
     }
 }
 
@@ -144,6 +157,18 @@ mod tests {
             "error: no server answers at 127.0.0.1:8000\n  caused by: connecting\n  caused by: connection refused\n  \
              hint: start one with `lmao serve`"
         );
+    }
+
+    #[test]
+    fn an_unusable_data_directory_is_told_by_what_is_wrong_with_it() {
+        let missing = anyhow::Error::from(Stop::from(data_dir::Error::Missing("d".into())));
+        let text = "error: there is no data directory at d; `lmao serve` creates one";
+        assert_eq!((code_of(&missing), render(&missing).unwrap().as_str()), (Code::Unreachable, text));
+        let (path, message) = ("d".into(), "this user may not use it");
+        let denied = data_dir::Error::Io { path, message, source: std::io::Error::other("permission denied") };
+        let denied = anyhow::Error::from(Stop::from(denied));
+        let text = "error: d: this user may not use it\n  caused by: permission denied";
+        assert_eq!((code_of(&denied), render(&denied).unwrap().as_str()), (Code::Failed, text));
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub fn main() -> ExitCode {
         Ok(()) => Code::Done.into(),
         Err(error) => {
             if let Some(text) = exit::render(&error) {
-                eprintln!("{text}");
+                output::note(text);
             }
             exit::code_of(&error).into()
         }

@@ -1,7 +1,7 @@
 //! What commands print: tables for people, JSON for programs, colours only where somebody sees them.
 
 use std::{
-    env,
+    env, fmt,
     io::{self, IsTerminal, Write},
 };
 
@@ -127,6 +127,11 @@ fn write(write: impl FnOnce(&mut io::StdoutLock<'_>) -> io::Result<()>) -> Resul
         io::ErrorKind::BrokenPipe => Stop::silent(Code::Done),
         _ => Stop::new(Code::Failed, "standard output cannot be written").because(error),
     })
+}
+
+/// Says something beside the result, on standard error. Where nobody reads that, nothing is lost.
+pub(crate) fn note(text: impl fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Rows under headings, aligned by their widest cells; the last column is not padded.

@@ -10,6 +10,8 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lmao_adapters::models::Progress;
 
+use crate::output::note;
+
 const TICK: Duration = Duration::from_millis(250);
 
 /// A bar of so many steps on standard error; invisible where that is no terminal.
@@ -59,6 +61,6 @@ fn tell(what: &str, done: u64, total: Option<u64>, told: &mut u64) {
     let quarter = done * 4 / total;
     if quarter > *told {
         *told = quarter;
-        eprintln!("obtaining {what}: {} %", quarter * 25);
+        note(format_args!("obtaining {what}: {} %", quarter * 25));
     }
 }

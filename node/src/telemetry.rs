@@ -19,7 +19,8 @@ pub(crate) fn start(format: LogFormat, filter: &str) -> Result<(), Stop> {
             .because(error)
             .hint("for example info, or warn,lmao_actors=debug")
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // Where standard error is closed, nobody can be told of it.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     let started = match format {
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

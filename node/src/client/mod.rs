@@ -3,6 +3,7 @@
 
 mod chat;
 mod error;
+mod files;
 mod wire;
 
 use std::{
@@ -16,7 +17,8 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 pub(crate) use chat::{Chat, ChatEvent};
-pub(crate) use wire::{Citation, Document, Documents, Found, Uploaded, place};
+pub(crate) use files::name_files;
+pub(crate) use wire::{Citation, Document, Documents, Found, Uploaded};
 
 use crate::exit::{Code, Stop};
 
@@ -63,9 +65,13 @@ impl Client {
     /// Of the server at `base`, for example `http://127.0.0.1:8000`.
     ///
     /// # Errors
-    /// When this process cannot make connections at all.
+    /// [`Code::Usage`] when `base` is no such address; when this process cannot make connections at all.
     pub(crate) fn new(base: &str, credentials: Credentials) -> Result<Self, Stop> {
         let base = base.trim_end_matches('/').to_owned();
+        if !Url::parse(&base).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            return Err(Stop::new(Code::Usage, format!("{base:?} is not the address of a server"))
+                .hint("an address looks like http://127.0.0.1:8000"));
+        }
         let builder = reqwest::Client::builder()
             .user_agent(concat!("lmao/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)

@@ -36,6 +36,16 @@ pub(crate) struct Document {
 }
 
 impl Document {
+    /// Its file: by the path that `ingest` was given, which tells files of one name apart, where there is one.
+    pub(crate) fn file(&self) -> &str {
+        self.path().unwrap_or(&self.filename)
+    }
+
+    /// The path that `ingest` was given.
+    pub(crate) fn path(&self) -> Option<&str> {
+        self.metadata["path"].as_str().filter(|path| !path.is_empty())
+    }
+
     /// Reason and message of a failed document.
     pub(crate) fn failure(&self) -> (String, String) {
         let text = |field: &str| self.metadata["failure"][field].as_str().map(str::to_owned);
@@ -73,21 +83,7 @@ pub(crate) struct Passage {
     pub score: f64,
     /// Where it stands.
     #[serde(default)]
-    pub metadata: PassageMetadata,
-}
-
-/// Where a passage stands.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub(crate) struct PassageMetadata {
-    /// The file.
-    #[serde(default)]
-    pub filename: String,
-    /// 1-based.
-    #[serde(default)]
-    pub page_number: Option<u32>,
-    /// Headings.
-    #[serde(default)]
-    pub section: Option<String>,
+    pub metadata: Place,
 }
 
 /// A source of an answer.
@@ -95,22 +91,41 @@ pub(crate) struct PassageMetadata {
 pub(crate) struct Citation {
     /// Its number in the text.
     pub n: u32,
-    /// The file.
-    pub filename: String,
-    /// 1-based.
-    #[serde(default)]
-    pub page_number: Option<u32>,
-    /// Headings.
-    #[serde(default)]
-    pub section: Option<String>,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub place: Place,
     /// The words relied on.
     #[serde(default)]
     pub quote: String,
 }
 
-/// Where in a file: `page 3, Ownership > Moves`.
-pub(crate) fn place(page: Option<u32>, section: Option<&str>) -> String {
-    let page = page.map(|page| format!("page {page}"));
-    let section = section.filter(|section| !section.is_empty()).map(str::to_owned);
-    page.into_iter().chain(section).collect::<Vec<_>>().join(", ")
+/// Where a passage stands.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(crate) struct Place {
+    /// The file's name.
+    #[serde(default)]
+    filename: String,
+    /// Its path as `ingest` was given it: [`super::name_files`] adds it, the server does not.
+    #[serde(default)]
+    path: Option<String>,
+    /// 1-based.
+    #[serde(default)]
+    page_number: Option<u32>,
+    /// Headings.
+    #[serde(default)]
+    section: Option<String>,
+}
+
+impl Place {
+    /// The file, by its path where that is known.
+    pub(crate) fn file(&self) -> &str {
+        self.path.as_deref().unwrap_or(&self.filename)
+    }
+
+    /// Where in the file: `page 3, Ownership > Moves`.
+    pub(crate) fn within(&self) -> String {
+        let page = self.page_number.map(|page| format!("page {page}"));
+        let section = self.section.clone().filter(|section| !section.is_empty());
+        page.into_iter().chain(section).collect::<Vec<_>>().join(", ")
+    }
 }

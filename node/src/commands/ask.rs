@@ -1,5 +1,7 @@
 //! `lmao ask`: a question, its answer as it is written, and the numbered sources.
 
+use std::io::Write as _;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -8,9 +10,9 @@ use super::{
 };
 use crate::{
     cli::Ask,
-    client::{Chat, ChatEvent, Citation, Client, place},
+    client::{Chat, ChatEvent, Citation, Client, name_files},
     exit::{Code, Stop},
-    output::{Ink, Output, plain, shorten},
+    output::{Ink, Output, note, plain, shorten},
 };
 
 /// Characters of a quote that are shown.
@@ -21,9 +23,6 @@ const SHOWN: usize = 240;
 /// # Errors
 /// Those of the server and of reaching it.
 pub(crate) async fn run(invocation: &Invocation, ask: Ask) -> anyhow::Result<()> {
-    if ask.question.trim().is_empty() {
-        return Err(Stop::new(Code::Usage, "the question is empty").into());
-    }
     with_client(invocation, Need::Searchable, async |client| {
         // This build's WebSocket has no TLS.
         if client.base().starts_with("http://") {
@@ -46,32 +45,33 @@ async fn ask_at_once(out: Output, client: &Client, ask: &Ask) -> anyhow::Result<
     }
     answer["metadata"]["session_id"] = session;
     let text = answer["response"].as_str().unwrap_or_default().to_owned();
-    Shown { out, text: String::new() }.answer(&text, &answer["metadata"])
+    Shown { out, client, text: String::new() }.answer(&text, answer["metadata"].take()).await
 }
 
 async fn converse(out: Output, client: &Client, ask: &Ask) -> anyhow::Result<()> {
     let mut chat = Chat::open(client, ask.session).await?;
     chat.ask(&ask.question).await?;
-    let mut shown = Shown { out, text: String::new() };
+    let mut shown = Shown { out, client, text: String::new() };
     loop {
         match chat.next().await? {
             ChatEvent::Status(text) => shown.status(&text),
             ChatEvent::Piece { text, begins_anew } => shown.piece(&text, begins_anew)?,
-            ChatEvent::Answer { text, metadata } => return shown.answer(&text, &metadata),
+            ChatEvent::Answer { text, metadata } => return shown.answer(&text, metadata).await,
         }
     }
 }
 
 /// The answer as far as it has been printed.
-struct Shown {
+struct Shown<'a> {
     out: Output,
+    client: &'a Client,
     text: String,
 }
 
-impl Shown {
+impl Shown<'_> {
     fn status(&self, text: &str) {
         if self.text.is_empty() && self.out.shows_progress() && !self.out.is_json() {
-            eprint!("\r\x1b[K{}…\r", shorten(text, 70));
+            let _ = write!(std::io::stderr(), "\r\x1b[K{}…\r", shorten(text, 70));
         }
     }
 
@@ -89,7 +89,8 @@ impl Shown {
         self.out.piece(&plain(text))
     }
 
-    fn answer(&self, text: &str, metadata: &Value) -> anyhow::Result<()> {
+    async fn answer(&self, text: &str, mut metadata: Value) -> anyhow::Result<()> {
+        name_files(self.client, metadata["citations"].as_array_mut().into_iter().flatten().collect()).await;
         if self.out.is_json() {
             let session = &metadata["session_id"];
             return Ok(self.out.json(&json!({ "response": text, "session_id": session, "metadata": metadata }))?);
@@ -103,12 +104,12 @@ impl Shown {
         } else {
             self.out.line(format!("\n\n{}", plain(text)))?;
         }
-        self.sources(metadata)
+        self.sources(&metadata)
     }
 
     fn sources(&self, metadata: &Value) -> anyhow::Result<()> {
         let notices = metadata["notices"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        notices.for_each(|notice| eprintln!("note: {}", plain(notice)));
+        notices.for_each(|notice| note(format_args!("note: {}", plain(notice))));
         let citations: Vec<Citation> = match &metadata["citations"] {
             Value::Null => vec![],
             citations => serde_json::from_value(citations.clone())?,
@@ -116,11 +117,11 @@ impl Shown {
         if !citations.is_empty() {
             self.out.line(format!("\n{}", self.out.paint(Ink::Bold, "Sources")))?;
         }
-        for citation in &citations {
-            let at = place(citation.page_number, citation.section.as_deref());
+        for Citation { n, place, quote } in &citations {
+            let at = place.within();
             let comma = if at.is_empty() { "" } else { ", " };
-            self.out.line(format!("[{}] {}{comma}{}", citation.n, plain(&citation.filename), plain(&at)))?;
-            self.out.line(self.out.paint(Ink::Dim, &format!("    “{}”", shorten(&citation.quote, SHOWN))))?;
+            self.out.line(format!("[{n}] {}{comma}{}", plain(place.file()), plain(&at)))?;
+            self.out.line(self.out.paint(Ink::Dim, &format!("    “{}”", shorten(quote, SHOWN))))?;
         }
         if let Some(session) = metadata["session_id"].as_str() {
             let text = format!("\nsession {}  (go on with --session {0})", plain(session));
@@ -131,7 +132,7 @@ impl Shown {
 
     fn clear_status(&self) {
         if self.out.shows_progress() {
-            eprint!("\r\x1b[K");
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
 }

@@ -10,6 +10,8 @@ use serde::Serialize;
 
 use super::Invocation;
 use crate::{
+    cli::Doctor,
+    compose::base_url,
     config::{Config, Models},
     exit::{Code, Stop},
     output::{Ink, Output, bytes},
@@ -60,8 +62,8 @@ impl Check {
 ///
 /// # Errors
 /// [`Code::Failed`] when a check failed.
-pub(crate) async fn run(invocation: &Invocation) -> anyhow::Result<()> {
-    let config = invocation.configuration(None)?.config;
+pub(crate) async fn run(invocation: &Invocation, doctor: Doctor) -> anyhow::Result<()> {
+    let config = invocation.configuration(doctor.listen.map(|address| address.to_string()))?.config;
     let mut checks = vec![data_directory(&config.data), space(&config.data)];
     checks.push(port(&config));
     checks.extend(model(&config));
@@ -132,16 +134,17 @@ fn free_bytes(_: &Path) -> Option<u64> {
 }
 
 fn port(config: &Config) -> Check {
-    let name = "port";
-    if DataDir::running(&config.data).is_some() {
-        return Check::ok(name, "the server is running".to_owned());
+    let name = "address";
+    let own = DataDir::running(&config.data).and_then(|running| running.address);
+    if own.is_some_and(|own| own == base_url(config.listen)) {
+        return Check::ok(name, format!("{} is that of the server that runs", config.listen));
     }
     match TcpListener::bind(config.listen) {
         Ok(_) => Check::ok(name, format!("{} is free", config.listen)),
         Err(error) => Check::failed(
             name,
             format!("{}: {error}", config.listen),
-            "stop the program that uses it, or choose another with --listen",
+            "stop the program that uses it, or choose another address with --listen",
         ),
     }
 }

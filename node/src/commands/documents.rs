@@ -9,7 +9,7 @@ use super::{
     session::{Need, with_client},
 };
 use crate::{
-    cli::Documents,
+    cli::{Documents, Status},
     client::{self, Client, Document},
     exit::{Code, Stop},
     output::{Table, bytes, shorten},
@@ -25,7 +25,8 @@ const PAGE: usize = 200;
 pub(crate) async fn run(invocation: &Invocation, documents: Documents) -> anyhow::Result<()> {
     with_client(invocation, Need::Existing, async |client| match documents {
         Documents::List { status, max } => {
-            let documents = list(client, status.as_deref(), max.unwrap_or(usize::MAX)).await?;
+            let max = max.map_or(usize::MAX, |max| max as usize);
+            let documents = list(client, status, max).await?;
             show(invocation, documents)
         }
         Documents::Delete { ids } => {
@@ -47,12 +48,12 @@ pub(crate) async fn run(invocation: &Invocation, documents: Documents) -> anyhow
 }
 
 /// All documents, page by page, at most `max`.
-async fn list(client: &Client, status: Option<&str>, max: usize) -> Result<Vec<Value>, Stop> {
+async fn list(client: &Client, status: Option<Status>, max: usize) -> Result<Vec<Value>, Stop> {
     let mut documents: Vec<Value> = vec![];
     let mut cursor = None;
     loop {
         let mut query = vec![("limit", max.saturating_sub(documents.len()).min(PAGE).to_string())];
-        query.extend(status.map(|status| ("status", status.to_owned())));
+        query.extend(status.map(|status| ("status", status.as_str().to_owned())));
         query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
         let page: client::Documents = client.get(ROUTE, &query).await?;
         let got = page.documents.len();
@@ -65,7 +66,7 @@ async fn list(client: &Client, status: Option<&str>, max: usize) -> Result<Vec<V
 }
 
 async fn failed_ids(client: &Client) -> anyhow::Result<Vec<Uuid>> {
-    let documents = list(client, Some("failed"), usize::MAX).await?;
+    let documents = list(client, Some(Status::Failed), usize::MAX).await?;
     documents.into_iter().map(|document| Ok(serde_json::from_value::<Document>(document)?.document_id)).collect()
 }
 
@@ -76,19 +77,13 @@ fn show(invocation: &Invocation, documents: Vec<Value>) -> anyhow::Result<()> {
     let mut table = Table::new(["ID", "STATUS", "SIZE", "PASSAGES", "FILE"]);
     for document in documents {
         let document: Document = serde_json::from_value(document)?;
-        let mut name = document.filename.clone();
+        let mut file = document.file().to_owned();
         if document.status == "failed" {
             let (reason, message) = document.failure();
-            name = format!("{name}: {}", if message.is_empty() { reason } else { message });
+            file = format!("{file}: {}", shorten(if message.is_empty() { &reason } else { &message }, 100));
         }
         let passages = document.chunks_count.map_or_else(|| "-".to_owned(), |count| count.to_string());
-        table.row([
-            document.document_id.to_string(),
-            document.status,
-            bytes(document.file_size),
-            passages,
-            shorten(&name, 100),
-        ]);
+        table.row([document.document_id.to_string(), document.status, bytes(document.file_size), passages, file]);
     }
     Ok(invocation.out.table(&table)?)
 }

@@ -47,7 +47,7 @@ pub(crate) async fn run(invocation: &Invocation, events: Events) -> anyhow::Resu
 }
 
 async fn from_files(out: Output, reader: &Reader, events: &Events) -> anyhow::Result<()> {
-    let filter = events.stream.map_or(Filter::All, Filter::Stream);
+    let filter = events.stream.unwrap_or_default();
     let tail = reader.journal.tail().await?;
     // The whole log is followed where an end is wanted: the end of a part of it could not be told.
     let followed = if events.follow { filter } else { Filter::All };
@@ -55,13 +55,15 @@ async fn from_files(out: Output, reader: &Reader, events: &Events) -> anyhow::Re
         return Ok(());
     }
     let mut records = reader.journal.follow(Position(events.after), followed);
+    let mut wanted = events.limit.unwrap_or(u64::MAX);
     while let Some(record) = records.next().await {
         let record = record?;
         let position = record.position;
         if filter.matches(&record.header.stream) {
             show(out, &record_of(record))?;
+            wanted -= 1;
         }
-        if !events.follow && position >= tail {
+        if wanted == 0 || !events.follow && position >= tail {
             break;
         }
     }
@@ -70,10 +72,15 @@ async fn from_files(out: Output, reader: &Reader, events: &Events) -> anyhow::Re
 
 async fn from_server(out: Output, client: &Client, events: &Events) -> anyhow::Result<()> {
     let mut after = events.after;
+    let mut wanted = events.limit.unwrap_or(u64::MAX);
     loop {
+        let page = if events.follow { wanted } else { wanted.min(PAGE) };
         let mut query = vec![("after", after.to_string())];
-        query.extend(events.stream.map(|stream| ("stream", stream.to_string())));
-        query.push(if events.follow { ("follow", "true".to_owned()) } else { ("limit", PAGE.to_string()) });
+        query.extend((page < u64::MAX).then(|| ("limit", page.to_string())));
+        query.extend(events.stream.and_then(name).map(|stream| ("stream", stream)));
+        if events.follow {
+            query.push(("follow", "true".to_owned()));
+        }
         let response = client.response(async || Ok(client.request(Method::GET, ROUTE, &query))).await?;
         let mut body = response.bytes_stream();
         let mut waiting: Vec<u8> = vec![];
@@ -102,9 +109,19 @@ async fn from_server(out: Output, client: &Client, events: &Events) -> anyhow::R
                 show(out, &record)?;
             }
         }
-        if events.follow || records < PAGE {
+        wanted = wanted.saturating_sub(records);
+        if events.follow || records < page || wanted == 0 {
             return Ok(());
         }
+    }
+}
+
+/// What a filter is called on the wire.
+fn name(filter: Filter) -> Option<String> {
+    match filter {
+        Filter::All => None,
+        Filter::Category(category) => Some(category.to_string()),
+        Filter::Stream(stream) => Some(stream.to_string()),
     }
 }
 
@@ -154,6 +171,9 @@ fn show(out: Output, record: &Value) -> Result<(), Stop> {
     out.line(out.paint(Ink::Dim, &head))?;
     if record["erased"] == true {
         return out.line("          (erased)");
+    }
+    if let Some(how) = record["damaged"].as_str() {
+        return out.line(format!("          (cannot be read: {})", plain(how)));
     }
     for event in record["events"].as_array().into_iter().flatten() {
         let kind = out.paint(Ink::Bold, &plain(event["type"].as_str().unwrap_or_default()));

@@ -15,8 +15,6 @@ mod serve;
 mod session;
 mod user;
 
-use std::io;
-
 use clap::CommandFactory as _;
 
 use crate::{
@@ -51,7 +49,7 @@ impl Invocation {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The configuration; `listen` is that of `serve`.
+    /// The configuration; `listen` is that of `serve` and `doctor`.
     ///
     /// # Errors
     /// [`crate::exit::Code::Usage`].
@@ -77,15 +75,16 @@ pub(crate) async fn run(command: Command, invocation: Invocation) -> anyhow::Res
         Command::User(user) => user::run(&invocation, user).await,
         Command::Documents(documents) => documents::run(&invocation, documents).await,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "lmao", &mut io::stdout());
-            Ok(())
+            let mut script = vec![];
+            clap_complete::generate(shell, &mut Cli::command(), "lmao", &mut script);
+            Ok(invocation.out.piece(&String::from_utf8_lossy(&script))?)
         }
         Command::Serve(serve) => serve::run(&invocation, serve).await,
         Command::Events(events) => events::run(&invocation, events).await,
         Command::Audit(Audit::Verify) => audit::verify(&invocation).await,
         Command::Projections(projections) => projections::run(&invocation, projections).await,
         Command::Parked(parked) => parked::run(&invocation, parked).await,
-        Command::Doctor => doctor::run(&invocation).await,
+        Command::Doctor(doctor) => doctor::run(&invocation, doctor).await,
         Command::Models(models) => models::run(&invocation, models).await,
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lmao_actors::{SearchProjection, catch_up};
-use lmao_adapters::sqlite::SqliteReadModel;
+use lmao_adapters::{data_dir::DataDir, sqlite::SqliteReadModel};
 use lmao_events::{Category, Position};
 use lmao_ports::{Journal as _, ParkedStream, Projection};
 use serde_json::{Value, json};
@@ -51,12 +51,17 @@ async fn ask(invocation: &Invocation, client: &Client, digest: bool) -> anyhow::
     show(invocation, answer["projections"].as_array().cloned().unwrap_or_default())
 }
 
-async fn open(config: &Config, damaged: DamagedIndex) -> anyhow::Result<Parts> {
+/// Locks the data directory, which is there already: what has nothing to work on makes none.
+pub(super) fn lock(config: &Config) -> Result<DataDir, Stop> {
     if !config.data.join("format").is_file() {
         let text = format!("there is no data directory at {}", config.data.display());
-        return Err(Stop::new(Code::Unreachable, text).hint("name one with --data, or a server with --server").into());
+        return Err(Stop::new(Code::Unreachable, text).hint("name one with --data, or a server with --server"));
     }
-    let data = Parts::lock(config)?;
+    Parts::lock(config)
+}
+
+async fn open(config: &Config, damaged: DamagedIndex) -> anyhow::Result<Parts> {
+    let data = lock(config)?;
     Parts::open(config, data, damaged, Arc::new(ModelProgress::default())).await
 }
 

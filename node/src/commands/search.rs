@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     cli::Search,
-    client::{Found, place},
-    output::{Ink, Output, plain, shorten},
+    client::{Found, name_files},
+    output::{Ink, Output, note, plain, shorten},
 };
 
 /// Characters of a passage that are shown.
@@ -26,7 +26,10 @@ pub(crate) async fn run(invocation: &Invocation, search: Search) -> anyhow::Resu
         "search_type": search.search_type.as_str(),
     });
     let answer: Value = with_client(invocation, Need::Searchable, async |client| {
-        Ok(client.post("/api/v1/documents/search", &body).await?)
+        let mut answer: Value = client.post("/api/v1/documents/search", &body).await?;
+        let results = answer["results"].as_array_mut().into_iter().flatten();
+        name_files(client, results.map(|result| &mut result["metadata"]).collect()).await;
+        Ok(answer)
     })
     .await?;
     if invocation.out.is_json() {
@@ -36,16 +39,13 @@ pub(crate) async fn run(invocation: &Invocation, search: Search) -> anyhow::Resu
 }
 
 fn show(out: Output, found: &Found) -> anyhow::Result<()> {
-    for notice in &found.notices {
-        eprintln!("note: {}", plain(notice));
-    }
+    found.notices.iter().for_each(|notice| note(format_args!("note: {}", plain(notice))));
     if found.results.is_empty() {
         out.line("nothing found")?;
     }
     for (n, passage) in found.results.iter().enumerate() {
-        let metadata = &passage.metadata;
-        let name = out.paint(Ink::Bold, &plain(&metadata.filename));
-        let at = plain(&place(metadata.page_number, metadata.section.as_deref()));
+        let name = out.paint(Ink::Bold, &plain(passage.metadata.file()));
+        let at = plain(&passage.metadata.within());
         let score = out.paint(Ink::Dim, &format!("{:.3}", passage.score));
         let head = [name, at, score].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ");
         out.line(format!("{:>2}. {head}", n + 1))?;

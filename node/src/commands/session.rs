@@ -12,6 +12,7 @@ use crate::{
     compose::{ADMIN, DamagedIndex, Node, Parts, base_url},
     config::Config,
     exit::{Code, Stop},
+    output::note,
     progress::{self, ModelProgress},
 };
 
@@ -173,7 +174,7 @@ async fn prepare(
     let first = node.first_start(invocation.variable("LMAO_ADMIN_PASSWORD")).await?;
     if first.is_some() {
         let file = node.parts().data.admin_password().display().to_string();
-        eprintln!("new data directory {}; the password of {ADMIN} is in {file}", config.data.display());
+        note(format_args!("new data directory {}; the password of {ADMIN} is in {file}", config.data.display()));
     }
     if need != Need::Existing {
         settle(node, need).await?;
@@ -189,7 +190,7 @@ async fn settle(node: &Node, need: Need) -> anyhow::Result<()> {
     spinner.set_message("loading the embedding model");
     let parts = node.parts();
     if let SemanticState::Off(reason) = parts.models.settled().await {
-        spinner.suspend(|| eprintln!("note: search goes by words alone: {reason}"));
+        spinner.suspend(|| note(format_args!("note: search goes by words alone: {reason}")));
     }
     if need == Need::Searchable {
         spinner.set_message("catching up with the log");
@@ -197,7 +198,7 @@ async fn settle(node: &Node, need: Need) -> anyhow::Result<()> {
         let tables: Arc<dyn Projection> = Arc::clone(&parts.read_model) as _;
         let (tables, search) = tokio::join!(tables.wait_for(tail, CATCH_UP), parts.search.wait_for(tail, CATCH_UP));
         if !(tables && search) {
-            spinner.suspend(|| eprintln!("note: not everything can be found yet; see `lmao projections status`"));
+            spinner.suspend(|| note("note: not everything can be found yet; see `lmao projections status`"));
         }
     }
     spinner.finish_and_clear();

@@ -92,8 +92,7 @@ impl Parts {
     /// # Errors
     /// When it is in use, or cannot be used.
     pub(crate) fn lock(config: &Config) -> Result<DataDir, Stop> {
-        DataDir::open(&config.data, Mode::Exclusive)
-            .map_err(|error| Stop::new(Code::Failed, "the data directory cannot be opened").because(error))
+        DataDir::open(&config.data, Mode::Exclusive).map_err(Stop::from)
     }
 
     /// Opens everything in the locked directory.

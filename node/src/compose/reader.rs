@@ -31,8 +31,7 @@ impl Reader {
     /// # Errors
     /// [`Code::Unreachable`] when there is no data directory; when a store cannot be read.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
-        let data = DataDir::open(&config.data, Mode::ReadOnly)
-            .map_err(|error| Stop::new(Code::Unreachable, "the data directory cannot be opened").because(error))?;
+        let data = DataDir::open(&config.data, Mode::ReadOnly).map_err(Stop::from)?;
         let key = data.master_key();
         if !key.is_file() {
             let text = format!("there is no master key at {}", key.display());

@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize, Serializer};
 
 pub(crate) use origin::{Loaded, Overrides, load};
-pub(crate) use value::{Blobs, Cache, Live, Models, Search, Sqlite};
+pub(crate) use value::{Blobs, Cache, Live, Models, Search, Sqlite, parse_address};
 
 /// Everything that can be configured. The field names are the keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,7 @@ pub(crate) struct Config {
     /// The data directory.
     pub data: PathBuf,
     /// Where the server listens.
+    #[serde(deserialize_with = "value::address")]
     pub listen: SocketAddr,
     /// The event log.
     pub log: Sqlite,

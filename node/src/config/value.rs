@@ -1,8 +1,8 @@
 //! The values of the configuration that choose an adapter, each written as an address: `sqlite:`, `memory`, `nats://…`.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// Schemes of adapters that belong to the distributed system.
 const PLANNED: [&str; 8] =
@@ -17,6 +17,19 @@ fn refused(text: &str, usable: &str) -> String {
     } else {
         format!("{text:?} is nothing that this build knows; use {usable}")
     }
+}
+
+/// An address to listen on.
+///
+/// # Errors
+/// What was expected.
+pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "an address has an IP and a port, for example 127.0.0.1:8000 or [::1]:8000")
+}
+
+/// As [`parse_address`], for a field of the configuration.
+pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    parse_address(&String::deserialize(deserializer)?).map_err(de::Error::custom)
 }
 
 /// Serializes a type by its `Display` and `FromStr`.

@@ -1,19 +1,22 @@
 //! `lmao ingest`: files and folders into the system. A few files are on their way at once; each is followed until it can be
 //! found or has failed. Running it again goes on: the server recognises what it has.
 
+mod summary;
 mod walk;
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use indicatif::ProgressBar;
 use reqwest::{Method, StatusCode, multipart};
-use serde::Serialize;
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use uuid::Uuid;
 
-use self::walk::Source;
+use self::{
+    summary::{Failed, Summary, shown},
+    walk::Source,
+};
 use super::{
     Invocation,
     session::{Need, with_client},
@@ -21,8 +24,8 @@ use super::{
 use crate::{
     cli::Ingest,
     client::{Client, Document, IDEMPOTENCY_KEY, POSITION, Uploaded},
-    exit::{self, Code, Stop},
-    output::{Ink, Output, bytes, plain, shorten},
+    exit::{Code, Stop},
+    output::{Output, bytes, note, plain},
     progress,
 };
 
@@ -30,8 +33,9 @@ use crate::{
 const AT_ONCE: usize = 8;
 const FIRST_POLL: Duration = Duration::from_millis(150);
 const LAST_POLL: Duration = Duration::from_secs(2);
-/// Without a terminal, one line in so many files.
+/// Without a terminal, a line in so many files and in so much time.
 const LINE_EVERY: u64 = 50;
+const LINE_AFTER: Duration = Duration::from_secs(10);
 
 /// How one file ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,58 +48,31 @@ enum Outcome {
     Failed(Failed),
 }
 
-/// A file that failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Failed {
-    path: PathBuf,
-    document_id: Option<Uuid>,
-    reason: String,
-    message: String,
-}
-
-/// How it went altogether.
-#[derive(Debug, Default, Serialize)]
-struct Summary {
-    ready: usize,
-    duplicate: usize,
-    failed: Vec<Failed>,
-    left_out: BTreeMap<&'static str, usize>,
-    seconds: f64,
-    interrupted: bool,
-}
-
-/// Sends files and prints how it went.
+/// Sends files and prints how it went, however far it came.
 ///
 /// # Errors
-/// [`Code::Partial`] when some files failed; those of the server and of reaching it.
+/// [`Code::Partial`] when some files failed, [`Code::Interrupted`]; those of the server and of reaching it.
 pub(crate) async fn run(invocation: &Invocation, ingest: Ingest) -> anyhow::Result<()> {
-    let found = tokio::task::spawn_blocking(move || walk::walk(&ingest.paths)).await??;
-    let unreadable = found.unreadable.into_iter().map(|(path, error)| Failed {
-        path,
-        document_id: None,
-        reason: "unreadable".to_owned(),
-        message: error.to_string(),
-    });
-    let mut summary = Summary { left_out: found.left_out, failed: unreadable.collect(), ..Summary::default() };
+    let Ingest { paths, verbose } = ingest;
+    let found = tokio::task::spawn_blocking(move || walk::walk(&paths)).await??;
+    let mut summary = Summary::new(&found);
     let begun = Instant::now();
     let mut sent = Ok(());
     if !found.files.is_empty() {
-        let files = found.files;
-        sent = with_client(invocation, Need::Writable, async |client| {
-            send_all(invocation.out, client, files, &mut summary).await
+        let mut ended = None;
+        let served = with_client(invocation, Need::Writable, async |client| {
+            ended = Some(send_all(invocation.out, client, found.files, &mut summary).await);
+            Ok(())
         })
         .await;
+        // Where no server was found there is nothing to sum up.
+        let Some(ended) = ended else { return served };
+        let cut_off = |stop: Stop| Stop::new(stop.code, "not all files were sent").because(stop).into();
+        sent = ended.map_err(cut_off).and(served);
     }
     summary.seconds = begun.elapsed().as_secs_f64();
-    if let Err(error) = sent {
-        if summary.ready + summary.duplicate > 0 {
-            report(invocation.out, &summary)?;
-            let stop = Stop::new(exit::code_of(&error), "not all files were sent").because(error);
-            return Err(stop.hint("the same command goes on where it stopped").into());
-        }
-        return Err(error);
-    }
-    report(invocation.out, &summary)?;
+    summary.print(invocation.out, verbose)?;
+    sent?;
     match summary {
         Summary { interrupted: true, .. } => Err(Stop::silent(Code::Interrupted).into()),
         Summary { failed, ready: 0, duplicate: 0, .. } if !failed.is_empty() => Err(Stop::silent(Code::Failed).into()),
@@ -104,7 +81,8 @@ pub(crate) async fn run(invocation: &Invocation, ingest: Ingest) -> anyhow::Resu
     }
 }
 
-async fn send_all(out: Output, client: &Client, files: Vec<Source>, summary: &mut Summary) -> anyhow::Result<()> {
+/// Sends files until all have ended, one failure concerns all of them, or the user interrupts.
+async fn send_all(out: Output, client: &Client, files: Vec<Source>, summary: &mut Summary) -> Result<(), Stop> {
     let progress = Progress::new(out, &files);
     let mut results = futures::stream::iter(files)
         .map(async |file| {
@@ -112,20 +90,31 @@ async fn send_all(out: Output, client: &Client, files: Vec<Source>, summary: &mu
             (file, outcome)
         })
         .buffer_unordered(AT_ONCE);
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut ticks = interval_at(Instant::now() + LINE_AFTER, LINE_AFTER);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let next = tokio::select! {
-            next = results.next() => next,
-            _ = tokio::signal::ctrl_c() => {
+        let (file, outcome) = tokio::select! {
+            next = results.next() => match next {
+                Some(next) => next,
+                None => break,
+            },
+            _ = ticks.tick() => {
+                progress.tell();
+                continue;
+            }
+            _ = &mut interrupted => {
                 summary.interrupted = true;
                 break;
             }
         };
-        let Some((file, outcome)) = next else { break };
-        match outcome? {
+        let outcome = outcome.inspect_err(|_| progress.end())?;
+        summary.remaining -= 1;
+        match outcome {
             Outcome::Ready => summary.ready += 1,
             Outcome::Duplicate => summary.duplicate += 1,
             Outcome::Failed(failed) => {
-                progress.say(&format!("failed  {}: {}", failed.path.display(), plain(&failed.message)));
+                progress.say(&format!("failed  {}: {}", plain(&failed.path), plain(&failed.message)));
                 summary.failed.push(failed);
             }
         }
@@ -141,7 +130,7 @@ async fn send_all(out: Output, client: &Client, files: Vec<Source>, summary: &mu
 /// Only what would meet every other file too: nobody answers, or nobody lets us in.
 async fn send(client: &Client, file: &Source) -> Result<Outcome, Stop> {
     let failed = |document_id, reason: &str, message: String| {
-        Outcome::Failed(Failed { path: file.path.clone(), document_id, reason: reason.to_owned(), message })
+        Outcome::Failed(Failed { path: shown(&file.path), document_id, reason: reason.to_owned(), message })
     };
     // The same key on every attempt: however often it arrives, it is uploaded once.
     let key = Uuid::new_v4().to_string();
@@ -189,8 +178,8 @@ async fn form(client: &Client, file: &Source, key: &str) -> Result<reqwest::Requ
         .map_err(|error| Stop::new(Code::Failed, "the file cannot be read").because(error))?;
     // What is known of the file goes first, so that the server has it before the bytes.
     let form = multipart::Form::new()
-        .text("metadata", json!({ "path": file.name }).to_string())
-        .part("file", part.file_name(file.name.clone()));
+        .text("metadata", json!({ "path": shown(&file.path) }).to_string())
+        .part("file", part.file_name(file.name()));
     let request = client.request(Method::POST, "/api/v1/documents/upload", &[("wait", "0".to_owned())]);
     Ok(request.header(IDEMPOTENCY_KEY, key).multipart(form))
 }
@@ -200,35 +189,6 @@ fn concerns_all(stop: &Stop) -> bool {
         Some(api) => matches!(api.status, 401 | 403 | 500..),
         None => stop.code == Code::Unreachable,
     }
-}
-
-fn report(out: Output, summary: &Summary) -> Result<(), Stop> {
-    if out.is_json() {
-        return out.json(summary);
-    }
-    let left_out = summary.left_out.iter().map(|(reason, count)| format!("{count} {reason}")).collect::<Vec<_>>();
-    if !summary.failed.is_empty() {
-        out.line(out.paint(Ink::Red, "failed"))?;
-    }
-    for failed in &summary.failed {
-        let message = if failed.message.is_empty() { &failed.reason } else { &failed.message };
-        out.line(format!("  {}  {}", plain(&failed.path.display().to_string()), shorten(message, 160)))?;
-    }
-    let counts = format!(
-        "{} ready, {} there before, {} failed, in {:.1} s",
-        summary.ready,
-        summary.duplicate,
-        summary.failed.len(),
-        summary.seconds
-    );
-    out.line(counts)?;
-    if !left_out.is_empty() {
-        out.line(out.paint(Ink::Dim, &format!("left out: {}", left_out.join(", "))))?;
-    }
-    if summary.interrupted {
-        out.line("interrupted; the same command goes on where it stopped")?;
-    }
-    Ok(())
 }
 
 /// How far it is: a bar on a terminal, now and then a line elsewhere.
@@ -244,21 +204,28 @@ impl Progress {
         let total = files.iter().map(|file| file.size).sum();
         let lines = !out.shows_progress();
         if lines {
-            eprintln!("{} files, {}", files.len(), bytes(total));
+            note(format_args!("{} files, {}", files.len(), bytes(total)));
         }
         Self { bar, lines }
     }
 
     fn one(&self, file: &Source) {
-        self.bar.set_message(plain(&file.name));
+        self.bar.set_message(plain(&shown(&file.path)));
         self.bar.inc(1);
-        if self.lines && self.bar.position().is_multiple_of(LINE_EVERY) {
-            eprintln!("{}/{}", self.bar.position(), self.bar.length().unwrap_or_default());
+        if self.bar.position().is_multiple_of(LINE_EVERY) {
+            self.tell();
+        }
+    }
+
+    fn tell(&self) {
+        if self.lines {
+            let (done, all) = (self.bar.position(), self.bar.length().unwrap_or_default());
+            note(format_args!("{done}/{all} after {} s", self.bar.elapsed().as_secs()));
         }
     }
 
     fn say(&self, line: &str) {
-        self.bar.println(line);
+        if self.lines { note(line) } else { self.bar.println(line) }
     }
 
     fn end(&self) {

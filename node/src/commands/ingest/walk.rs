@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::Serialize;
 use walkdir::{DirEntry, WalkDir};
 
 use crate::exit::{Code, Stop};
@@ -30,12 +31,45 @@ const NO_DOCUMENT: [&str; 17] = [
 /// A file to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Source {
-    /// Where it is.
+    /// Where it is, in the words of the command line: below the folder that was named, as that was named.
     pub path: PathBuf,
-    /// Its path as seen from the folder that was named, `/` between the parts; its bare name if it was named itself.
-    pub name: String,
     /// Bytes.
     pub size: u64,
+}
+
+impl Source {
+    /// The bare name.
+    pub(crate) fn name(&self) -> String {
+        self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy().into_owned()
+    }
+}
+
+/// Why something in a folder is not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Reason {
+    Hidden,
+    MachineMade,
+    SymbolicLink,
+    Special,
+    Empty,
+    NoDocument,
+    Binary,
+}
+
+impl Reason {
+    /// For people, behind a number.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Hidden => "hidden",
+            Self::MachineMade => "made by a program",
+            Self::SymbolicLink => "symbolic links",
+            Self::Special => "no regular files",
+            Self::Empty => "empty",
+            Self::NoDocument => "no documents by their names",
+            Self::Binary => "binary",
+        }
+    }
 }
 
 /// What was found.
@@ -43,8 +77,8 @@ pub(crate) struct Source {
 pub(crate) struct Walk {
     /// To be sent, in the order of their paths.
     pub files: Vec<Source>,
-    /// How many were left out, by reason.
-    pub left_out: BTreeMap<&'static str, usize>,
+    /// What was left out, a folder with all that is in it.
+    pub left_out: BTreeMap<Reason, Vec<PathBuf>>,
     /// What could not be looked at, and why.
     pub unreadable: Vec<(PathBuf, io::Error)>,
 }
@@ -60,9 +94,10 @@ pub(crate) fn walk(paths: &[PathBuf]) -> Result<Walk, Stop> {
             .map_err(|error| Stop::new(Code::Usage, format!("{} cannot be read", path.display())).because(error))?;
         if metadata.is_dir() {
             found.folder(path);
+        } else if metadata.is_file() {
+            found.files.push(Source { path: plain(path), size: metadata.len() });
         } else {
-            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-            found.files.push(Source { path: path.clone(), name, size: metadata.len() });
+            return Err(Stop::new(Code::Usage, format!("{} is neither a file nor a folder", path.display())));
         }
     }
     found.files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -83,38 +118,38 @@ impl Walk {
                 }
             };
             if entry.depth() > 0 && entry.file_name().to_string_lossy().starts_with('.') {
-                self.leave_out("hidden");
+                self.leave_out(Reason::Hidden, &entry);
                 skip(&mut entries, &entry);
             } else if entry.depth() > 0 && entry.file_type().is_dir() && is_machine_made(&entry) {
-                self.leave_out("made by a program");
+                self.leave_out(Reason::MachineMade, &entry);
                 skip(&mut entries, &entry);
             } else if entry.path_is_symlink() && entry.depth() > 0 {
-                self.leave_out("symbolic link");
+                self.leave_out(Reason::SymbolicLink, &entry);
             } else if entry.file_type().is_file() {
-                self.file(root, &entry);
+                self.file(&entry);
             } else if !entry.file_type().is_dir() {
-                self.leave_out("no regular file");
+                self.leave_out(Reason::Special, &entry);
             }
         }
     }
 
-    fn file(&mut self, root: &Path, entry: &DirEntry) {
-        let path = entry.path();
-        match verdict(path) {
-            Err(error) => self.unreadable.push((path.to_owned(), error)),
-            Ok((_, Some(reason))) => self.leave_out(reason),
-            Ok((size, None)) => {
-                let relative = path.strip_prefix(root).unwrap_or(path);
-                let parts = relative.iter().map(|part| part.to_string_lossy());
-                let name = parts.collect::<Vec<_>>().join("/");
-                self.files.push(Source { path: path.to_owned(), name, size });
-            }
+    fn file(&mut self, entry: &DirEntry) {
+        match verdict(entry.path()) {
+            Err(error) => self.unreadable.push((plain(entry.path()), error)),
+            Ok((_, Some(reason))) => self.leave_out(reason, entry),
+            Ok((size, None)) => self.files.push(Source { path: plain(entry.path()), size }),
         }
     }
 
-    fn leave_out(&mut self, reason: &'static str) {
-        *self.left_out.entry(reason).or_default() += 1;
+    fn leave_out(&mut self, reason: Reason, entry: &DirEntry) {
+        self.left_out.entry(reason).or_default().push(plain(entry.path()));
     }
+}
+
+/// A path without the `./` that says nothing.
+fn plain(path: &Path) -> PathBuf {
+    let plain = path.strip_prefix(".").ok().filter(|rest| !rest.as_os_str().is_empty());
+    plain.unwrap_or(path).to_owned()
 }
 
 fn skip(entries: &mut walkdir::IntoIter, entry: &DirEntry) {
@@ -128,28 +163,33 @@ fn is_machine_made(entry: &DirEntry) -> bool {
 }
 
 /// A file's size, and why it is left out if it is.
-fn verdict(path: &Path) -> io::Result<(u64, Option<&'static str>)> {
+fn verdict(path: &Path) -> io::Result<(u64, Option<Reason>)> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
     if size == 0 {
-        return Ok((size, Some("empty")));
+        return Ok((size, Some(Reason::Empty)));
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     if NO_DOCUMENT.iter().any(|ending| name.strip_suffix(ending).is_some_and(|stem| stem.ends_with('.'))) {
-        return Ok((size, Some("no document")));
+        return Ok((size, Some(Reason::NoDocument)));
     }
     let mut head = Vec::with_capacity(SNIFFED);
     file.take(SNIFFED as u64).read_to_end(&mut head)?;
     let readable = READABLE.iter().chain(&UTF16).any(|magic| head.starts_with(magic));
-    Ok((size, (!readable && head.contains(&0)).then_some("binary")))
+    Ok((size, (!readable && head.contains(&0)).then_some(Reason::Binary)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn names(walk: &Walk) -> Vec<&str> {
-        walk.files.iter().map(|file| file.name.as_str()).collect()
+    /// What is below `folder`, as seen from there.
+    fn below(folder: &Path, paths: impl IntoIterator<Item = PathBuf>) -> Vec<String> {
+        paths.into_iter().map(|path| path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned()).collect()
+    }
+
+    fn sent(folder: &Path, walk: Walk) -> Vec<String> {
+        below(folder, walk.files.into_iter().map(|file| file.path))
     }
 
     #[test]
@@ -174,14 +214,28 @@ mod tests {
         write("target/doc/x.html", b"<p>");
         #[cfg(unix)]
         std::os::unix::fs::symlink("a.txt", folder.path().join("link.txt")).unwrap();
-        let found = walk(&[folder.path().to_owned()]).unwrap();
-        assert_eq!(names(&found), ["a.txt", "b/two.md", "paper.pdf", "utf16.txt"]);
-        let expected = [("binary", 1), ("empty", 1), ("hidden", 2), ("made by a program", 2), ("no document", 1)];
-        let mut expected: BTreeMap<&str, usize> = expected.into();
-        if cfg!(unix) {
-            expected.insert("symbolic link", 1);
+        let mut found = walk(&[folder.path().to_owned()]).unwrap();
+        let mut left_out = |reason| {
+            let mut paths = below(folder.path(), found.left_out.remove(&reason).unwrap_or_default());
+            paths.sort();
+            paths
+        };
+        assert_eq!(left_out(Reason::Hidden), [".env", ".git"]);
+        assert_eq!(left_out(Reason::MachineMade), ["node_modules", "target"]);
+        assert_eq!(left_out(Reason::Empty), ["empty.md"]);
+        assert_eq!(left_out(Reason::NoDocument), ["logo.svg"]);
+        assert_eq!(left_out(Reason::Binary), ["program"]);
+        #[cfg(unix)]
+        assert_eq!(left_out(Reason::SymbolicLink), ["link.txt"]);
+        assert!(found.left_out.is_empty(), "{found:?}");
+        assert_eq!(sent(folder.path(), found), ["a.txt", "b/two.md", "paper.pdf", "utf16.txt"]);
+    }
+
+    #[test]
+    fn a_path_is_the_one_that_was_named_without_ornament() {
+        for (given, kept) in [("./a/b.md", "a/b.md"), ("../b.md", "../b.md"), ("/a/b.md", "/a/b.md"), (".", ".")] {
+            assert_eq!(plain(Path::new(given)), Path::new(kept));
         }
-        assert_eq!(found.left_out, expected);
     }
 
     #[test]
@@ -190,7 +244,7 @@ mod tests {
         let path = folder.path().join(".hidden.bin");
         fs::write(&path, [0, 1, 2]).unwrap();
         let found = walk(&[path.clone(), path]).unwrap();
-        assert_eq!(names(&found), [".hidden.bin"]);
+        assert_eq!(sent(folder.path(), found), [".hidden.bin"]);
         assert_eq!(walk(&[folder.path().join("nothing")]).unwrap_err().code, Code::Usage);
     }
 
@@ -200,6 +254,6 @@ mod tests {
         let hidden = folder.path().join(".notes");
         fs::create_dir(&hidden).unwrap();
         fs::write(hidden.join("a.md"), "a").unwrap();
-        assert_eq!(names(&walk(&[hidden]).unwrap()), ["a.md"]);
+        assert_eq!(sent(&hidden, walk(std::slice::from_ref(&hidden)).unwrap()), ["a.md"]);
     }
 }

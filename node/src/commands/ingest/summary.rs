@@ -1,0 +1,143 @@
+//! How it went, file by file: for the person who reads its end, for the program that reads all of it.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::walk::{Reason, Walk};
+use crate::{
+    exit::Stop,
+    output::{Ink, Output, plain, shorten},
+};
+
+/// Files left out for one reason that are named unless all are wanted.
+const NAMED: usize = 3;
+/// Characters of a failure's message that are shown.
+const SHOWN: usize = 160;
+
+/// A file that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Failed {
+    pub path: String,
+    pub document_id: Option<Uuid>,
+    pub reason: String,
+    pub message: String,
+}
+
+/// How it went altogether.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Summary {
+    /// Files that can be found now.
+    pub ready: usize,
+    /// Files that were there before.
+    pub duplicate: usize,
+    pub failed: Vec<Failed>,
+    /// Paths in the folders that were not sent; a folder stands for all that is in it.
+    left_out: BTreeMap<Reason, Vec<String>>,
+    /// Files that were not sent, or not followed to their end.
+    pub remaining: usize,
+    pub seconds: f64,
+    pub interrupted: bool,
+}
+
+impl Summary {
+    /// Before anything was sent.
+    pub(super) fn new(found: &Walk) -> Self {
+        let unreadable = found.unreadable.iter().map(|(path, error)| Failed {
+            path: shown(path),
+            document_id: None,
+            reason: "unreadable".to_owned(),
+            message: error.to_string(),
+        });
+        let left_out =
+            found.left_out.iter().map(|(reason, paths)| (*reason, paths.iter().map(|path| shown(path)).collect()));
+        Self {
+            failed: unreadable.collect(),
+            left_out: left_out.collect(),
+            remaining: found.files.len(),
+            ..Self::default()
+        }
+    }
+
+    /// Prints it; `verbose` names everything that was left out.
+    pub(super) fn print(&self, out: Output, verbose: bool) -> Result<(), Stop> {
+        if out.is_json() {
+            return out.json(self);
+        }
+        if !self.failed.is_empty() {
+            out.line(out.paint(Ink::Red, "failed"))?;
+        }
+        for Failed { path, reason, message, .. } in &self.failed {
+            out.line(format!(
+                "  {}  {}",
+                plain(path),
+                shorten(if message.is_empty() { reason } else { message }, SHOWN)
+            ))?;
+        }
+        for line in self.left_out(if verbose { usize::MAX } else { NAMED }) {
+            out.line(out.paint(Ink::Dim, &line))?;
+        }
+        out.line(self.counts())
+    }
+
+    /// A line for each reason, with the first few paths.
+    fn left_out(&self, named: usize) -> impl Iterator<Item = String> {
+        self.left_out.iter().map(move |(reason, paths)| {
+            let mut names = paths.iter().take(named).map(|path| plain(path)).collect::<Vec<_>>().join(", ");
+            if paths.len() > named {
+                names = format!("{names} and {} more; -v names all", paths.len() - named);
+            }
+            format!("left out: {} {} ({names})", paths.len(), reason.words())
+        })
+    }
+
+    fn counts(&self) -> String {
+        let Self { ready, duplicate, failed, remaining, seconds, interrupted, .. } = self;
+        let ended = format!("{ready} ready, {duplicate} there before, {} failed, in {seconds:.1} s", failed.len());
+        match (interrupted, remaining) {
+            (_, 0) => ended,
+            (true, _) => format!("{ended}\ninterrupted: {remaining} remain; the same command goes on from here"),
+            (false, _) => format!("{ended}\n{remaining} remain; the same command goes on from here"),
+        }
+    }
+}
+
+/// A path as text, whatever its bytes.
+pub(super) fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn lines(summary: &Summary, named: usize) -> String {
+        summary.left_out(named).chain([summary.counts()]).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn it_says_what_was_left_out_and_what_remains() {
+        let paths = |names: &str| names.split(' ').map(Into::into).collect::<Vec<_>>();
+        let found = Walk {
+            left_out: [(Reason::Binary, paths("a.o b.o c.o d.o")), (Reason::Hidden, paths(".git"))].into(),
+            ..Walk::default()
+        };
+        let mut summary = Summary { ready: 2, remaining: 3, seconds: 1.25, ..Summary::new(&found) };
+        expect![[r"
+            left out: 1 hidden (.git)
+            left out: 4 binary (a.o, b.o, c.o and 1 more; -v names all)
+            2 ready, 0 there before, 0 failed, in 1.2 s
+            3 remain; the same command goes on from here"]]
+        .assert_eq(&lines(&summary, NAMED));
+        summary.interrupted = true;
+        expect![[r"
+            left out: 1 hidden (.git)
+            left out: 4 binary (a.o, b.o, c.o, d.o)
+            2 ready, 0 there before, 0 failed, in 1.2 s
+            interrupted: 3 remain; the same command goes on from here"]]
+        .assert_eq(&lines(&summary, usize::MAX));
+    }
+}
