@@ -130,8 +130,8 @@ pub(crate) struct Doctor {
 /// `lmao ingest`.
 #[derive(Debug, Args)]
 pub(crate) struct Ingest {
-    /// Files, and folders with all that is in them. Hidden files, symbolic links and files that are plainly no text are
-    /// left out of folders; a file that is named itself is always sent.
+    /// Files, and folders with all that is in them. Hidden files, symbolic links, data directories and files that are
+    /// plainly no text are left out of folders; a file that is named itself is always sent.
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Name every file that was left out, not only the first few. JSON always does.
@@ -143,8 +143,8 @@ pub(crate) struct Ingest {
 #[derive(Debug, Args)]
 pub(crate) struct Search {
     /// What to find.
-    #[arg(value_name = "QUERY", value_parser = parse::words)]
-    pub query: String,
+    #[arg(required = true, value_name = "QUERY", value_parser = parse::words)]
+    pub query: Vec<String>,
     /// By which legs.
     #[arg(long = "type", value_name = "TYPE", default_value = "hybrid")]
     pub search_type: SearchType,
@@ -179,8 +179,8 @@ impl SearchType {
 #[derive(Debug, Args)]
 pub(crate) struct Ask {
     /// The question.
-    #[arg(value_name = "QUESTION", value_parser = parse::words)]
-    pub question: String,
+    #[arg(required = true, value_name = "QUESTION", value_parser = parse::words)]
+    pub question: Vec<String>,
     /// The session to go on with; a new one by default.
     #[arg(long, value_name = "ID", value_parser = parse::id)]
     pub session: Option<Uuid>,

@@ -53,7 +53,12 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<()> {
     // The first of two providers that are compiled in would otherwise be a matter of chance.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let default_filter = if matches!(cli.command, Command::Serve(_)) { "info,poem=warn" } else { "warn" };
+    let default_filter = if matches!(cli.command, Command::Serve(_)) {
+        "info,poem=warn"
+    } else {
+        // What is missing without a model is told beside each result.
+        "warn,lmao_adapters::models=error"
+    };
     let mut global = cli.global;
     // As with the other variables: empty is absent.
     global.config = global.config.filter(|path| !path.as_os_str().is_empty());

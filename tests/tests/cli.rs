@@ -73,7 +73,7 @@ async fn files_of_one_name_are_told_apart_and_what_is_left_out_is_named() {
         assert!(said.contains(&named("south/index.html")), "{arguments:?}: {said}");
     }
     let (_, said, _) = run(&data, &["ingest", "-v", &named("south")]);
-    assert!(said.contains("left out: 1 hidden") && said.contains(".hidden"), "{said}");
+    assert!(said.contains("left out: 1 hidden") && said.contains(&named("south/.hidden")), "{said}");
     assert!(said.contains("0 ready, 1 there before, 0 failed"), "{said}");
 }
 
@@ -193,6 +193,17 @@ fn scripts_can_branch_on_how_a_command_ends() {
     let (code, _, said) = ended(lmao(&named).env("LMAO_TOKEN", "x").output().expect("lmao can be started"));
     assert_eq!((code, said.contains("no server answers")), (Some(3), true), "{said}");
     assert!(!data.exists(), "nothing was made");
+}
+
+#[tokio::test]
+async fn what_will_not_work_later_is_not_tried_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let _server = Server::start(&data).await;
+    let (code, _, said) = run(&data, &["search", "salt", "lake", "--type", "semantic"]);
+    assert_eq!((code, said.contains("the semantic leg is off")), (Some(1), true), "{said}");
+    let (code, said, _) = run(&data, &["documents", "retry", "--failed"]);
+    assert_eq!((code, said.as_str()), (Some(0), "no document has failed\n"));
 }
 
 #[test]

@@ -62,6 +62,14 @@ fn without_arguments_there_is_help() {
 }
 
 #[test]
+fn words_need_no_quotes() {
+    match parsed(&["ask", "what", "is", "ownership?", "--json"]).unwrap().command {
+        Command::Ask(ask) => assert_eq!(ask.question, ["what", "is", "ownership?"]),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn events_are_of_a_stream_or_of_a_category() {
     let stream = |text: &str| match parsed(&["events", "--stream", text]).unwrap().command {
         Command::Events(events) => events.stream,

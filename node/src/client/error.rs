@@ -1,6 +1,6 @@
 //! What goes wrong between client and server, for people.
 
-use reqwest::{Response, StatusCode};
+use reqwest::{Response, StatusCode, header};
 use serde_json::Value;
 
 use crate::exit::{Api, Code, Stop};
@@ -28,28 +28,32 @@ pub(crate) fn not_ours(base: &str, error: impl Into<anyhow::Error>) -> Stop {
 /// The error that a server answered with.
 pub(crate) async fn of(response: Response) -> Stop {
     let status = response.status();
+    let is_passing = response.headers().contains_key(header::RETRY_AFTER);
     let body = response.bytes().await.unwrap_or_default();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let message = body["error"]["message"].as_str().filter(|message| !message.is_empty());
     let message = message.map_or_else(|| format!("the server answered {status}"), str::to_owned);
-    let mut stop = Stop::new(code(status), message);
     let reason = body["error"]["details"]["reason"].as_str().unwrap_or_default().to_owned();
+    let code = match status {
+        status if status.is_client_error() => Code::Refused,
+        // A server that asks to come later is as good as none; so is one that only a proxy speaks for.
+        _ if is_passing => Code::Unreachable,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT
+            if reason.is_empty() =>
+        {
+            Code::Unreachable
+        }
+        _ => Code::Failed,
+    };
+    let mut stop = Stop::new(code, message);
     stop.api = Some(Api { status: status.as_u16(), reason });
     match (status, body["error"]["request_id"].as_str()) {
         (StatusCode::UNAUTHORIZED, _) => {
             stop.hint("set LMAO_TOKEN to a fresh token (POST /auth/login), or name the data directory with --data")
         }
-        (status, Some(id)) if status.is_server_error() => {
+        (StatusCode::INTERNAL_SERVER_ERROR, Some(id)) => {
             stop.hint(format!("the server's log tells more of request {id}"))
         }
         _ => stop,
-    }
-}
-
-fn code(status: StatusCode) -> Code {
-    match status {
-        StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Code::Unreachable,
-        status if status.is_client_error() => Code::Refused,
-        _ => Code::Failed,
     }
 }

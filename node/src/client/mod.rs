@@ -170,11 +170,13 @@ impl Client {
                     self.forget(&token).await;
                     renewed = true;
                 }
-                StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS if retries < MAX_RETRIES => {
-                    retries += 1;
-                    tokio::time::sleep(pause(&response)).await;
-                }
-                _ => return Err(error::of(response).await),
+                _ => match pause(&response).filter(|_| retries < MAX_RETRIES) {
+                    Some(pause) => {
+                        retries += 1;
+                        tokio::time::sleep(pause).await;
+                    }
+                    None => return Err(error::of(response).await),
+                },
             }
         }
     }
@@ -252,9 +254,11 @@ impl Answer {
     }
 }
 
-fn pause(response: &Response) -> Duration {
-    let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(1)).clamp(Duration::from_millis(100), MAX_PAUSE)
+/// How long to wait before the same request may succeed; `None` when the server does not say that it may.
+fn pause(response: &Response) -> Option<Duration> {
+    let after = response.headers().get(header::RETRY_AFTER)?;
+    let seconds = after.to_str().ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(1);
+    Some(Duration::from_secs(seconds).clamp(Duration::from_millis(100), MAX_PAUSE))
 }
 
 /// Whether an address is on this machine: no proxy can reach it, and the local administrator's password may go there.

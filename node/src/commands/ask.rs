@@ -36,7 +36,7 @@ pub(crate) async fn run(invocation: &Invocation, ask: Ask) -> anyhow::Result<()>
 
 /// The answer in one piece.
 async fn ask_at_once(out: Output, client: &Client, ask: &Ask) -> anyhow::Result<()> {
-    let body = json!({ "message": ask.question, "session_id": ask.session });
+    let body = json!({ "message": ask.question.join(" "), "session_id": ask.session });
     let mut answer: Value = client.post("/api/v1/chat/message", &body).await?;
     let session = answer["session_id"].clone();
     if answer["metadata"]["status"] == "processing" {
@@ -50,7 +50,7 @@ async fn ask_at_once(out: Output, client: &Client, ask: &Ask) -> anyhow::Result<
 
 async fn converse(out: Output, client: &Client, ask: &Ask) -> anyhow::Result<()> {
     let mut chat = Chat::open(client, ask.session).await?;
-    chat.ask(&ask.question).await?;
+    chat.ask(&ask.question.join(" ")).await?;
     let mut shown = Shown { out, client, text: String::new() };
     loop {
         match chat.next().await? {

@@ -35,6 +35,9 @@ pub(crate) async fn run(invocation: &Invocation, documents: Documents) -> anyhow
         }
         Documents::Retry { ids, failed } => {
             let ids = if failed { failed_ids(client).await? } else { ids };
+            if ids.is_empty() && !invocation.out.is_json() {
+                return Ok(invocation.out.line("no document has failed")?);
+            }
             each(invocation, &ids, "queued", async |id| {
                 let request = async || {
                     Ok(client.request(Method::POST, &format!("{ROUTE}/{id}/retry"), &[("wait", "0".to_owned())]))
@@ -73,6 +76,9 @@ async fn failed_ids(client: &Client) -> anyhow::Result<Vec<Uuid>> {
 fn show(invocation: &Invocation, documents: Vec<Value>) -> anyhow::Result<()> {
     if invocation.out.is_json() {
         return Ok(invocation.out.json(&documents)?);
+    }
+    if documents.is_empty() {
+        return Ok(invocation.out.line("there are no such documents")?);
     }
     let mut table = Table::new(["ID", "STATUS", "SIZE", "PASSAGES", "FILE"]);
     for document in documents {

@@ -167,7 +167,8 @@ fn show(out: Output, record: &Value) -> Result<(), Stop> {
         return out.json_line(record);
     }
     let text = |field: &str| plain(record[field].as_str().unwrap_or_default());
-    let head = format!("{:>8}  {}  {} v{}", record["position"], text("time"), text("stream"), record["version"]);
+    let position = record["position"].as_u64().unwrap_or_default();
+    let head = format!("{position:>8}  {}  {} v{}", text("time"), text("stream"), record["version"]);
     out.line(out.paint(Ink::Dim, &head))?;
     if record["erased"] == true {
         return out.line("          (erased)");

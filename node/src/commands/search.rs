@@ -21,7 +21,7 @@ const SHOWN: usize = 320;
 /// Those of the server and of reaching it.
 pub(crate) async fn run(invocation: &Invocation, search: Search) -> anyhow::Result<()> {
     let body = json!({
-        "query": search.query,
+        "query": search.query.join(" "),
         "max_results": search.max,
         "search_type": search.search_type.as_str(),
     });

@@ -189,7 +189,8 @@ async fn settle(node: &Node, need: Need) -> anyhow::Result<()> {
     let spinner = progress::bar(None, "{spinner} {msg}");
     spinner.set_message("loading the embedding model");
     let parts = node.parts();
-    if let SemanticState::Off(reason) = parts.models.settled().await {
+    // Results and answers say it themselves.
+    if let (SemanticState::Off(reason), Need::Writable) = (parts.models.settled().await, need) {
         spinner.suspend(|| note(format_args!("note: search goes by words alone: {reason}")));
     }
     if need == Need::Searchable {

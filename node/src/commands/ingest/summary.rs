@@ -1,4 +1,4 @@
-//! How it went, file by file: for the person who reads its end, for the program that reads all of it.
+//! How it went, file by file: enough for a person, all of it for a program.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -75,21 +75,30 @@ impl Summary {
                 shorten(if message.is_empty() { reason } else { message }, SHOWN)
             ))?;
         }
-        for line in self.left_out(if verbose { usize::MAX } else { NAMED }) {
+        for line in self.left_out(verbose) {
             out.line(out.paint(Ink::Dim, &line))?;
         }
         out.line(self.counts())
     }
 
-    /// A line for each reason, with the first few paths.
-    fn left_out(&self, named: usize) -> impl Iterator<Item = String> {
-        self.left_out.iter().map(move |(reason, paths)| {
-            let mut names = paths.iter().take(named).map(|path| plain(path)).collect::<Vec<_>>().join(", ");
-            if paths.len() > named {
-                names = format!("{names} and {} more; -v names all", paths.len() - named);
+    /// A line for each reason, with the first few paths or, line by line, all of them.
+    fn left_out(&self, verbose: bool) -> Vec<String> {
+        let mut lines = vec![];
+        for (reason, paths) in &self.left_out {
+            let head = format!("left out: {} {}", paths.len(), reason.words());
+            let mut names = paths.iter().map(|path| plain(path));
+            if verbose {
+                lines.push(head);
+                lines.extend(names.map(|name| format!("  {name}")));
+                continue;
             }
-            format!("left out: {} {} ({names})", paths.len(), reason.words())
-        })
+            let first = names.by_ref().take(NAMED).collect::<Vec<_>>().join(", ");
+            lines.push(match names.count() {
+                0 => format!("{head} ({first})"),
+                more => format!("{head} ({first} and {more} more; -v names all)"),
+            });
+        }
+        lines
     }
 
     fn counts(&self) -> String {
@@ -114,8 +123,8 @@ mod tests {
 
     use super::*;
 
-    fn lines(summary: &Summary, named: usize) -> String {
-        summary.left_out(named).chain([summary.counts()]).collect::<Vec<_>>().join("\n")
+    fn lines(summary: &Summary, verbose: bool) -> String {
+        [summary.left_out(verbose), vec![summary.counts()]].concat().join("\n")
     }
 
     #[test]
@@ -131,13 +140,18 @@ mod tests {
             left out: 4 binary (a.o, b.o, c.o and 1 more; -v names all)
             2 ready, 0 there before, 0 failed, in 1.2 s
             3 remain; the same command goes on from here"]]
-        .assert_eq(&lines(&summary, NAMED));
+        .assert_eq(&lines(&summary, false));
         summary.interrupted = true;
         expect![[r"
-            left out: 1 hidden (.git)
-            left out: 4 binary (a.o, b.o, c.o, d.o)
+            left out: 1 hidden
+              .git
+            left out: 4 binary
+              a.o
+              b.o
+              c.o
+              d.o
             2 ready, 0 there before, 0 failed, in 1.2 s
             interrupted: 3 remain; the same command goes on from here"]]
-        .assert_eq(&lines(&summary, usize::MAX));
+        .assert_eq(&lines(&summary, true));
     }
 }

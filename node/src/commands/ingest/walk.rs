@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use lmao_adapters::data_dir::{self, DataDir, Mode};
 use serde::Serialize;
 use walkdir::{DirEntry, WalkDir};
 
@@ -49,6 +50,7 @@ impl Source {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Reason {
     Hidden,
+    DataDirectory,
     MachineMade,
     SymbolicLink,
     Special,
@@ -62,6 +64,7 @@ impl Reason {
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Hidden => "hidden",
+            Self::DataDirectory => "data directories of LMA-o",
             Self::MachineMade => "made by a program",
             Self::SymbolicLink => "symbolic links",
             Self::Special => "no regular files",
@@ -120,6 +123,10 @@ impl Walk {
             if entry.depth() > 0 && entry.file_name().to_string_lossy().starts_with('.') {
                 self.leave_out(Reason::Hidden, &entry);
                 skip(&mut entries, &entry);
+            } else if entry.file_type().is_dir() && is_data_directory(entry.path()) {
+                // Keys and passwords are in it, and what is taken in would be taken in again.
+                self.leave_out(Reason::DataDirectory, &entry);
+                skip(&mut entries, &entry);
             } else if entry.depth() > 0 && entry.file_type().is_dir() && is_machine_made(&entry) {
                 self.leave_out(Reason::MachineMade, &entry);
                 skip(&mut entries, &entry);
@@ -156,6 +163,10 @@ fn skip(entries: &mut walkdir::IntoIter, entry: &DirEntry) {
     if entry.file_type().is_dir() {
         entries.skip_current_dir();
     }
+}
+
+fn is_data_directory(path: &Path) -> bool {
+    matches!(DataDir::open(path, Mode::ReadOnly), Ok(_) | Err(data_dir::Error::Newer { .. }))
 }
 
 fn is_machine_made(entry: &DirEntry) -> bool {
@@ -235,6 +246,20 @@ mod tests {
     fn a_path_is_the_one_that_was_named_without_ornament() {
         for (given, kept) in [("./a/b.md", "a/b.md"), ("../b.md", "../b.md"), ("/a/b.md", "/a/b.md"), (".", ".")] {
             assert_eq!(plain(Path::new(given)), Path::new(kept));
+        }
+    }
+
+    #[test]
+    fn keys_and_passwords_are_not_sent_even_if_their_folder_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("lmao-data");
+        drop(DataDir::open(&data, Mode::Exclusive).unwrap());
+        fs::write(data.join("admin-password"), "secret").unwrap();
+        fs::write(folder.path().join("a.md"), "a").unwrap();
+        for path in [folder.path(), &data] {
+            let found = walk(&[path.to_owned()]).unwrap();
+            assert_eq!(found.left_out[&Reason::DataDirectory], [data.as_path()]);
+            assert!(found.files.iter().all(|file| file.name() == "a.md"), "{found:?}");
         }
     }
 
