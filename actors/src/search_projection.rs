@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 use lmao_events::{AnyEvent, Category, Position, StreamId, Version, document::Event, document::Published};
 use lmao_ports::{
-    Committed, Digest, Folder, IndexError, Ingestion, Journal, Missed, ParkedStream, Progress, Projection,
-    ProjectionError, SearchIndex, SemanticState, Semantics, Snapshots, Unavailable, Unparked,
+    Committed, Digest, Folder, IndexError, Ingestion, Journal, Missed, ModelManifest, ParkedStream, Progress,
+    Projection, ProjectionError, SearchIndex, SemanticState, Semantics, Snapshots, Unavailable, Unparked,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -16,6 +16,9 @@ use tokio::sync::Mutex;
 use crate::OpenedLog;
 
 const PARKED: &str = "search/parked/";
+/// Where the manifest of the model is kept whose vectors the index took last: a rebuild needs it also while that model is
+/// turned off, and it is in no event.
+const MODEL: &str = "search/model";
 
 /// Feeds a search index.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ struct ParkedEntry {
 }
 
 impl SearchProjection {
-    /// A projection into `index`, at the index's own checkpoint. Parked streams are remembered in `snapshots`.
+    /// A projection into `index`, at the index's own checkpoint. Parked streams and the model are remembered in `snapshots`.
     ///
     /// # Errors
     /// What the index says.
@@ -50,6 +53,9 @@ impl SearchProjection {
         snapshots: Arc<dyn Snapshots>,
     ) -> Result<Self, IndexError> {
         let progress = Progress::at(index.checkpoint().await?);
+        if let Some(held) = index.model().await? {
+            remember(&*snapshots, &held).await?;
+        }
         Ok(Self { index, steps, semantics, log, snapshots, progress, turn: Mutex::default() })
     }
 
@@ -85,7 +91,9 @@ impl SearchProjection {
             Err(_) if self.superseded(stream, version).await? => return Ok(()),
             Err(failure) => return Err(poisoned(failure.message)),
         };
-        if document.vectors.is_some() && !self.declare_model(published.model.as_deref()).await? {
+        if let Some(model) = published.model.as_deref()
+            && !self.declare_model(model).await?
+        {
             tracing::warn!(document = %stream.id, "indexed for keywords only: the model of its vectors is not in use");
             document.vectors = None;
         }
@@ -95,24 +103,25 @@ impl SearchProjection {
         })
     }
 
-    /// Tells the index whose vectors it gets, when it has none yet. False when an empty index cannot be told: it takes no
-    /// vectors then, but what the passages say can be found all the same.
-    async fn declare_model(&self, model: Option<&str>) -> Result<bool, ProjectionError> {
+    /// Tells the index whose vectors it gets, when it has none yet. False when it takes none of this model; what the
+    /// passages say can be found all the same.
+    async fn declare_model(&self, model: &str) -> Result<bool, ProjectionError> {
         let held = self.index.model().await.map_err(unavailable)?;
-        if held.as_ref().is_some_and(|held| Some(held.id.as_str()) == model) {
+        if held.is_some_and(|held| held.id == model) {
             return Ok(true);
         }
-        match self.semantics.settled().await {
-            SemanticState::Ready(embedder) if Some(embedder.manifest().id.as_str()) == model => {
-                match self.index.use_model(embedder.manifest()).await {
-                    Ok(()) => Ok(true),
-                    Err(IndexError::OtherModel { .. }) => Ok(false),
-                    Err(error) => Err(unavailable(error)),
-                }
-            }
-            // Vectors of a model that is not in use now: what the index needs to know of it is in no event.
-            _ => Ok(false),
+        let in_use = match self.semantics.settled().await {
+            SemanticState::Ready(embedder) => Some(embedder.manifest().clone()),
+            // Turned off, and perhaps back soon: then vectors are those of the model that was in use last.
+            SemanticState::Off(_) | SemanticState::Loading(_) => remembered(&*self.snapshots).await?,
+        };
+        let Some(in_use) = in_use.filter(|in_use| in_use.id == model) else { return Ok(false) };
+        match self.index.use_model(&in_use).await {
+            Ok(()) => remember(&*self.snapshots, &in_use).await?,
+            Err(IndexError::OtherModel { .. }) => return Ok(false),
+            Err(error) => return Err(unavailable(error)),
         }
+        Ok(true)
     }
 
     /// What happens to a stream that was set aside: only its deletion still matters, and ends that; whether it did.
@@ -266,6 +275,15 @@ impl Projection for SearchProjection {
     async fn awaited(&self) {
         self.progress.awaited().await;
     }
+}
+
+async fn remember(snapshots: &dyn Snapshots, model: &ModelManifest) -> Result<(), Unavailable> {
+    snapshots.put(MODEL, Bytes::from(rmp_serde::to_vec_named(model).unwrap_or_default())).await
+}
+
+async fn remembered(snapshots: &dyn Snapshots) -> Result<Option<ModelManifest>, Unavailable> {
+    let bytes = snapshots.get(MODEL).await?;
+    Ok(bytes.and_then(|bytes| rmp_serde::from_slice(&bytes).ok()))
 }
 
 fn unavailable(error: IndexError) -> ProjectionError {

@@ -14,6 +14,7 @@ mod damage;
 mod ends;
 mod files;
 mod main_job;
+mod models;
 mod serve;
 mod support;
 mod tidy;

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
-use lmao_events::{AnyEvent, Category, StreamId, document};
+use lmao_events::{AnyEvent, Category, Position, StreamId, document};
 use lmao_ports::{CommandMeta, Filter, Journal as _, Projection, SemanticState, Semantics as _};
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ use crate::{
     progress::{self, ModelProgress},
 };
 
-/// How long the tables may take until they have the log's end.
+/// How long a projection may take until it has the log's end.
 const CATCH_UP: Duration = Duration::from_secs(600);
 
 /// Runs the command.
@@ -63,8 +63,9 @@ async fn reembed(invocation: &Invocation) -> anyhow::Result<()> {
                 .into());
         }
     };
-    if parts.index.model().await?.is_some_and(|stored| stored.id != model) {
-        // Vectors of two models never stand side by side: the index begins anew, and is filled from the log.
+    if parts.index.model().await?.is_none_or(|stored| stored.id != model) {
+        // Vectors of two models never stand side by side: the index begins anew, and is filled from the log. That also
+        // brings back what a rebuild without the model had to leave out.
         parts.search.reset().await?;
     }
     let node = Node::start(parts).await?;
@@ -82,12 +83,8 @@ async fn reembed(invocation: &Invocation) -> anyhow::Result<()> {
 /// Asks every document that needs it for new vectors and follows each to its end: how many there were, and how many failed.
 async fn embed_all(node: &Node, model: &str) -> anyhow::Result<(usize, usize)> {
     let parts = node.parts();
-    let tables: Arc<dyn Projection> = Arc::clone(&parts.read_model) as _;
     let begun = parts.journal.tail().await?;
-    if !tables.wait_for(begun, CATCH_UP).await {
-        let stop = Stop::new(Code::Failed, "the tables do not catch up with the log");
-        return Err(stop.hint("see `lmao projections status`").into());
-    }
+    reaches(parts.read_model.as_ref(), begun).await?;
     let (commands, request) = (node.commands(), uuid::Uuid::new_v4());
     let mut going = HashSet::new();
     for id in parts.read_model.documents_of_other_models(model).await? {
@@ -118,5 +115,14 @@ async fn embed_all(node: &Node, model: &str) -> anyhow::Result<(usize, usize)> {
         }
     }
     bar.finish_and_clear();
+    reaches(parts.search.as_ref(), begun).await?;
     Ok((all - failed, failed))
+}
+
+async fn reaches(projection: &dyn Projection, position: Position) -> Result<(), Stop> {
+    if projection.wait_for(position, CATCH_UP).await {
+        return Ok(());
+    }
+    let stop = Stop::new(Code::Failed, format!("{} does not catch up with the log", projection.name()));
+    Err(stop.hint("see `lmao projections status`"))
 }

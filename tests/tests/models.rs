@@ -1,0 +1,73 @@
+//! Another embedding model, and none for a while: vectors that were made are not made again.
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+use crate::support::{Server, lmao_json};
+
+/// The same model under another name, which reads its passages with something before them: its vectors are other ones.
+fn with_a_prefix(model: &Path, folder: &Path) -> PathBuf {
+    let other = folder.join("other-model");
+    fs::create_dir(&other).expect("a folder");
+    for file in fs::read_dir(model).expect("a model").map(|file| file.expect("a file")) {
+        symlink(file.path(), other.join(file.file_name())).expect("a link");
+    }
+    let manifest = other.join("manifest.json");
+    let mut text: Value = serde_json::from_slice(&fs::read(&manifest).expect("a manifest")).expect("JSON");
+    text["id"] = json!("other");
+    text["passage_prefix"] = json!("passage: ");
+    fs::remove_file(&manifest).expect("the link goes");
+    fs::write(manifest, text.to_string()).expect("the other manifest");
+    other
+}
+
+#[tokio::test]
+async fn vectors_of_another_model_are_made_once_and_outlive_a_rebuild_without_it() {
+    let Some(shared) = std::env::var_os("LMAO_TEST_SHARED").map(PathBuf::from) else {
+        println!("left out: vectors of another model: LMAO_TEST_SHARED names no folder with a model");
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let server = Server::start(&data).await;
+    let admin = server.admin().await;
+    for bird in ["crane", "heron", "stork"] {
+        let text = format!("The {bird} stands in the shallow water every morning.");
+        let reply = admin.upload(&format!("{bird}.txt"), text.into_bytes(), None).await.expect("an answer");
+        assert_eq!(reply.status, 200, "{}", reply.body);
+    }
+    assert!(server.sigterm().await.success());
+
+    let model = shared.join("models/all-mpnet-base-v2-w8");
+    let one = format!("dir:{}", model.display());
+    let other = format!("dir:{}", with_a_prefix(&model, folder.path()).display());
+    let reembed = |models: &str| lmao_json(&data, &["models", "reembed"], models);
+    let digest = |models: &str| lmao_json(&data, &["projections", "digest"], models)[1]["digest"].clone();
+    let words = digest("off");
+    assert_eq!(reembed(&one)["documents"], 3);
+    let vectors = digest(&one);
+    assert_ne!(vectors, words);
+    let again = reembed(&other);
+    assert_eq!((&again["model"], &again["documents"], &again["failed"]), (&json!("other"), &json!(3), &json!(0)));
+    let others = digest(&other);
+    assert!(others != vectors && others != words);
+    assert_eq!(reembed(&other)["documents"], 0, "they have them");
+
+    lmao_json(&data, &["projections", "rebuild", "search"], "off");
+    assert_eq!(digest("off"), others, "what is stored is taken in, whether or not anybody can ask for it now");
+    let found = lmao_json(&data, &["search", "--type", "semantic", "a bird at dawn"], &other);
+    assert_eq!((found["results"].as_array().map(Vec::len), &found["notices"]), (Some(3), &json!([])));
+
+    // Nothing says any more what the model is: words alone, until somebody asks for vectors.
+    fs::remove_file(data.join("snapshots.db")).expect("there are snapshots");
+    fs::remove_dir_all(data.join("search")).expect("there is an index");
+    lmao_json(&data, &["projections", "rebuild", "search"], "off");
+    assert_eq!(digest("off"), words);
+    assert_eq!(reembed(&other)["documents"], 0, "nothing is embedded again");
+    assert_eq!(digest(&other), others);
+}
