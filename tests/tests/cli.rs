@@ -73,7 +73,7 @@ async fn files_of_one_name_are_told_apart_and_what_is_left_out_is_named() {
         assert!(said.contains(&named("south/index.html")), "{arguments:?}: {said}");
     }
     let (_, said, _) = run(&data, &["ingest", "-v", &named("south")]);
-    assert!(said.contains("left out: 1 hidden") && said.contains(&named("south/.hidden")), "{said}");
+    assert!(said.contains("left out as hidden: 1") && said.contains(&named("south/.hidden")), "{said}");
     assert!(said.contains("0 ready, 1 there before, 0 failed"), "{said}");
 }
 

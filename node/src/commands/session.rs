@@ -95,8 +95,9 @@ fn credentials(invocation: &Invocation, data: &Path, base: &str) -> Result<Crede
     if invocation.variable("LMAO_TOKEN").is_none()
         && address.is_none_or(|address| address.trim_end_matches('/') != base)
     {
+        let login = format!("curl {base}/auth/login --json '{{\"username\": \"NAME\", \"password\": \"…\"}}'");
         return Err(Stop::new(Code::Refused, format!("there is no token for {base}"))
-            .hint("set LMAO_TOKEN (POST /auth/login gives one), or name the server's data directory with --data"));
+            .hint(format!("name the server's data directory with --data, or set LMAO_TOKEN to what {login} gives")));
     }
     local_credentials(invocation, data)
 }

@@ -85,7 +85,7 @@ impl Summary {
     fn left_out(&self, verbose: bool) -> Vec<String> {
         let mut lines = vec![];
         for (reason, paths) in &self.left_out {
-            let head = format!("left out: {} {}", paths.len(), reason.words());
+            let head = format!("left out as {}: {}", reason.words(), paths.len());
             let mut names = paths.iter().map(|path| plain(path));
             if verbose {
                 lines.push(head);
@@ -136,16 +136,16 @@ mod tests {
         };
         let mut summary = Summary { ready: 2, remaining: 3, seconds: 1.25, ..Summary::new(&found) };
         expect![[r"
-            left out: 1 hidden (.git)
-            left out: 4 binary (a.o, b.o, c.o and 1 more; -v names all)
+            left out as hidden: 1 (.git)
+            left out as binary: 4 (a.o, b.o, c.o and 1 more; -v names all)
             2 ready, 0 there before, 0 failed, in 1.2 s
             3 remain; the same command goes on from here"]]
         .assert_eq(&lines(&summary, false));
         summary.interrupted = true;
         expect![[r"
-            left out: 1 hidden
+            left out as hidden: 1
               .git
-            left out: 4 binary
+            left out as binary: 4
               a.o
               b.o
               c.o

@@ -60,16 +60,16 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    /// For people, behind a number.
+    /// For people: it was left out as …
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Hidden => "hidden",
-            Self::DataDirectory => "data directories of LMA-o",
+            Self::DataDirectory => "data directory",
             Self::MachineMade => "made by a program",
-            Self::SymbolicLink => "symbolic links",
-            Self::Special => "no regular files",
+            Self::SymbolicLink => "symbolic link",
+            Self::Special => "special file",
             Self::Empty => "empty",
-            Self::NoDocument => "no documents by their names",
+            Self::NoDocument => "no document by its name",
             Self::Binary => "binary",
         }
     }
