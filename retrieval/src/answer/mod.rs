@@ -8,6 +8,7 @@ mod extractive;
 mod generative;
 mod markers;
 mod prompt;
+mod readable;
 mod relevance;
 mod render;
 mod select;

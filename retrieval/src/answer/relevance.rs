@@ -20,6 +20,13 @@ const SHARE: f32 = 0.15;
 /// The share of the question's words that a passage must have where nothing is known of meaning.
 const WORDS_ALONE: f32 = 0.5;
 
+/// What a sentence's margin and coverage have to reach within a passage that speaks of the question, and within another.
+const WITHIN: f32 = 0.27;
+const ALONE: f32 = 0.36;
+
+/// The share of the question's words that a sentence must have within a passage that has enough of them.
+const WORDS_WITHIN: f32 = 0.3;
+
 /// Sentences about everything and nothing.
 const BACKGROUND: [&str; 10] = [
     "The recipe calls for two cups of flour and a pinch of salt.",
@@ -93,6 +100,16 @@ impl Nearness {
 /// question's words that it has.
 pub(super) fn is_relevant(margin: Option<f32>, coverage: f32) -> bool {
     margin.map_or(coverage >= WORDS_ALONE, |margin| margin + SHARE * coverage >= MARGIN)
+}
+
+/// Whether a sentence is to the point, given whether its passage speaks of the question: what is beside the point in a good
+/// passage is not quoted, and what is to the point in any other one is.
+pub(super) fn is_to_the_point(margin: Option<f32>, coverage: f32, passage_speaks: bool) -> bool {
+    let (said, within, alone) = match margin {
+        Some(margin) => (margin + SHARE * coverage, WITHIN, ALONE),
+        None => (coverage, WORDS_WITHIN, WORDS_ALONE),
+    };
+    said >= if passage_speaks { within } else { alone }
 }
 
 /// How alike two sets of words are (Jaccard), in [0, 1].

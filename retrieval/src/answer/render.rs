@@ -3,7 +3,7 @@
 use lmao_events::Citation;
 use lmao_ports::Hit;
 
-use super::{cite, select::Candidate, sentence::Kind};
+use super::{cite, readable::cells, select::Candidate, sentence::Kind};
 
 /// What stands before the quotes.
 const LEAD: &str = "From your documents:";
@@ -22,7 +22,8 @@ pub(super) fn render(hits: &[Hit], chosen: &[Candidate]) -> (Vec<String>, Vec<Ci
         });
         let gap = if flows { " " } else { "\n\n" };
         parts.push(match candidate.kind {
-            Kind::Sentence | Kind::Item | Kind::Row => format!("{gap}{} [{}]", line(&citation.quote), citation.n),
+            Kind::Sentence | Kind::Item => format!("{gap}{} [{}]", line(&citation.quote), citation.n),
+            Kind::Row => format!("{gap}{} [{}]", line(&row(&citation.quote)), citation.n),
             Kind::List => format!("{gap}{} [{}]", unnumbered(&citation.quote), citation.n),
             Kind::Code => format!("{gap}{}\n[{}]", fenced(&citation.quote), citation.n),
         });
@@ -30,6 +31,11 @@ pub(super) fn render(hits: &[Hit], chosen: &[Candidate]) -> (Vec<String>, Vec<Ci
         before = Some(candidate);
     }
     (parts, citations)
+}
+
+/// A row's cells as text.
+fn row(quote: &str) -> String {
+    cells(quote).collect::<Vec<_>>().join(" — ").replace("\\|", "|")
 }
 
 /// A quote on one line.

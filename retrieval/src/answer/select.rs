@@ -8,10 +8,14 @@ use std::{
 use lmao_ports::Hit;
 
 use super::{
-    relevance::{Nearness, is_relevant, likeness},
+    readable::{is_whole, stands_alone},
+    relevance::{Nearness, is_relevant, is_to_the_point, likeness},
     sentence::{Kind, pieces, with_lists},
 };
-use crate::search::terms::{coverage, terms};
+use crate::search::{
+    query::is_literal,
+    terms::{coverage, terms},
+};
 
 /// Passages that are read; those behind them seldom have the answer.
 const MAX_PASSAGES: usize = 20;
@@ -27,6 +31,10 @@ const MAX_SNIPPETS: usize = 2;
 const BESIDE: f32 = 0.5;
 /// What share of the best one's score a quote must have.
 const WORTH: f32 = 0.55;
+/// What a quote is worth that is no whole sentence.
+const LOOSE: f32 = 0.8;
+/// What a snippet of code is worth.
+const SNIPPET: f32 = 0.6;
 /// From which likeness on two quotes say the same.
 const SAME: f32 = 0.7;
 /// The margin over the noise at which a sentence is as near to a question as sentences come.
@@ -42,7 +50,9 @@ pub(super) struct Candidate {
     /// Where it stands in the passage's content.
     pub(super) range: Range<usize>,
     terms: BTreeSet<String>,
-    /// The rarity-weighted share of the question's words that it, or in part the one beside it, has.
+    /// The rarity-weighted share of the question's words that it has.
+    own: f32,
+    /// The same, the words of the one beside it counted in part.
     words: f32,
     score: f32,
 }
@@ -62,13 +72,20 @@ impl<'a> Selection<'a> {
         let hits = &hits[..hits.len().min(MAX_PASSAGES)];
         let wanted = terms(query);
         let mut candidates: Vec<Candidate> = hits.iter().enumerate().flat_map(|(n, hit)| candidates(n, hit)).collect();
-        candidates.retain(|candidate| candidate.says_something(&hits[candidate.hit].content));
+        let literal = is_literal(query);
+        candidates.retain(|candidate| candidate.kind != Kind::Code || literal || hits[candidate.hit].section.is_none());
+        candidates.retain(|candidate| stands_alone(candidate.kind, candidate.quote(&hits[candidate.hit].content)));
         weigh_words(&wanted, &mut candidates);
         lend_to_neighbours(&mut candidates);
         let context: Vec<f32> = hits.iter().map(|hit| coverage(&wanted, &terms(&headings(hit)))).collect();
         for candidate in &mut candidates {
             let hit = candidate.hit;
+            if candidate.is_listed() {
+                candidate.own = candidate.own.max(BESIDE * context[hit]);
+                candidate.words = candidate.words.max(candidate.own);
+            }
             candidate.score = 0.6 * candidate.words + 0.2 * hits[hit].score + 0.2 * context[hit];
+            candidate.score *= candidate.legibility(&hits[hit].content);
         }
         candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
         Self { hits, wanted, candidates }
@@ -76,25 +93,42 @@ impl<'a> Selection<'a> {
 
     /// The texts whose meaning is worth comparing with the question, best first.
     pub(super) fn to_compare(&self) -> Vec<String> {
-        self.candidates.iter().take(MAX_COMPARED).map(|candidate| self.quote(candidate).to_owned()).collect()
+        let compared = self.candidates.iter().take(MAX_COMPARED);
+        let text = |candidate: &Candidate| {
+            let hit = &self.hits[candidate.hit];
+            let quote = candidate.quote(&hit.content);
+            // What a row or an item is about, its heading says; a sentence has to say so itself.
+            let heading = hit
+                .section
+                .as_deref()
+                .filter(|_| candidate.is_listed())
+                .and_then(|section| section.rsplit(" > ").next());
+            heading.map_or_else(|| quote.to_owned(), |heading| format!("{heading}\n{quote}"))
+        };
+        compared.map(text).collect()
     }
 
     /// The pieces to quote, in the order of documents by their best one, and within a document as they stand in it; none
     /// when no passage speaks of the question. `nearness` is that of [`Selection::to_compare`].
     pub(super) fn pick(mut self, nearness: Option<&Nearness>) -> Vec<Candidate> {
-        if let Some(nearness) = nearness {
+        let relevant = self.relevant(nearness);
+        if nearness.is_some() {
             self.candidates.truncate(MAX_COMPARED);
-            let relevant = self.relevant(Some(nearness));
-            for (n, candidate) in self.candidates.iter_mut().enumerate() {
-                let near = (nearness.margin(n) / NEAR).clamp(0.0, 1.0);
+        }
+        let mut chosen = vec![];
+        for (n, mut candidate) in std::mem::take(&mut self.candidates).into_iter().enumerate() {
+            let margin = nearness.map(|nearness| nearness.margin(n));
+            if !is_to_the_point(margin, candidate.own, relevant.contains(&candidate.hit)) {
+                continue;
+            }
+            if let Some(margin) = margin {
+                let near = (margin / NEAR).clamp(0.0, 1.0) * candidate.legibility(&self.hits[candidate.hit].content);
                 candidate.score = f32::midpoint(candidate.score, near);
             }
-            self.candidates.retain(|candidate| relevant.contains(&candidate.hit));
-            self.candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
-        } else {
-            let relevant = self.relevant(None);
-            self.candidates.retain(|candidate| relevant.contains(&candidate.hit) && candidate.words > 0.0);
+            chosen.push(candidate);
         }
+        chosen.sort_by(|a, b| b.score.total_cmp(&a.score));
+        self.candidates = chosen;
         self.in_order(self.best())
     }
 
@@ -170,10 +204,6 @@ impl<'a> Selection<'a> {
         }
         joined
     }
-
-    fn quote(&self, candidate: &Candidate) -> &str {
-        &self.hits[candidate.hit].content[candidate.range.clone()]
-    }
 }
 
 fn candidates(n: usize, hit: &Hit) -> impl Iterator<Item = Candidate> {
@@ -183,15 +213,30 @@ fn candidates(n: usize, hit: &Hit) -> impl Iterator<Item = Candidate> {
         kind: piece.kind,
         terms: terms(&hit.content[piece.range.clone()]),
         range: piece.range,
+        own: 0.0,
         words: 0.0,
         score: 0.0,
     })
 }
 
 impl Candidate {
-    /// A sentence of one word answers nothing, nor does one that ends in a colon, without what follows.
-    fn says_something(&self, content: &str) -> bool {
-        self.kind != Kind::Sentence || self.terms.len() > 1 && !content[self.range.clone()].ends_with(':')
+    fn quote<'a>(&self, content: &'a str) -> &'a str {
+        &content[self.range.clone()]
+    }
+
+    /// Whether it is one of several under a heading that says what they are.
+    const fn is_listed(&self) -> bool {
+        matches!(self.kind, Kind::Row | Kind::Item)
+    }
+
+    /// What a quote is worth for how well it reads: a snippet shows what the text around it says.
+    fn legibility(&self, content: &str) -> f32 {
+        match self.kind {
+            Kind::Sentence | Kind::Item if is_whole(self.quote(content)) => 1.0,
+            Kind::List => 1.0,
+            Kind::Sentence | Kind::Item | Kind::Row => LOOSE,
+            Kind::Code => SNIPPET,
+        }
     }
 }
 
@@ -205,18 +250,19 @@ fn weigh_words(wanted: &BTreeSet<String>, candidates: &mut [Candidate]) {
     let rarity: BTreeMap<&String, f32> = wanted.iter().map(|term| (term, rarity(term))).collect();
     let total: f32 = rarity.values().sum();
     for candidate in candidates.iter_mut().filter(|_| total > 0.0) {
-        candidate.words = candidate.terms.iter().filter_map(|term| rarity.get(term)).sum::<f32>() / total;
+        candidate.own = candidate.terms.iter().filter_map(|term| rarity.get(term)).sum::<f32>() / total;
+        candidate.words = candidate.own;
     }
 }
 
 /// Counts part of a sentence's words for the sentences beside it.
 fn lend_to_neighbours(candidates: &mut [Candidate]) {
-    let own: Vec<f32> = candidates.iter().map(|candidate| candidate.words).collect();
     for at in 1..candidates.len() {
         let (before, here) = (&candidates[at - 1], &candidates[at]);
         if before.hit == here.hit && before.kind.flows() && here.kind.flows() {
-            candidates[at - 1].words = candidates[at - 1].words.max(BESIDE * own[at]);
-            candidates[at].words = candidates[at].words.max(BESIDE * own[at - 1]);
+            let (lent, borrowed) = (BESIDE * here.own, BESIDE * before.own);
+            candidates[at - 1].words = candidates[at - 1].words.max(lent);
+            candidates[at].words = candidates[at].words.max(borrowed);
         }
     }
 }

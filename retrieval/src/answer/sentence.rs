@@ -7,6 +7,8 @@ use std::ops::Range;
 
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::readable::looks_like_heading;
+
 /// Bytes of a quoted sentence at most; longer ones, of texts without punctuation, are cut between words.
 const MAX_SENTENCE: usize = 400;
 
@@ -50,17 +52,19 @@ pub(super) struct Piece {
     pub(super) range: Range<usize>,
 }
 
-/// The pieces of a passage, in order, not overlapping. Headings, those that `section` names, are none: they say what is to
-/// come, and not what is.
+/// The pieces of a passage, in order, not overlapping. Headings, those that `section` names and those of its subsections,
+/// are none: they say what is to come, and not what is.
 ///
 /// The content is text as [`crate::text`] builds it: blocks apart by empty lines, of which code and lists have several
 /// lines. What a block is, is seen again here, since a passage knows only what most of it is.
 pub(super) fn pieces(content: &str, chunk_type: &str, section: &str) -> Vec<Piece> {
     let mut pieces = vec![];
     let mut code: Option<Range<usize>> = None;
-    for block in blocks(content) {
+    let mut blocks = blocks(content).into_iter().peekable();
+    while let Some(block) = blocks.next() {
         let text = &content[block.clone()];
-        let heading = section.split(" > ").any(|title| title == text.trim());
+        let named = section.split(" > ").any(|title| title == text.trim());
+        let heading = named || blocks.peek().is_some_and(|next| is_heading(text, &content[next.clone()]));
         if !heading && is_code(text, chunk_type) {
             let start = code.map_or(block.start, |code| code.start);
             code = Some(start..block.end);
@@ -80,6 +84,12 @@ pub(super) fn pieces(content: &str, chunk_type: &str, section: &str) -> Vec<Piec
     }
     pieces.extend(code.into_iter().flat_map(|code| snippets(content, code)));
     pieces
+}
+
+/// Whether a block heads the next one. Of several short lines each may say something.
+fn is_heading(block: &str, next: &str) -> bool {
+    let plain = |block: &str| item_marker(block) == 0 && !block.starts_with(['|', ' ', '\t']);
+    plain(block) && looks_like_heading(block) && !looks_like_code(block) && !(plain(next) && looks_like_heading(next))
 }
 
 /// The runs of lines that are not blank.
@@ -175,7 +185,8 @@ fn sentences(content: &str, kind: Kind, range: Range<usize>) -> Vec<Piece> {
     for (at, sentence) in flat.split_sentence_bound_indices() {
         let end = at + sentence.len();
         match found.last_mut() {
-            Some(last) if open => last.end = end,
+            // `vec!` and `?` end no sentence that goes on in small letters; UAX #29 knows that of full stops only.
+            Some(last) if open || sentence.starts_with(char::is_lowercase) => last.end = end,
             _ => found.push(at..end),
         }
         open = ends_in_abbreviation(sentence);
@@ -201,8 +212,8 @@ fn cut(content: &str, range: Range<usize>) -> Vec<Range<usize>> {
     while rest.len() > MAX_SENTENCE {
         let limit = content.floor_char_boundary(rest.start + MAX_SENTENCE);
         let end = content[rest.start..limit]
-            .rfind(char::is_whitespace)
-            .map(|at| rest.start + at)
+            .rfind(|c: char| c.is_whitespace() || matches!(c, '、' | '，' | '；'))
+            .map(|at| content.ceil_char_boundary(rest.start + at + 1))
             .filter(|end| *end > rest.start)
             .unwrap_or(limit);
         parts.push(rest.start..end);

@@ -7,7 +7,7 @@
 pub(crate) mod fakes;
 mod fuse;
 mod legs;
-mod query;
+pub(crate) mod query;
 pub(crate) mod terms;
 #[cfg(test)]
 mod tests;

@@ -51,7 +51,7 @@ impl Query {
 }
 
 /// Whether a question names something to be found as it stands: a quoted phrase, an identifier, an error code, a path.
-fn is_literal(text: &str) -> bool {
+pub(crate) fn is_literal(text: &str) -> bool {
     let quoted = text.split('"').count() > 2;
     quoted || text.split_whitespace().any(is_identifier)
 }

@@ -17,11 +17,31 @@ const STOP: &str = "a about all also am an and any are as at be because been but
 
 static STOP_WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| STOP.split(' ').collect());
 
-/// The terms of a text, each once: lower case, identifiers split into their words, stop words left out, stemmed.
+/// Pairs of characters that ask, and say nothing about what a text is about: Chinese, Japanese.
+const STOP_PAIRS: [&str; 17] = [
+    "什么", "么是", "是什", "怎么", "怎样", "如何", "为什", "哪些", "哪个", "多少", "是否", "とは", "です", "ます",
+    "すか", "何で", "は何",
+];
+
+/// The terms of a text, each once: lower case, identifiers split into their words, stop words left out, stemmed. Of scripts
+/// that do not part words, each pair of neighbouring characters is a term: single ones are in every text.
 pub(crate) fn terms(text: &str) -> BTreeSet<String> {
     let stemmer = Stemmer::new(Algorithm::English);
     let mut terms = BTreeSet::new();
-    for word in text.unicode_words() {
+    let mut before: Option<(&str, usize)> = None;
+    let mut words = text.unicode_word_indices().peekable();
+    while let Some((at, word)) = words.next() {
+        if word.starts_with(is_unparted) {
+            let end = at + word.len();
+            let goes_on = words.peek().is_some_and(|(next, word)| *next == end && word.starts_with(is_unparted));
+            let pair = match before.filter(|(_, end)| *end == at) {
+                Some((first, _)) => Some(format!("{first}{word}")),
+                None => (!goes_on).then(|| word.to_owned()),
+            };
+            terms.extend(pair.filter(|pair| !STOP_PAIRS.contains(&pair.as_str())));
+            before = Some((word, end));
+            continue;
+        }
         for part in parts(word) {
             let lower = part.to_lowercase().replace('’', "'");
             if !STOP_WORDS.contains(lower.as_str()) {
@@ -30,6 +50,12 @@ pub(crate) fn terms(text: &str) -> BTreeSet<String> {
         }
     }
     terms
+}
+
+/// Han, hiragana, Thai, Lao, Myanmar, Khmer.
+const fn is_unparted(c: char) -> bool {
+    matches!(c, '\u{3040}'..='\u{309f}' | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}'
+        | '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}')
 }
 
 /// How much of `wanted` is in `found`, in [0, 1]; 0 when nothing is wanted.
@@ -69,7 +95,9 @@ mod tests {
         check("How do I connect? The connections, connected!", &["connect"]);
         check("parseHTTPRequest parse_http_request", &["http", "pars", "request"]);
         check("What is this?", &[]);
-        check("E0502 Größe 東京", &["e0502", "größe", "京", "東"]);
+        check("E0502 Größe 東京", &["e0502", "größe", "東京"]);
+        check("什么是所有权？ 水", &["所有", "是所", "有权", "水"]);
+        check("การจัดการ", &["กา", "จัด", "ดก", "รจั", "าร"]);
     }
 
     #[test]
