@@ -121,11 +121,11 @@ impl From<poem::Error> for ApiError {
             let text = "this path does not take this method; the header Allow and /docs list those it takes";
             return Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", text);
         }
-        if let Some(ParseParamError { name, .. }) = error.downcast_ref() {
-            return Self::bad_request("bad_parameter", message).with("parameter", *name);
-        }
-        if let Some(ParsePathError { name, .. }) = error.downcast_ref() {
-            return Self::bad_request("bad_parameter", message).with("parameter", *name);
+        let parameter = error.downcast_ref().map(|ParseParamError { name, .. }| *name);
+        if let Some(name) = parameter.or_else(|| error.downcast_ref().map(|ParsePathError { name, .. }| *name)) {
+            let text =
+                format!("the parameter {name} is missing or has a value that it does not take; /docs lists those");
+            return Self::bad_request("bad_parameter", text).with("parameter", name);
         }
         if error.is::<ContentTypeError>() {
             return Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message);

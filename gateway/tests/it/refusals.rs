@@ -31,6 +31,7 @@ async fn the_framework_refuses_in_our_words() {
     assert_eq!(send(json(r#"{"message": "x", "context": []}"#), &token).await.refusal(), (422, "bad_body"));
     let got = send(client.get("/api/v1/documents").query("limit", &"many"), &token).await;
     assert_eq!((got.refusal(), &got.body["error"]["details"]["parameter"]), ((400, "bad_parameter"), &json!("limit")));
+    assert!(!got.body.to_string().contains("parse"), "{}", got.body);
     let got = send(client.get("/api/v1/documents").query("limit", &201), &token).await;
     assert_eq!(got.refusal(), (400, "bad_parameter"));
     let got = send(client.get("/api/v1/documents").query("status", &"lost"), &token).await;
