@@ -193,7 +193,7 @@ impl Chat {
                 let metadata = ChatMetadata::processing(message_id, begun.elapsed().as_secs_f64());
                 let timestamp = date(app.now());
                 let body = ChatResponse { response: String::new(), session_id, timestamp, metadata };
-                Ok(Reply::new(StatusCode::ACCEPTED, body).at(app.position(said.seen())))
+                Ok(Reply::new(StatusCode::ACCEPTED, body).at(app.written(said.seen()).await))
             }
         }
     }

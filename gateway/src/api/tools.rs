@@ -140,7 +140,7 @@ impl Tools {
             None => {
                 let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 let body = reply("running", Value::Null, millis);
-                Ok(Reply::new(StatusCode::ACCEPTED, body).at(app.position(receipt.head.position)))
+                Ok(Reply::new(StatusCode::ACCEPTED, body).at(app.written(receipt.head.position).await))
             }
         }
     }

@@ -235,7 +235,7 @@ impl Ingested {
         };
         let found = outcome(app, &mut watch, deadline).await?;
         let Some(Found { what, commit }) = found else {
-            let position = app.position(self.position.max(watch.seen));
+            let position = app.written(self.position.max(watch.seen)).await;
             return Ok(Reply::new(StatusCode::ACCEPTED, body("processing", 0, app.now())).at(position));
         };
         let position = app.written(commit.position.max(self.position)).await;

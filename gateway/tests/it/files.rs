@@ -1,6 +1,6 @@
 //! Files on their way in and out.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use futures::TryStreamExt;
 use lmao_events::{
@@ -139,6 +139,8 @@ async fn a_wait_has_an_end() {
         let got = upload(&world, &ann, &format!("hello{query}"), query).await;
         assert_eq!((got.status.as_u16(), &got.body["status"]), (202, &json!("processing")));
         assert!(!got.header("lmao-position").is_empty());
+        let end = world.state.journal.tail().await.unwrap();
+        assert_eq!(world.tables.waited_for.load(Ordering::SeqCst), end.0, "the tables show it when it is answered");
     }
     assert_eq!(upload(&world, &ann, "x", "?wait=61").await.refusal(), (400, "bad_parameter"));
 }

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -147,6 +147,8 @@ impl Live for Channels {
 #[derive(Debug, Default)]
 pub(crate) struct Empty {
     pub(crate) behind: AtomicBool,
+    /// The furthest position that somebody waited for.
+    pub(crate) waited_for: AtomicU64,
 }
 
 #[async_trait]
@@ -179,7 +181,8 @@ impl Projection for Empty {
         Ok(Digest::default())
     }
 
-    async fn wait_for(&self, _: Position, _: Duration) -> bool {
+    async fn wait_for(&self, position: Position, _: Duration) -> bool {
+        self.waited_for.fetch_max(position.0, Ordering::SeqCst);
         !self.behind.load(Ordering::SeqCst)
     }
 }
