@@ -1,23 +1,24 @@
-//! Live frames over in-process broadcast channels.
+//! Live frames within one process: an inbox for each watcher, which holds what has not been looked at yet.
 //!
-//! A topic exists only while somebody watches it: publishing to nobody costs one lookup and keeps nothing. It knows no
-//! actors and no sockets; what a watcher does with a frame is not its business.
+//! A topic exists only while somebody watches it: publishing to nobody costs one lookup and keeps nothing. An inbox takes room
+//! for what is in it, no more: each chat turn opens one, and most get a frame or two. It knows no actors and no sockets; what
+//! a watcher does with a frame is not its business.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use async_trait::async_trait;
 use futures::{StreamExt, stream::BoxStream};
 use lmao_events::StreamId;
 use lmao_ports::{Frame, Live};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::Notify;
 
 /// Frames that a watcher may lag behind before it loses the oldest.
 const BACKLOG: usize = 512;
 
-type Topics = Arc<RwLock<HashMap<StreamId, broadcast::Sender<Frame>>>>;
+type Topics = Arc<RwLock<HashMap<StreamId, Vec<Arc<Inbox>>>>>;
 
 /// [`Live`] within one process.
 #[derive(Debug, Clone, Default)]
@@ -39,22 +40,53 @@ impl BroadcastLive {
     }
 }
 
-/// A watcher. The receiver is declared first and so dropped first: the lease then sees whether it was the last.
-struct Watch {
-    frames: broadcast::Receiver<Frame>,
-    _lease: Lease,
+/// What one watcher has not looked at.
+#[derive(Debug, Default)]
+struct Inbox {
+    frames: Mutex<VecDeque<Frame>>,
+    arrived: Notify,
 }
 
-/// Removes the topic when its last watcher goes.
-struct Lease {
+impl Inbox {
+    fn put(&self, frame: Frame) {
+        let mut frames = self.frames();
+        if frames.len() == BACKLOG {
+            frames.pop_front();
+        }
+        frames.push_back(frame);
+        drop(frames);
+        self.arrived.notify_one();
+    }
+
+    /// The next frame. One watcher only: whoever finds nothing is told of the next.
+    async fn next(&self) -> Frame {
+        loop {
+            if let Some(frame) = self.frames().pop_front() {
+                return frame;
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    fn frames(&self) -> MutexGuard<'_, VecDeque<Frame>> {
+        // Nothing panics half-way through a change of it.
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A watcher; the topic goes with its last one.
+struct Watch {
     topics: Topics,
     topic: StreamId,
+    inbox: Arc<Inbox>,
 }
 
-impl Drop for Lease {
+impl Drop for Watch {
     fn drop(&mut self) {
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        if topics.get(&self.topic).is_some_and(|sender| sender.receiver_count() == 0) {
+        let Some(inboxes) = topics.get_mut(&self.topic) else { return };
+        inboxes.retain(|inbox| !Arc::ptr_eq(inbox, &self.inbox));
+        if inboxes.is_empty() {
             topics.remove(&self.topic);
             if topics.capacity() > 64 && topics.len() < topics.capacity() / 4 {
                 topics.shrink_to_fit();
@@ -67,27 +99,18 @@ impl Drop for Lease {
 impl Live for BroadcastLive {
     fn publish(&self, topic: StreamId, frame: Frame) {
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = topics.get(&topic) {
-            // An error means that the last watcher is just leaving: nobody to show it to.
-            let _ = sender.send(frame);
+        for inbox in topics.get(&topic).into_iter().flatten() {
+            inbox.put(frame.clone());
         }
     }
 
     async fn subscribe(&self, topic: StreamId) -> BoxStream<'static, Frame> {
-        let frames = {
-            let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-            topics.entry(topic).or_insert_with(|| broadcast::Sender::new(BACKLOG)).subscribe()
-        };
-        let watch = Watch { frames, _lease: Lease { topics: Arc::clone(&self.topics), topic } };
-        futures::stream::unfold(watch, |mut watch| async {
-            loop {
-                match watch.frames.recv().await {
-                    Ok(frame) => return Some((frame, watch)),
-                    // The port's promise: too slow a watcher loses the oldest and goes on.
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return None,
-                }
-            }
+        let inbox = Arc::<Inbox>::default();
+        self.topics.write().unwrap_or_else(PoisonError::into_inner).entry(topic).or_default().push(Arc::clone(&inbox));
+        let watch = Watch { topics: Arc::clone(&self.topics), topic, inbox };
+        futures::stream::unfold(watch, |watch| async {
+            let frame = watch.inbox.next().await;
+            Some((frame, watch))
         })
         .boxed()
     }

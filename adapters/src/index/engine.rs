@@ -14,6 +14,7 @@ use std::{
 use lmao_events::Position;
 use lmao_ports::{IndexError, ModelManifest, Unavailable};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{
     error,
@@ -129,6 +130,10 @@ impl Engine {
     pub(super) fn model(&self) -> Result<Option<ModelManifest>, IndexError> {
         let view = self.view()?;
         Ok(view.model.clone().filter(|_| view.catalog.live_rows() > 0))
+    }
+
+    pub(super) fn has_documents_of(&self, owner: &Uuid) -> Result<bool, IndexError> {
+        Ok(self.view()?.catalog.is_owner(owner))
     }
 
     pub(super) fn passages(&self) -> Result<u64, IndexError> {

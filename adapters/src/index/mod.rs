@@ -146,6 +146,9 @@ impl SearchIndex for EmbeddedIndex {
     }
 
     async fn keyword(&self, query: &str, filter: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
+        if !self.engine.has_documents_of(&filter.owner)? {
+            return Ok(vec![]);
+        }
         let (query, filter) = (query.to_owned(), filter.clone());
         self.query(move |engine| engine.keyword(&query, &filter, k)).await
     }

@@ -137,6 +137,11 @@ impl Catalog {
         self.live_rows
     }
 
+    /// Whether any document is this person's.
+    pub(in crate::index) fn is_owner(&self, owner: &Uuid) -> bool {
+        self.owners.contains_key(owner)
+    }
+
     /// Whether all documents are this person's.
     pub(in crate::index) fn is_sole_owner(&self, owner: &Uuid) -> bool {
         self.owners.len() == 1 && self.owners.contains_key(owner)
