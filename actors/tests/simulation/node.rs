@@ -53,6 +53,10 @@ impl Node {
         self.dead.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn kill(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn faulty(&self) -> bool {
         self.faults.load(Ordering::Relaxed)
     }

@@ -140,6 +140,21 @@ fn a_session_learns_of_a_workflow_that_was_parked_before_a_crash() {
     });
 }
 
+#[test]
+fn a_damaged_record_keeps_nobody_else_from_what_is_owed() {
+    in_virtual_time(async {
+        let scene = Scene::new();
+        let node = scene.start().await;
+        let [damaged, whole] = [200, 201].map(|n| StreamId::new(Category::Session, Uuid::from_u128(n)));
+        ask(&node, damaged, 1).await;
+        let message = ask(&node, whole, 2).await;
+        node.node.kill();
+        scene.disk.damage(Position(1));
+        let node = scene.start().await;
+        assert_eq!(outcomes(&node, whole, 1).await, [(message, None)]);
+    });
+}
+
 /// An index of documents' ids.
 #[derive(Debug, Default)]
 struct Shelf(Mutex<(BTreeSet<Uuid>, Position)>);

@@ -38,6 +38,8 @@ struct Inner {
     in_flight: Vec<(Instant, Head, Arc<Record>)>,
     snapshots: BTreeMap<String, Bytes>,
     vault: BTreeMap<String, Secret>,
+    /// A record that no subscription can read.
+    damaged: Option<Position>,
 }
 
 impl Disk {
@@ -50,6 +52,7 @@ impl Disk {
                 in_flight: vec![],
                 snapshots: BTreeMap::new(),
                 vault: BTreeMap::new(),
+                damaged: None,
             }),
             stored: watch::Sender::new(0),
             begun: Instant::now(),
@@ -92,6 +95,10 @@ impl Disk {
         let stored = self.lock().records.len();
         self.stored.send_if_modified(|known| std::mem::replace(known, stored) != stored);
         outcome
+    }
+
+    pub(crate) fn damage(&self, position: Position) {
+        self.lock().damaged = Some(position);
     }
 
     pub(crate) fn records(&self) -> Vec<Recorded> {
@@ -205,7 +212,14 @@ impl EventLog for Reached {
                 tokio::time::sleep(this.disk.millis(20)).await;
                 stored.wait_for(|stored| *stored > after).await.ok()?;
             };
-            Some((Ok(next), (this, stored, after as u64 + 1)))
+            let position = next.position;
+            let next = match this.disk.lock().damaged {
+                Some(damaged) if damaged == position => {
+                    Err(ReadError::Damaged { position, message: "simulated".to_owned() })
+                }
+                _ => Ok(next),
+            };
+            Some((next, (this, stored, after as u64 + 1)))
         })
         .filter(move |recorded: &Result<Recorded, ReadError>| {
             let wanted = recorded.as_ref().map_or(true, |recorded| filter.matches(&recorded.record.header().stream));
