@@ -88,9 +88,10 @@ impl Engine {
         } else {
             writing.store.record(&writing.staged)?;
         }
-        let store = compacted.as_ref().map_or(&writing.store, |(store, _)| store);
+        let store = compacted.as_mut().map_or(&mut writing.store, |(store, _)| store);
         store.sync()?;
         let maps = store.map()?;
+        let store = compacted.as_ref().map_or(&writing.store, |(store, _)| store);
         let payload = writing.payload(store, checkpoint)?;
         let writer = open_writer(&self.text, &mut writing.writer)?;
         for (id, change) in last_changes(&writing.staged) {
@@ -171,7 +172,7 @@ impl Engine {
 
     pub(super) fn reset(&self) -> Result<(), IndexError> {
         let writing = &mut *self.writing()?;
-        let store = Store::create(&writing.rows, writing.store.next_number())?;
+        let mut store = Store::create(&writing.rows, writing.store.next_number())?;
         store.sync()?;
         writing.staged.clear();
         writing.model = None;

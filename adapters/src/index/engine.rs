@@ -84,7 +84,7 @@ impl Engine {
         // Before any file is touched: the writer's lock is what says that they are ours.
         let writer = text.writer()?;
         let payload = payload.map(|payload| read(&payload)).transpose()?;
-        let (store, catalog) = match &payload {
+        let (mut store, catalog) = match &payload {
             Some(payload) => Store::open(&rows, &payload.rows)?,
             None => (Store::create(&rows, 1)?, Catalog::default()),
         };

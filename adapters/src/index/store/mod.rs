@@ -105,7 +105,7 @@ impl Store {
 
     /// As a commit left it, with the catalog that follows from it.
     pub(super) fn open(dir: &Path, state: &State) -> Result<(Self, Catalog), IndexError> {
-        let journal = AppendFile::open(dir.join(format!("journal-{}", state.number)), state.journal_bytes)?;
+        let mut journal = AppendFile::open(dir.join(format!("journal-{}", state.number)), state.journal_bytes)?;
         let text = AppendFile::open(dir.join(format!("text-{}", state.number)), state.text_bytes)?;
         let vectors = state.vectors.as_ref().map(|vectors| VectorFiles::open(dir, vectors)).transpose()?;
         let mut catalog = Catalog::default();
@@ -116,14 +116,14 @@ impl Store {
         if chain.to_string() != state.journal_chain {
             return Err(error::damaged("its journal is not the one that the last commit names"));
         }
-        let store = Self { dir: dir.to_owned(), number: state.number, journal, chain, text, vectors };
+        let mut store = Self { dir: dir.to_owned(), number: state.number, journal, chain, text, vectors };
         store.verify(&catalog)?;
         Ok((store, catalog))
     }
 
     /// Every document lies within the files, and the codes, which every query reads, are what was written. Floats and text
     /// are checked when they are read.
-    fn verify(&self, catalog: &Catalog) -> Result<(), IndexError> {
+    fn verify(&mut self, catalog: &Catalog) -> Result<(), IndexError> {
         let maps = self.map()?;
         let number = self.vectors.as_ref().map(|vectors| vectors.number);
         for document in catalog.documents() {
@@ -260,9 +260,9 @@ impl Store {
     }
 
     /// Makes everything written so far durable, the files' names included.
-    pub(super) fn sync(&self) -> Result<(), IndexError> {
+    pub(super) fn sync(&mut self) -> Result<(), IndexError> {
         self.text.sync()?;
-        if let Some(vectors) = &self.vectors {
+        if let Some(vectors) = &mut self.vectors {
             vectors.codes.sync()?;
             vectors.floats.sync()?;
         }
@@ -270,9 +270,9 @@ impl Store {
         sync_directory(&self.dir)
     }
 
-    pub(super) fn map(&self) -> Result<Maps, IndexError> {
+    pub(super) fn map(&mut self) -> Result<Maps, IndexError> {
         let mut maps = Maps { text: self.text.map()?, ..Maps::default() };
-        if let Some(vectors) = &self.vectors {
+        if let Some(vectors) = &mut self.vectors {
             maps.dims = vectors.dims;
             maps.codes = vectors.codes.map()?;
             maps.floats = vectors.floats.map()?;
