@@ -163,7 +163,9 @@ impl Template {
     /// The folder of a document's blobs.
     fn blobs(data: &Path, document: &str) -> PathBuf {
         let files = files_below(&data.join("blobs"));
-        let of = |file: &&PathBuf| file.components().any(|part| part.as_os_str() == document);
+        let of = |file: &&PathBuf| {
+            file.components().any(|part| part.as_os_str().to_string_lossy().split('.').next() == Some(document))
+        };
         files.iter().find(of).expect("it has blobs").parent().expect("they lie in a folder").to_owned()
     }
 }
