@@ -17,6 +17,12 @@ fn alone(data: &Path, arguments: &[&str]) -> String {
     said.into_owned()
 }
 
+/// The write-ahead logs in a data directory.
+fn wals(data: &Path) -> Vec<String> {
+    let names = fs::read_dir(data).unwrap().map(|file| file.unwrap().file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.ends_with("-wal")).collect()
+}
+
 #[tokio::test]
 async fn commands_on_their_own_end_well_however_short_they_are() {
     let folder = tempfile::tempdir().unwrap();
@@ -25,6 +31,7 @@ async fn commands_on_their_own_end_well_however_short_they_are() {
         return;
     };
     assert!(server.sigterm().await.success());
+    assert_eq!(wals(&data), [""; 0], "who ends well leaves each store in one file");
     let file = folder.path().join("heron.md");
     fs::write(&file, "# The heron\n\nThe heron stands in shallow water and waits for fish.\n").unwrap();
     let ingested = lmao(&["ingest"]).arg(&file).env("LMAO_MODELS", "auto").arg("--data").arg(&data).output().unwrap();
@@ -37,6 +44,7 @@ async fn commands_on_their_own_end_well_however_short_they_are() {
         assert!(alone(&data, &["search", "a bird hunting at the lakeside"]).contains("shallow water"));
     }
     assert!(alone(&data, &["ask", "What does the heron wait for?"]).contains("heron.md"));
+    assert_eq!(wals(&data), [""; 0]);
 }
 
 /// The second signal breaks off what the first one waits for.

@@ -138,6 +138,23 @@ impl File {
     }
 }
 
+/// Moves what a store's write-ahead log holds into the store's file, so that a copy of that file alone is whole. Called
+/// when nobody uses the store any more.
+///
+/// # Errors
+/// [`Unavailable`]: the file cannot be written, or is still in use. Nothing is lost then; the next one to open it goes on with both.
+pub async fn fold_wal(path: &Path) -> Result<(), Unavailable> {
+    let fold = async {
+        let mut connection = common(path).connect().await?;
+        sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await?;
+        // The last one out removes the write-ahead log.
+        connection.close().await
+    };
+    fold.await.map_err(|error| {
+        Unavailable::new("sqlite", format!("the write-ahead log of {} stays beside it", path.display()), error)
+    })
+}
+
 fn common(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)

@@ -133,8 +133,7 @@ impl Node {
         projectors.stop().await;
         witness.stop().await;
         drop(state);
-        parts.models.end().await;
-        drop(parts);
+        parts.close().await;
     }
 }
 

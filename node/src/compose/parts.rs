@@ -1,6 +1,9 @@
 //! What every process that writes a data directory opens: stores, model, retrieval, projections. Nothing here runs yet.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use lmao_actors::{Keyring, OpenedLog, Projector, SearchProjection};
@@ -13,7 +16,7 @@ use lmao_adapters::{
     live::BroadcastLive,
     llm::OpenAi,
     models::{self, ModelConfig, ModelSource, Models, Progress},
-    sqlite::{Access, MasterKey, SqliteEmbeddingCache, SqliteLog, SqliteReadModel, SqliteSnapshots, SqliteVault},
+    sqlite::{self, Access, MasterKey, SqliteEmbeddingCache, SqliteLog, SqliteReadModel, SqliteSnapshots, SqliteVault},
 };
 use lmao_ports::{
     Blobs, Cache, Clock, Entropy, EventLog, Ingestion, Live, Projection, ReadModel, Retriever, SearchIndex, Semantics,
@@ -73,6 +76,8 @@ pub(crate) struct Parts {
     pub retriever: Arc<dyn Retriever>,
     /// Answering.
     pub answerer: Arc<dyn Answerer>,
+    /// The files that are written through a write-ahead log.
+    logged: [PathBuf; 4],
     /// The folder. The last field: its lock is given back when everything else is closed.
     pub data: DataDir,
 }
@@ -108,14 +113,18 @@ impl Parts {
         let models = Models::new(model_config(config, &data), progress);
         let semantics: Arc<dyn Semantics> = Arc::clone(&models) as _;
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
+        let logged @ [log, snapshots, read_model, embeddings] = &[
+            config.log.or(data.log_db()),
+            config.snapshots.or(data.snapshots_db()),
+            config.read_model.or(data.read_db()),
+            data.cache_db(),
+        ];
         let master = MasterKey::load_or_create(&data.master_key()).await?;
         let vault: Arc<dyn Vault> = Arc::new(SqliteVault::open(&config.vault.or(data.vault_db()), &master).await?);
-        let log: Arc<dyn EventLog> = Arc::new(SqliteLog::open(&config.log.or(data.log_db()), Access::ReadWrite).await?);
-        let snapshots: Arc<dyn Snapshots> =
-            Arc::new(SqliteSnapshots::open(&config.snapshots.or(data.snapshots_db())).await?);
-        let read_model: Arc<dyn ReadModel> =
-            Arc::new(SqliteReadModel::open(&config.read_model.or(data.read_db())).await?);
-        let embeddings = SqliteEmbeddingCache::open(&data.cache_db(), EMBEDDING_CACHE_BYTES).await?;
+        let log: Arc<dyn EventLog> = Arc::new(SqliteLog::open(log, Access::ReadWrite).await?);
+        let snapshots: Arc<dyn Snapshots> = Arc::new(SqliteSnapshots::open(snapshots).await?);
+        let read_model: Arc<dyn ReadModel> = Arc::new(SqliteReadModel::open(read_model).await?);
+        let embeddings = SqliteEmbeddingCache::open(embeddings, EMBEDDING_CACHE_BYTES).await?;
         let blobs: Arc<dyn Blobs> = Arc::new(FileBlobs::open(&config.blobs.or(data.blobs_dir())).await?);
         let index = open_index(&data.search_dir(), damaged).await?;
 
@@ -155,8 +164,25 @@ impl Parts {
             steps,
             retriever,
             answerer,
+            logged: logged.clone(),
             data,
         })
+    }
+
+    /// Closes everything; afterwards each store is one file, and a copy of it is whole. Nobody else has any of it any more.
+    pub(crate) async fn close(self) {
+        self.models.end().await;
+        let (logged, _locked) = self.into_files();
+        for path in logged {
+            if let Err(error) = sqlite::fold_wal(&path).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a store was not closed completely");
+            }
+        }
+    }
+
+    /// Drops the rest.
+    fn into_files(self) -> ([PathBuf; 4], DataDir) {
+        (self.logged, self.data)
     }
 
     /// The projectors, the tables' first: each feeds one projection.
