@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -157,18 +157,29 @@ fn a_damaged_record_keeps_nobody_else_from_what_is_owed() {
 
 /// An index of documents' ids.
 #[derive(Debug, Default)]
-struct Shelf(Mutex<(BTreeSet<Uuid>, Position)>);
+struct Shelf(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    documents: BTreeSet<Uuid>,
+    checkpoint: Position,
+    saved: Position,
+}
 
 impl Shelf {
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap()
+    }
+
     fn holds(&self) -> Vec<Uuid> {
-        self.0.lock().unwrap().0.iter().copied().collect()
+        self.held().documents.iter().copied().collect()
     }
 }
 
 #[async_trait]
 impl SearchIndex for Shelf {
     async fn checkpoint(&self) -> Result<Position, IndexError> {
-        Ok(self.0.lock().unwrap().1)
+        Ok(self.held().checkpoint)
     }
     async fn model(&self) -> Result<Option<ModelManifest>, IndexError> {
         Ok(None)
@@ -177,22 +188,24 @@ impl SearchIndex for Shelf {
         Ok(())
     }
     async fn put(&self, document: IndexedDocument) -> Result<(), IndexError> {
-        self.0.lock().unwrap().0.insert(document.document_id);
+        self.held().documents.insert(document.document_id);
         Ok(())
     }
     async fn delete(&self, document: Uuid) -> Result<(), IndexError> {
-        self.0.lock().unwrap().0.remove(&document);
+        self.held().documents.remove(&document);
         Ok(())
     }
     async fn commit(&self, checkpoint: Position) -> Result<(), IndexError> {
-        self.0.lock().unwrap().1 = checkpoint;
+        self.held().checkpoint = checkpoint;
         Ok(())
     }
     async fn save(&self) -> Result<(), IndexError> {
+        let held = &mut *self.held();
+        held.saved = held.checkpoint;
         Ok(())
     }
     async fn reset(&self) -> Result<(), IndexError> {
-        *self.0.lock().unwrap() = <_>::default();
+        *self.held() = Held::default();
         Ok(())
     }
     async fn keyword(&self, _: &str, _: &SearchFilter, _: usize) -> Result<Vec<LegHit>, IndexError> {
@@ -286,6 +299,9 @@ fn a_document_that_was_left_out_of_the_index_is_taken_in_again() {
         assert_eq!(search.unpark(kept, &log).await.expect("it is tried"), Unparked::TakenIn);
         assert_eq!(shelf.holds(), [whole.id, kept.id]);
         assert_eq!(search.parked().await.expect("it is known"), []);
+        let reached = shelf.held().checkpoint;
+        assert_ne!(shelf.held().saved, reached, "nothing was saved meanwhile");
         projector.stop().await;
+        assert_eq!(shelf.held().saved, reached, "what it reached is saved when it ends");
     });
 }
