@@ -7,7 +7,11 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::{
+    fs::File,
+    io::Write as _,
+    time::{Duration, Instant},
+};
 
 use common::{
     Server,
@@ -20,6 +24,8 @@ use serde_json::json;
 const STARTS: usize = 5;
 /// Sessions that are asked for the first time, one after the other.
 const FIRSTS: usize = 200;
+/// Commits that an answer waits for; a fifth comes after it.
+const SYNCS: usize = 4;
 /// Sessions woken for the memory they take: this many four times, the first time to warm up.
 const LIVE: usize = 1000;
 const AT_ONCE: usize = 32;
@@ -52,19 +58,21 @@ async fn main() {
     let server = Server::start(&history.data, Some(&llm));
     let token = server.token().await;
     server.idle().await;
-    let (mut firsts, mut seconds) = first_messages(&server, &token, &history).await;
+    let (mut firsts, mut seconds, mut bare) = first_messages(&server, &token, &history).await;
     let idle_bytes = memory(&server, &token, &history).await;
     server.stop();
 
     let [healthy, ready, caught_up] = [healthy, ready, caught_up].map(|mut times| quantile(&mut times, 0.5));
     let (first, first_99) = (quantile(&mut firsts, 0.5), quantile(&mut firsts, 0.99));
     let (second, second_99) = (quantile(&mut seconds, 0.5), quantile(&mut seconds, 0.99));
+    let (bare, bare_99) = (quantile(&mut bare, 0.5), quantile(&mut bare, 0.99));
     let records = history.sessions * PER_SESSION;
     println!("{records} records, {} streams", history.sessions);
     println!(
         "/health after {healthy:.0} ms, ready after {ready:.0} ms, projections at the end after {caught_up:.0} ms"
     );
     println!("first message of a session: p50 {first:.1} ms, p99 {first_99:.1}; second: {second:.1}, {second_99:.1}");
+    println!("{SYNCS} bare syncs beside each: p50 {bare:.1} ms, p99 {bare_99:.1}");
     println!("resident memory of a live idle session: {:.1} KB", idle_bytes / 1024.0);
     println!(
         "{}",
@@ -73,25 +81,39 @@ async fn main() {
             "health_ms": round(healthy), "ready_ms": round(ready), "caught_up_ms": round(caught_up),
             "first_message_p50_ms": round(first), "first_message_p99_ms": round(first_99),
             "second_message_p50_ms": round(second), "second_message_p99_ms": round(second_99),
+            "bare_syncs_p50_ms": round(bare), "bare_syncs_p99_ms": round(bare_99),
             "bytes_per_idle_session": idle_bytes.round(),
         })
     );
 }
 
-/// Milliseconds of the first and of the second message of sessions that were not in memory.
-async fn first_messages(server: &Server, token: &str, history: &History) -> (Vec<f64>, Vec<f64>) {
+/// Milliseconds of the first and of the second message of sessions that were not in memory, and beside each of as many bare
+/// syncs on the same disk as an answer waits for.
+async fn first_messages(server: &Server, token: &str, history: &History) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+    let mut file = tempfile::tempfile_in(&history.data).unwrap();
     let mut connection = server.connect().await.with(token);
     let count = FIRSTS.min(history.sessions / 4);
-    let (mut firsts, mut seconds) = (vec![], vec![]);
+    let (mut firsts, mut seconds, mut bare) = (vec![], vec![], vec![]);
     for n in 0..count {
         let session = history.session(n * (history.sessions / count / 2)).to_string();
         for times in [&mut firsts, &mut seconds] {
             let begun = Instant::now();
             connection.say(Some(&session)).await;
             times.push(millis(begun.elapsed()));
+            bare.push(syncs(&mut file));
         }
     }
-    (firsts, seconds)
+    (firsts, seconds, bare)
+}
+
+/// Milliseconds of appending and syncing this often, with nothing else done.
+fn syncs(file: &mut File) -> f64 {
+    let begun = Instant::now();
+    for _ in 0..SYNCS {
+        file.write_all(&[0; 4096]).unwrap();
+        file.sync_data().unwrap();
+    }
+    millis(begun.elapsed())
 }
 
 /// What each further session adds to the server's memory.
