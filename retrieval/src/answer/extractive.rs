@@ -8,7 +8,7 @@ use lmao_ports::{SemanticState, Semantics, TokenSink};
 
 use super::{
     Answerer, Question,
-    relevance::{Background, Nearness},
+    relevance::{Nearness, Vectors},
     render::render,
     select::Selection,
 };
@@ -21,14 +21,14 @@ const NOTHING: &str = "Nothing relevant to this question was found in your docum
 #[derive(Debug)]
 pub struct Extractive {
     semantics: Arc<dyn Semantics>,
-    background: Background,
+    vectors: Vectors,
 }
 
 impl Extractive {
     /// With the model that may or may not be there.
     #[must_use]
     pub fn new(semantics: Arc<dyn Semantics>) -> Self {
-        Self { semantics, background: Background::default() }
+        Self { semantics, vectors: Vectors::default() }
     }
 
     /// How near `texts` are to the question; `None` without a model, and where it fails: words alone will do.
@@ -37,7 +37,7 @@ impl Extractive {
         if texts.is_empty() {
             return None;
         }
-        match Nearness::of(query, texts, embedder.as_ref(), &self.background).await {
+        match Nearness::of(query, texts, embedder.as_ref(), &self.vectors).await {
             Ok(nearness) => Some(nearness),
             Err(error) => {
                 tracing::warn!(%error, "quotes are chosen by their words alone");

@@ -21,6 +21,8 @@ pub(super) fn stands_alone(kind: Kind, text: &str) -> bool {
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
     match kind {
         Kind::Sentence | Kind::Item => says_something(text),
+        // "It will:" announces nothing.
+        Kind::List if lines().next().is_none_or(|announcement| words(announcement) < MIN_WORDS) => false,
         Kind::List => lines().skip(1).any(|item| words(item) > 1 && !is_leader_line(item)),
         Kind::Row => cells(text).any(says_something),
         Kind::Code => lines().count() > 1 || words(text) >= MIN_WORDS,
@@ -176,6 +178,13 @@ mod tests {
         assert!(stands_alone(Kind::Row, "| owner | the variable that drops the value |"));
         assert!(!stands_alone(Kind::Row, "| Operator | Example | Explanation | Overloadable? |"));
         assert!(!stands_alone(Kind::Row, "| a | 1 | 2.5 | yes |"));
+    }
+
+    #[test]
+    fn a_list_needs_an_announcement_and_items() {
+        assert!(stands_alone(Kind::List, "Keep these in mind:\n\n- One owner at a time."));
+        assert!(!stands_alone(Kind::List, "It will:\n\n- clean the source tree"));
+        assert!(!stands_alone(Kind::List, "In this chapter of it:\n\n- Scope … 3\n- Usage"));
     }
 
     #[test]

@@ -6,10 +6,12 @@
 //! questions of both collections, [`MARGIN`] called 0.7 % of the right collection's best passages irrelevant and 1.4 % of
 //! the wrong one's relevant.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use lmao_ports::{EmbedError, Embedder};
-use tokio::sync::Mutex;
 
 /// What `margin + SHARE * coverage` has to reach.
 const MARGIN: f32 = 0.31;
@@ -25,7 +27,7 @@ const WITHIN: f32 = 0.27;
 const ALONE: f32 = 0.36;
 
 /// The share of the question's words that a sentence must have within a passage that has enough of them.
-const WORDS_WITHIN: f32 = 0.3;
+const WORDS_WITHIN: f32 = 0.15;
 
 /// Sentences about everything and nothing.
 const BACKGROUND: [&str; 10] = [
@@ -41,24 +43,50 @@ const BACKGROUND: [&str; 10] = [
     "Penguins breed in large colonies on the ice.",
 ];
 
-type Vectors = Arc<Vec<Vec<f32>>>;
+/// Vectors that are kept: those of a few hundred questions' sentences, a few megabytes.
+const MAX_KEPT: usize = 2048;
 
-/// The background's vectors, embedded once for each model.
+/// Vectors of texts that were compared lately: a conversation comes back to the same passages, and the background to all.
 #[derive(Debug, Default)]
-pub(super) struct Background(Mutex<Option<(String, Vectors)>>);
+pub(super) struct Vectors(Mutex<Kept>);
 
-impl Background {
-    async fn vectors(&self, embedder: &dyn Embedder) -> Result<Vectors, EmbedError> {
-        let model = &embedder.manifest().id;
-        let mut known = self.0.lock().await;
-        if let Some((of, vectors)) = known.as_ref()
-            && of == model
-        {
-            return Ok(Arc::clone(vectors));
+#[derive(Debug, Default)]
+struct Kept {
+    model: String,
+    vectors: HashMap<String, Arc<[f32]>>,
+}
+
+impl Vectors {
+    /// Of these texts, in order; embeds those that are not kept.
+    async fn of(&self, texts: Vec<String>, embedder: &dyn Embedder) -> Result<Vec<Arc<[f32]>>, EmbedError> {
+        let mut found: Vec<Option<Arc<[f32]>>> = {
+            let mut kept = self.kept();
+            let model = &embedder.manifest().id;
+            if kept.model != *model {
+                *kept = Kept { model: model.clone(), vectors: HashMap::new() };
+            }
+            texts.iter().map(|text| kept.vectors.get(text).cloned()).collect()
+        };
+        let missing: Vec<usize> = (0..texts.len()).filter(|at| found[*at].is_none()).collect();
+        let made = embedder.passages(missing.iter().map(|at| texts[*at].clone()).collect()).await?;
+        let mut kept = self.kept();
+        // Nothing is kept of a model that was replaced meanwhile.
+        let same = kept.model == embedder.manifest().id;
+        if kept.vectors.len() + made.len() > MAX_KEPT {
+            kept.vectors.clear();
         }
-        let vectors = Arc::new(embedder.passages(BACKGROUND.map(str::to_owned).to_vec()).await?);
-        *known = Some((model.clone(), Arc::clone(&vectors)));
-        Ok(vectors)
+        for (at, vector) in missing.into_iter().zip(made) {
+            let vector: Arc<[f32]> = vector.into();
+            if same {
+                kept.vectors.insert(texts[at].clone(), Arc::clone(&vector));
+            }
+            found[at] = Some(vector);
+        }
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -76,13 +104,15 @@ impl Nearness {
         query: &str,
         texts: Vec<String>,
         embedder: &dyn Embedder,
-        background: &Background,
+        vectors: &Vectors,
     ) -> Result<Self, EmbedError> {
-        let background = background.vectors(embedder).await?;
         let query = embedder.query(query).await?;
-        let vectors = embedder.passages(texts).await?;
-        let floor = background.iter().map(|vector| cosine(&query, vector)).sum::<f32>() / background.len() as f32;
-        Ok(Self { floor, similarities: vectors.iter().map(|vector| cosine(&query, vector)).collect() })
+        let texts = BACKGROUND.map(str::to_owned).into_iter().chain(texts).collect();
+        let vectors = vectors.of(texts, embedder).await?;
+        let similarities: Vec<f32> = vectors.iter().map(|vector| cosine(&query, vector)).collect();
+        let (background, similarities) = similarities.split_at(BACKGROUND.len().min(similarities.len()));
+        let floor = background.iter().sum::<f32>() / BACKGROUND.len() as f32;
+        Ok(Self { floor, similarities: similarities.to_vec() })
     }
 
     /// How far text `n` is above the noise.

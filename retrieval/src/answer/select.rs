@@ -31,7 +31,7 @@ const MAX_SNIPPETS: usize = 2;
 const BESIDE: f32 = 0.5;
 /// What share of the best one's score a quote must have.
 const WORTH: f32 = 0.55;
-/// What a quote is worth that is no whole sentence.
+/// What a quote is worth that is no whole sentence, or was said under a heading or an announcement that is not quoted.
 const LOOSE: f32 = 0.8;
 /// What a snippet of code is worth.
 const SNIPPET: f32 = 0.6;
@@ -80,7 +80,7 @@ impl<'a> Selection<'a> {
         let context: Vec<f32> = hits.iter().map(|hit| coverage(&wanted, &terms(&headings(hit)))).collect();
         for candidate in &mut candidates {
             let hit = candidate.hit;
-            if candidate.is_listed() {
+            if candidate.kind == Kind::Row {
                 candidate.own = candidate.own.max(BESIDE * context[hit]);
                 candidate.words = candidate.words.max(candidate.own);
             }
@@ -232,7 +232,7 @@ impl Candidate {
     /// What a quote is worth for how well it reads: a snippet shows what the text around it says.
     fn legibility(&self, content: &str) -> f32 {
         match self.kind {
-            Kind::Sentence | Kind::Item if is_whole(self.quote(content)) => 1.0,
+            Kind::Sentence if is_whole(self.quote(content)) => 1.0,
             Kind::List => 1.0,
             Kind::Sentence | Kind::Item | Kind::Row => LOOSE,
             Kind::Code => SNIPPET,
