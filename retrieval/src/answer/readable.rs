@@ -72,7 +72,7 @@ fn says_something(text: &str) -> bool {
     let least = if is_ended(text) { MIN_WORDS } else { MIN_LOOSE_WORDS };
     let asks = text.ends_with(['?', '？', '؟']);
     let announces = text.ends_with([':', '：']);
-    let footnote = text.starts_with(|c: char| matches!(c, '¹' | '²' | '³' | '⁰'..='⁹' | '†' | '‡'));
+    let footnote = is_footnote(text);
     let text = without_links(text);
     !asks
         && !announces
@@ -82,6 +82,15 @@ fn says_something(text: &str) -> bool {
         && !is_symbolic(&text)
         && words(&text) >= least
         && flows(&text)
+}
+
+/// `⁷See the manual.`, and `3See the manual.`, where the number has lost its place above the line.
+fn is_footnote(text: &str) -> bool {
+    let mut letters = text.trim_start_matches(|c: char| c.is_ascii_digit()).chars();
+    let numbered = text.starts_with(|c: char| c.is_ascii_digit());
+    let glued =
+        numbered && letters.next().is_some_and(char::is_uppercase) && letters.next().is_some_and(char::is_lowercase);
+    glued || text.starts_with(|c: char| matches!(c, '¹' | '²' | '³' | '⁰'..='⁹' | '†' | '‡'))
 }
 
 /// `Listing 8-1: A new vector`, without an end.
@@ -141,6 +150,7 @@ mod tests {
             "Report security bugs by mail.",
             "the lift increases with the angle of attack .",
             "When the owner goes out of scope, the value will be dropped (see “Drop.”)",
+            "3D models of the parts are printed there.",
             "The password of the guest network is hunter2",
             "所有权是一组规则。",
             "所有権はルールの集まりです。",
@@ -161,6 +171,7 @@ mod tests {
             "Required files … 24",
             "Syntax NeverType : !",
             "⁷See Debian Policy Manual, 7 about relationships (http://www.debian.org/doc/x.html).",
+            "3See the reference on adopting a package.",
             "Have you read the manual?",
             "Listing 8-1: Creating a new vector to hold values of one type",
             "curl -s -H \"$A\" $B/api/v1/documents/upload -F file=@handbook.pdf -F 'metadata={\"team\":\"blue\"}'",

@@ -73,8 +73,7 @@ impl<'a> Selection<'a> {
         let wanted = terms(query);
         let mut candidates: Vec<Candidate> = hits.iter().enumerate().flat_map(|(n, hit)| candidates(n, hit)).collect();
         let literal = is_literal(query);
-        candidates.retain(|candidate| candidate.kind != Kind::Code || literal || hits[candidate.hit].section.is_none());
-        candidates.retain(|candidate| stands_alone(candidate.kind, candidate.quote(&hits[candidate.hit].content)));
+        candidates.retain(|candidate| candidate.may_be_quoted(&hits[candidate.hit], literal));
         weigh_words(&wanted, &mut candidates);
         lend_to_neighbours(&mut candidates);
         let context: Vec<f32> = hits.iter().map(|hit| coverage(&wanted, &terms(&headings(hit)))).collect();
@@ -109,26 +108,26 @@ impl<'a> Selection<'a> {
     }
 
     /// The pieces to quote, in the order of documents by their best one, and within a document as they stand in it; none
-    /// when no passage speaks of the question. `nearness` is that of [`Selection::to_compare`].
+    /// when none is to the point. `nearness` is that of [`Selection::to_compare`].
     pub(super) fn pick(mut self, nearness: Option<&Nearness>) -> Vec<Candidate> {
         let relevant = self.relevant(nearness);
         if nearness.is_some() {
             self.candidates.truncate(MAX_COMPARED);
         }
-        let mut chosen = vec![];
-        for (n, mut candidate) in std::mem::take(&mut self.candidates).into_iter().enumerate() {
-            let margin = nearness.map(|nearness| nearness.margin(n));
-            if !is_to_the_point(margin, candidate.own, relevant.contains(&candidate.hit)) {
-                continue;
-            }
-            if let Some(margin) = margin {
-                let near = (margin / NEAR).clamp(0.0, 1.0) * candidate.legibility(&self.hits[candidate.hit].content);
-                candidate.score = f32::midpoint(candidate.score, near);
-            }
-            chosen.push(candidate);
-        }
-        chosen.sort_by(|a, b| b.score.total_cmp(&a.score));
-        self.candidates = chosen;
+        let candidates = std::mem::take(&mut self.candidates).into_iter().enumerate();
+        self.candidates = candidates
+            .filter_map(|(n, mut candidate)| {
+                let margin = nearness.map(|nearness| nearness.margin(n));
+                let to_the_point = is_to_the_point(margin, candidate.own, relevant.contains(&candidate.hit));
+                if let Some(margin) = margin {
+                    let near =
+                        (margin / NEAR).clamp(0.0, 1.0) * candidate.legibility(&self.hits[candidate.hit].content);
+                    candidate.score = f32::midpoint(candidate.score, near);
+                }
+                to_the_point.then_some(candidate)
+            })
+            .collect();
+        self.candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
         self.in_order(self.best())
     }
 
@@ -222,6 +221,12 @@ fn candidates(n: usize, hit: &Hit) -> impl Iterator<Item = Candidate> {
 impl Candidate {
     fn quote<'a>(&self, content: &'a str) -> &'a str {
         &content[self.range.clone()]
+    }
+
+    /// Whether it reads as text; a snippet amid prose, which shows what the prose says, only if the question names code.
+    fn may_be_quoted(&self, hit: &Hit, literal: bool) -> bool {
+        let amid_prose = self.kind == Kind::Code && hit.section.is_some();
+        (literal || !amid_prose) && stands_alone(self.kind, self.quote(&hit.content))
     }
 
     /// Whether it is one of several under a heading that says what they are.
