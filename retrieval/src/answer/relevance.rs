@@ -1,10 +1,15 @@
-//! Relevance: whether a passage speaks of the question at all, so that an answer can say that none does.
+//! Relevance: whether a passage speaks of the question at all, and whether a sentence is to the point, so that an answer can
+//! say that none is.
 //!
 //! Cosine similarities are not comparable between models: unrelated texts have about 0.4 with bge-small-en-v1.5 and 0.05
 //! with all-mpnet-base-v2. What is compared is therefore the margin over the noise floor: the question's mean similarity to
 //! a few sentences about everything and nothing. On Cranfield and CoSQA with bge-small-en-v1.5, asking each collection's
 //! questions of both collections, [`MARGIN`] called 0.7 % of the right collection's best passages irrelevant and 1.4 % of
 //! the wrong one's relevant.
+//!
+//! A passage that is mostly about something else may hold the one sentence that answers. Judged by passages alone, 60 % of
+//! Cranfield's questions were answered by sentences hidden in such passages, and 31 % of the quotes were those sentences;
+//! judged by sentences as well, 73 % and 51 % (`cargo xtask bench answers`), with no more answers to the wrong questions.
 
 use std::{
     collections::{BTreeSet, HashMap},
