@@ -45,8 +45,8 @@ fn main() {
             (0..writers).map(|n| Arc::new(Chain::new(n, (appends * times).ceil() as usize))).collect();
         let (mut ours, mut bare) = (Side::default(), Side::default());
         for _ in 0..ROUNDS {
-            bare.run(&runtime, &chains, Bare::open);
-            ours.run(&runtime, &chains, Ours::open);
+            bare.run(&runtime, &chains, &Bare::open);
+            ours.run(&runtime, &chains, &Ours::open);
         }
         let (ours, bare) = (ours.figures(), bare.figures());
         for (name, figures) in [("log", &ours), ("bare", &bare)] {
@@ -135,7 +135,7 @@ struct Figures {
 
 impl Side {
     /// All chains at once, each in order, into a new file.
-    fn run<A: Appends>(&mut self, runtime: &Runtime, chains: &[Arc<Chain>], open: impl AsyncFn(&Path) -> A) {
+    fn run<A: Appends>(&mut self, runtime: &Runtime, chains: &[Arc<Chain>], open: &impl AsyncFn(&Path) -> A) {
         let dir = tempfile::tempdir().unwrap();
         let latencies = Arc::new(Mutex::new(vec![]));
         runtime.block_on(async {

@@ -166,7 +166,7 @@ pub trait SearchIndex: Debug + Send + Sync {
     async fn chunks(&self, wanted: &[(Uuid, u32)]) -> Result<Vec<LegHit>, IndexError>;
 
     /// Passages indexed.
-    async fn len(&self) -> Result<u64, IndexError>;
+    async fn count(&self) -> Result<u64, IndexError>;
 
     /// Digest of the content: every document's passages and vectors, in the order of ids.
     async fn digest(&self) -> Result<Digest, IndexError>;

@@ -41,9 +41,6 @@ struct Target {
     kind: Vec<String>,
 }
 
-/// The package whose benchmarks run the `lmao` binary.
-const END_TO_END: &str = "lmao-tests";
-
 /// Runs a benchmark.
 ///
 /// # Errors
@@ -59,10 +56,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let Some((package, name)) = known.iter().find(|(_, known)| known == name) else {
         bail!("there is no benchmark {name:?}; `cargo xtask bench` lists those that exist");
     };
-    if package == END_TO_END {
-        crate::finish(crate::cargo().args(["build", "--release", "--package", "lmao"]))?;
-    }
-
     let mut bench = crate::cargo();
     bench.args(["bench", "--package", package, "--bench", name, "--"]).args(&options.arguments);
     crate::announce(&bench);

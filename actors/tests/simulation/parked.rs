@@ -217,7 +217,7 @@ impl SearchIndex for Shelf {
     async fn chunks(&self, _: &[(Uuid, u32)]) -> Result<Vec<LegHit>, IndexError> {
         Ok(vec![])
     }
-    async fn len(&self) -> Result<u64, IndexError> {
+    async fn count(&self) -> Result<u64, IndexError> {
         Ok(self.holds().len() as u64)
     }
     async fn digest(&self) -> Result<Digest, IndexError> {

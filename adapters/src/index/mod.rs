@@ -163,7 +163,7 @@ impl SearchIndex for EmbeddedIndex {
         self.query(move |engine| engine.chunks(&wanted)).await
     }
 
-    async fn len(&self) -> Result<u64, IndexError> {
+    async fn count(&self) -> Result<u64, IndexError> {
         self.change(Engine::passages).await
     }
 

@@ -83,7 +83,7 @@ async fn empty_commits_move_the_checkpoint_only() {
         index.commit(Position(checkpoint)).await.unwrap();
         assert_eq!(index.checkpoint().await.unwrap(), Position(checkpoint));
     }
-    assert_eq!(index.len().await.unwrap(), 4);
+    assert_eq!(index.count().await.unwrap(), 4);
     drop(index);
     let index = open(dir.path()).await;
     assert_eq!(index.checkpoint().await.unwrap(), Position(4));
@@ -91,7 +91,7 @@ async fn empty_commits_move_the_checkpoint_only() {
     index.save().await.unwrap();
     drop(index);
     let index = open(dir.path()).await;
-    assert_eq!((index.checkpoint().await.unwrap(), index.len().await.unwrap()), (Position(50), 4));
+    assert_eq!((index.checkpoint().await.unwrap(), index.count().await.unwrap()), (Position(50), 4));
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn a_crash_at_any_moment_leaves_a_whole_commit() {
             Err(error) => assert!(matches!(error, IndexError::Damaged(_)), "{error}"),
             Ok(index) => {
                 let checkpoint = index.checkpoint().await.unwrap().0;
-                assert_eq!(index.len().await.unwrap(), checkpoint * 2);
+                assert_eq!(index.count().await.unwrap(), checkpoint * 2);
                 let all = SearchFilter::all_of(OWNER);
                 let found = index.keyword("quorvex", &all, 100_000).await.unwrap().len() as u64;
                 let near =
@@ -192,7 +192,7 @@ async fn damage_is_told_and_can_be_erased() {
     EmbeddedIndex::erase(damaged.path()).await.unwrap();
     EmbeddedIndex::erase(damaged.path()).await.unwrap();
     let index = open(damaged.path()).await;
-    assert_eq!((index.len().await.unwrap(), index.checkpoint().await.unwrap()), (0, Position(0)));
+    assert_eq!((index.count().await.unwrap(), index.checkpoint().await.unwrap()), (0, Position(0)));
 }
 
 #[tokio::test]
@@ -236,7 +236,7 @@ async fn compaction_keeps_what_is_alive() {
         index.delete(Uuid::from_u128(id)).await.unwrap();
     }
     index.commit(Position(9)).await.unwrap();
-    assert_eq!(index.len().await.unwrap(), 0);
+    assert_eq!(index.count().await.unwrap(), 0);
 }
 
 /// The writer is lost in the middle of a commit: everything staged is in the next one.
@@ -260,7 +260,7 @@ async fn a_failed_commit_is_made_up_for() {
     fs::remove_file(&meta).unwrap();
     fs::create_dir(&meta).unwrap();
     index.commit(Position(2)).await.unwrap_err();
-    assert_eq!((index.len().await.unwrap(), index.checkpoint().await.unwrap()), (6, Position(1)));
+    assert_eq!((index.count().await.unwrap(), index.checkpoint().await.unwrap()), (6, Position(1)));
     index.commit(Position(2)).await.unwrap_err();
     fs::remove_dir(&meta).unwrap();
     fs::write(&meta, committed).unwrap();

@@ -69,6 +69,7 @@ pub(crate) struct Outcome<D: Decider> {
 impl<D: Decider> Outcome<D> {
     /// Exactly these events.
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "tests write the list where they say it")]
     pub(crate) fn then(self, expected: Vec<D::Event>) -> World<D> {
         assert_eq!(self.result.as_ref(), Ok(&expected));
         self.world

@@ -83,11 +83,12 @@ async fn a_file_outlives_the_deletion_of_its_twin() {
 
     let stream: StreamId = format!("document/{}", first.body["document_id"].as_str().unwrap()).parse().unwrap();
     let commits: Vec<_> = world.state.journal.read(stream, Version(1)).try_collect().await.unwrap();
-    let uploads = commits.iter().flat_map(|commit| commit.events.as_ref().unwrap()).filter_map(|event| match event {
-        AnyEvent::Document(Event::Uploaded(uploaded)) => Some(uploaded),
-        _ => None,
-    });
-    let Uploaded { owner, content, attempt, .. } = uploads.last().unwrap().clone();
+    let mut uploads =
+        commits.iter().flat_map(|commit| commit.events.as_ref().unwrap()).filter_map(|event| match event {
+            AnyEvent::Document(Event::Uploaded(uploaded)) => Some(uploaded),
+            _ => None,
+        });
+    let Uploaded { owner, content, attempt, .. } = uploads.next_back().unwrap().clone();
     let folder = Folder { owner, document: stream.id, attempt };
     let kept = world.state.blobs.get(folder, &content).await.unwrap();
     assert_eq!(kept.as_deref(), Some(b"hello".as_slice()), "what the log names is there");

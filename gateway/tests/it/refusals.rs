@@ -53,7 +53,8 @@ async fn a_panic_is_an_answer_like_any_other() {
 async fn what_ports_report_becomes_a_status() {
     let world = World::new().await;
     let (client, token) = (world.client(), world.ann().await);
-    let refusals: [(fn() -> CommandError, (u16, &str)); 8] = [
+    type Refused = fn() -> CommandError;
+    let refusals: [(Refused, (u16, &str)); 8] = [
         (|| CommandError::Rejected(Rejection::new(RejectionKind::NotFound, "gone", "gone")), (404, "gone")),
         (|| CommandError::Rejected(Rejection::new(RejectionKind::Busy, "session_busy", "busy")), (503, "session_busy")),
         (|| CommandError::Overloaded { retry_after: Duration::from_secs(3) }, (503, "overloaded")),

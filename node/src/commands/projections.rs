@@ -48,7 +48,7 @@ pub(crate) async fn run(invocation: &Invocation, projections: Projections) -> an
 /// What a running server says of them.
 async fn ask(invocation: &Invocation, client: &Client, digest: bool) -> anyhow::Result<()> {
     let answer: Value = client.get(ROUTE, &[("digest", digest.to_string())]).await?;
-    show(invocation, answer["projections"].as_array().cloned().unwrap_or_default())
+    show(invocation, answer["projections"].as_array().map_or(&[], Vec::as_slice))
 }
 
 /// Locks the data directory, which is there already: what has nothing to work on makes none.
@@ -76,7 +76,7 @@ async fn status(invocation: &Invocation, config: &Config) -> anyhow::Result<()> 
     for (projection, _) in fed(&parts) {
         rows.push(row(projection.as_ref(), tail).await?);
     }
-    show(invocation, rows)
+    show(invocation, &rows)
 }
 
 async fn digest(invocation: &Invocation, config: &Config) -> anyhow::Result<()> {
@@ -88,7 +88,7 @@ async fn digest(invocation: &Invocation, config: &Config) -> anyhow::Result<()> 
         row["digest"] = projection.digest().await?.to_string().into();
         rows.push(row);
     }
-    show(invocation, rows)
+    show(invocation, &rows)
 }
 
 async fn rebuild(invocation: &Invocation, config: &Config, name: Option<ProjectionName>) -> anyhow::Result<()> {
@@ -112,7 +112,7 @@ async fn rebuild(invocation: &Invocation, config: &Config, name: Option<Projecti
         }
     }
     let is_whole = rows.iter().all(|row| row["parked"].as_array().is_none_or(Vec::is_empty));
-    show(invocation, rows)?;
+    show(invocation, &rows)?;
     if is_whole { Ok(()) } else { Err(Stop::silent(Code::Partial).into()) }
 }
 
@@ -142,13 +142,13 @@ async fn row(projection: &dyn Projection, tail: Position) -> anyhow::Result<Valu
     }))
 }
 
-fn show(invocation: &Invocation, rows: Vec<Value>) -> anyhow::Result<()> {
+fn show(invocation: &Invocation, rows: &[Value]) -> anyhow::Result<()> {
     let out = invocation.out;
     if out.is_json() {
         return Ok(out.json(&rows)?);
     }
     let mut table = Table::new(["NAME", "POSITION", "OF", "SET ASIDE", "DIGEST"]);
-    for row in &rows {
+    for row in rows {
         let parked = row["parked"].as_array().map_or(0, Vec::len);
         table.row([
             row["name"].as_str().unwrap_or_default().to_owned(),

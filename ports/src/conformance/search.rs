@@ -132,7 +132,7 @@ pub async fn an_empty_index_answers(index: &dyn SearchIndex) {
     let all = SearchFilter::all_of(ALICE);
     assert_eq!(index.checkpoint().await.expect("checkpoint"), Position(0));
     assert_eq!(index.model().await.expect("model"), None);
-    assert_eq!(index.len().await.expect("len"), 0);
+    assert_eq!(index.count().await.expect("len"), 0);
     assert_eq!(found(index, "quorvex", &all).await, []);
     assert_eq!(index.nearest(&vector(1, DIMENSIONS), &all, 5).await.expect("nearest"), []);
     assert_eq!(index.chunks(&[(Uuid::from_u128(1), 0)]).await.expect("chunks"), []);
@@ -147,12 +147,12 @@ pub async fn changes_are_visible_at_commit(index: &dyn SearchIndex) {
     fill(index, &[], 1).await;
     let one = document(1, ALICE, &["quorvex plimbo", "zandrel"]);
     index.put(one.clone()).await.expect("put");
-    assert_eq!(index.len().await.expect("len"), 0);
+    assert_eq!(index.count().await.expect("len"), 0);
     assert_eq!(found(index, "quorvex", &all).await, []);
     assert_eq!(index.nearest(&vector(1, DIMENSIONS), &all, 5).await.expect("nearest"), []);
     assert_eq!(index.checkpoint().await.expect("checkpoint"), Position(1));
     index.commit(Position(2)).await.expect("commit");
-    assert_eq!(index.len().await.expect("len"), 2);
+    assert_eq!(index.count().await.expect("len"), 2);
     assert_eq!(index.checkpoint().await.expect("checkpoint"), Position(2));
     assert_eq!(found(index, "quorvex", &all).await, [(1, 0)]);
     assert_eq!(index.nearest(&vector(1, DIMENSIONS), &all, 5).await.expect("nearest").len(), 2);
@@ -171,12 +171,12 @@ pub async fn putting_again_replaces(index: &dyn SearchIndex) {
     fill(index, std::slice::from_ref(&old), 1).await;
     for checkpoint in 2..4 {
         fill(index, std::slice::from_ref(&new), checkpoint).await;
-        assert_eq!(index.len().await.expect("len"), 1);
+        assert_eq!(index.count().await.expect("len"), 1);
         assert_eq!(found(index, "quorvex plimbo zandrel", &all).await, [(1, 0)]);
         assert_eq!(places(&index.nearest(&vector(1, DIMENSIONS), &all, 9).await.expect("nearest")), [(1, 0)]);
     }
     fill(index, &[old.clone(), new.clone(), old, new], 4).await;
-    assert_eq!(index.len().await.expect("len"), 1);
+    assert_eq!(index.count().await.expect("len"), 1);
     assert_eq!(found(index, "quorvex plimbo zandrel", &all).await, [(1, 0)]);
 }
 
@@ -197,7 +197,7 @@ pub async fn deleting_removes(index: &dyn SearchIndex) {
     index.put(two).await.expect("put");
     index.commit(Position(3)).await.expect("commit");
     assert_eq!(found(index, "quorvex", &all).await, [(2, 0)]);
-    assert_eq!(index.len().await.expect("len"), 1);
+    assert_eq!(index.count().await.expect("len"), 1);
 }
 
 /// Vectors of two models never stand side by side; without any, another model may come.
@@ -239,7 +239,7 @@ pub async fn what_makes_no_sense_is_refused(index: &dyn SearchIndex) {
     refused(&with(vec![vector(1, DIMENSIONS), vector(2, 5)]), "a short vector").await;
     refused(&with(vec![vector(1, DIMENSIONS), vec![f32::NAN; DIMENSIONS]]), "a vector of NaN").await;
     index.commit(Position(1)).await.expect("commit");
-    assert_eq!(index.len().await.expect("len"), 0);
+    assert_eq!(index.count().await.expect("len"), 0);
     fill(index, &[one], 2).await;
     let all = SearchFilter::all_of(ALICE);
     assert!(matches!(index.nearest(&vector(1, 5), &all, 3).await, Err(IndexError::Invalid(_))));
@@ -267,7 +267,7 @@ pub async fn commits_survive_reopening(
     let index = reopen(index).await;
     assert_eq!(index.checkpoint().await.expect("checkpoint"), Position(12));
     assert_eq!(sorted(found(&*index, "quorvex zandrel", &all).await), [(1, 0), (4, 0)]);
-    assert_eq!(index.len().await.expect("len"), 4);
+    assert_eq!(index.count().await.expect("len"), 4);
     index.commit(Position(13)).await.expect("commit");
     index.save().await.expect("save");
     let index = reopen(index).await;

@@ -44,8 +44,11 @@ impl Answerer for Generative {
         let prompt = prompt(&question);
         let passages = prompt.passages;
         let stream = Arc::new(Mutex::new((Markers::new(passages), sink)));
-        let completion =
-            self.llm.complete(prompt.messages, MAX_TOKENS, rewriting(Arc::clone(&stream))).await.map_err(failure)?;
+        let completion = self
+            .llm
+            .complete(prompt.messages, MAX_TOKENS, rewriting(Arc::clone(&stream)))
+            .await
+            .map_err(|error| failure(&error))?;
         let mut markers = Markers::new(passages);
         let mut text = markers.push(&completion.text);
         text.push_str(&markers.finish());
@@ -124,7 +127,7 @@ fn quote(claim: &str, hit: &Hit) -> Range<usize> {
         .map_or(0..hit.content.len(), |(_, range)| range)
 }
 
-fn failure(error: LlmError) -> Failure {
+fn failure(error: &LlmError) -> Failure {
     match error {
         LlmError::Passing(_) => Failure::passing("llm_unreachable", error.to_string()),
         LlmError::Refused(_) => Failure::lasting("llm_refused", format!("{error}; check `llm` in the configuration")),

@@ -222,7 +222,8 @@ async fn a_file_becomes_passages_with_vectors() {
     let text = TextDocument::decode(&bytes).unwrap().text;
     for (ordinal, chunk) in (0..).zip(&indexed.chunks) {
         assert_eq!(chunk.ordinal, ordinal);
-        assert_eq!(chunk.content, text[chunk.start as usize..chunk.end as usize]);
+        let at = |place: u64| usize::try_from(place).unwrap();
+        assert_eq!(chunk.content, text[at(chunk.start)..at(chunk.end)]);
     }
     // Again: the same blobs, and every vector from the cache.
     let before = model.embedded.load(Relaxed);

@@ -112,7 +112,7 @@ impl SearchIndex for MemoryIndex {
         let hits = self.hits.iter().filter(|hit| wanted.contains(&(hit.document_id, hit.ordinal)));
         Ok(hits.map(|hit| leg_hit(hit, 0.0)).collect())
     }
-    async fn len(&self) -> Result<u64, IndexError> {
+    async fn count(&self) -> Result<u64, IndexError> {
         Ok(self.hits.len() as u64)
     }
     async fn digest(&self) -> Result<Digest, IndexError> {

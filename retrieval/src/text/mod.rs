@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(["third", "Begun", "ended", "fifth", "sixth"].map(page_of), [3, 3, 5, 5, 6].map(Some));
         let from = document.text.find("Begun").unwrap();
         let expected = [("ended", 5), ("On the sixth", 6)]
-            .map(|(words, page)| PageTurn { at: (document.text.find(words).unwrap() - from) as u32, page });
+            .map(|(words, page)| PageTurn { at: u32::try_from(document.text.find(words).unwrap() - from).unwrap(), page });
         assert_eq!(document.turns_within(from..document.text.len()), expected);
         assert_eq!(document.turns_within(0..from), []);
         assert_eq!(TextDocument::decode(&document.encode().unwrap()).unwrap(), document);

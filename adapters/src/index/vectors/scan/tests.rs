@@ -14,7 +14,7 @@ struct Store {
 }
 
 impl Store {
-    fn new(vectors: Vec<Vec<f32>>) -> Self {
+    fn new(vectors: &[Vec<f32>]) -> Self {
         let vectors: Vec<Vec<f32>> = vectors.iter().map(|v| unit(v).unwrap()).collect();
         let encoded: Vec<_> = vectors.iter().map(|v| encode(v)).collect();
         Self {
@@ -68,7 +68,7 @@ fn clustered(rows: usize, dims: usize, seed: u64) -> Vec<Vec<f32>> {
 
 #[test]
 fn finds_what_brute_force_finds() {
-    let store = Store::new(clustered(3_000, 64, 1));
+    let store = Store::new(&clustered(3_000, 64, 1));
     let all = 0..store.vectors.len();
     for query in clustered(40, 64, 2).iter().chain(&store.vectors[..10]) {
         for k in [1, 10, 100] {
@@ -80,14 +80,14 @@ fn finds_what_brute_force_finds() {
 
 #[test]
 fn equal_rows_come_in_order() {
-    let store = Store::new(vec![vec![0.6, 0.8]; 700]);
+    let store = Store::new(&vec![vec![0.6, 0.8]; 700]);
     let found = nearest(&[0.6, 0.8], store.rows(), &[0..700], 5).unwrap();
     assert_eq!(found.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
 }
 
 #[test]
 fn odd_questions_have_answers() {
-    let store = Store::new(vec![vec![1.0, 0.0], vec![0.0, 0.0], vec![0.0, 1.0]]);
+    let store = Store::new(&vec![vec![1.0, 0.0], vec![0.0, 0.0], vec![0.0, 1.0]]);
     assert_eq!(nearest(&[1.0, 0.0], store.rows(), &[0..3], 0), Ok(vec![]));
     assert_eq!(nearest(&[1.0, 0.0], store.rows(), &[], 3), Ok(vec![]));
     assert_eq!(nearest(&[f32::NAN, 0.0], store.rows(), &[0..3], 3), Ok(vec![]));
@@ -97,7 +97,7 @@ fn odd_questions_have_answers() {
 
 #[test]
 fn altered_floats_are_noticed() {
-    let mut store = Store::new(clustered(10, 32, 3));
+    let mut store = Store::new(&clustered(10, 32, 3));
     let query = store.vectors[4].clone();
     for value in [f32::NAN, 9.0] {
         let intact = store.floats.clone();
@@ -119,7 +119,7 @@ proptest! {
         k in 1_usize..20,
     ) {
         let query = vectors[0].clone();
-        let store = Store::new(vectors);
+        let store = Store::new(&vectors);
         store.check(&query, &[0..store.vectors.len()], k);
     }
 }

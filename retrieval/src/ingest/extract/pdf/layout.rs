@@ -67,18 +67,18 @@ pub(super) fn lines(mut words: Vec<Word>) -> Vec<Line> {
         !word.text.trim().is_empty() && [word.x, word.y, word.width, word.size].iter().all(|n| n.is_finite())
     });
     let rows: Vec<Vec<Segment>> = rows(words).into_iter().map(segments).collect();
-    let Some(gutter) = gutter(&rows) else { return rows.into_iter().map(line).collect() };
+    let Some(gutter) = gutter(&rows) else { return rows.iter().map(|row| line(row)).collect() };
     let (mut out, mut left, mut right) = (vec![], vec![], vec![]);
     for row in rows {
         if row.iter().any(|segment| segment.left < gutter && segment.right > gutter) {
             out.append(&mut left);
             out.append(&mut right);
-            out.push(line(row));
+            out.push(line(&row));
             continue;
         }
         let (first, second): (Vec<_>, Vec<_>) = row.into_iter().partition(|segment| segment.right <= gutter);
-        left.extend((!first.is_empty()).then(|| line(first)));
-        right.extend((!second.is_empty()).then(|| line(second)));
+        left.extend((!first.is_empty()).then(|| line(&first)));
+        right.extend((!second.is_empty()).then(|| line(&second)));
     }
     out.append(&mut left);
     out.append(&mut right);
@@ -147,7 +147,7 @@ fn gutter(rows: &[Vec<Segment>]) -> Option<f32> {
     (mean(&|segment| segment.right <= best) >= wide && mean(&|segment| segment.left >= best) >= wide).then_some(best)
 }
 
-fn line(row: Vec<Segment>) -> Line {
+fn line(row: &[Segment]) -> Line {
     let words = || row.iter().flat_map(|segment| &segment.words);
     let letters = |word: &Word| word.text.chars().filter(|c| !c.is_whitespace()).count();
     let total: usize = words().map(letters).sum();
@@ -162,7 +162,7 @@ fn line(row: Vec<Segment>) -> Line {
         size: main.map_or(0.0, |word| word.size),
         mono,
         bold: total > 0 && share(&|word| word.bold) == total,
-        cells: if mono { vec![spaced(&row)] } else { row.iter().map(joined).collect() },
+        cells: if mono { vec![spaced(row)] } else { row.iter().map(joined).collect() },
     }
 }
 
@@ -191,6 +191,7 @@ fn spaced(row: &[Segment]) -> String {
             && advance > 0.1
         {
             let spaces = ((word.x - end) / advance).round().clamp(0.0, 80.0);
+            #[expect(clippy::cast_possible_truncation, reason = "0 to 80")]
             (0..spaces as usize).for_each(|_| out.push(' '));
         }
         out.push_str(&word.text);

@@ -92,6 +92,7 @@ impl Style {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "a size in points; a senseless one is capped, and senseless still")]
 fn tenths(size: f32) -> i32 {
     (size * 10.0).round() as i32
 }
@@ -274,7 +275,7 @@ impl Open {
                 let short = last.right < widest - last.size * 8.0 && !unfinished;
                 let indented =
                     self.shape == Shape::Prose && self.lines.len() > 1 && line.left > last.left + last.size * 0.9;
-                near && !short && !(indented && !unfinished)
+                near && !short && (unfinished || !indented)
             }
             _ => false,
         }
@@ -313,6 +314,7 @@ impl Open {
                 out.push_str(if gap > style.leading * 1.6 { "\n\n" } else { "\n" });
             }
             let advance = (line.right - line.left) / text.chars().count().max(1) as f32;
+            #[expect(clippy::cast_possible_truncation, reason = "0 to 60")]
             let indent =
                 if advance > 0.1 { ((line.left - left) / advance).round().clamp(0.0, 60.0) as usize } else { 0 };
             turns.extend(self.turned(at).map(|page| (out.len(), page)));
