@@ -1,3 +1,5 @@
+//! What a document decides: one step after another, each owed until its outcome is recorded.
+
 use uuid::Uuid;
 
 use super::{
@@ -59,106 +61,11 @@ impl Decider for Document {
     }
 
     fn evolve(mut state: State, event: &Event, place: Place) -> Result<State, IllegalHistory> {
-        let illegal = |state: &State| IllegalHistory {
-            category: Self::CATEGORY,
-            event: event.name(),
-            state: format!("a document that is {:?}", state.phase),
-            place,
-        };
-        let step = |state: &mut State, step: Step| {
-            state.phase = Phase::Doing(step);
-            state.effect = Some(place.effect(0));
-            state.failures = 0;
-            state.retry_at = None;
-        };
-        match (event, state.phase) {
-            (Event::Uploaded(uploaded), Phase::Absent) => {
-                if state.owner.is_some_and(|owner| owner != uploaded.owner) {
-                    return Err(illegal(&state));
-                }
-                state.owner = Some(uploaded.owner);
-                state.attempt = uploaded.attempt;
-                state.file = Some(File {
-                    uploaded: uploaded.clone(),
-                    uploaded_at: place.time,
-                    extracted: None,
-                    chunked: None,
-                    vectors: vec![],
-                    model: None,
-                });
-                step(&mut state, Step::Extract);
-                return Ok(state);
-            }
-            (Event::Deleted(_), Phase::Doing(_) | Phase::Ready | Phase::Failed(_)) => {
-                step(&mut state, Step::RemoveBlobs);
-                state.file = None;
-                state.phase = Phase::Deleted;
-                return Ok(state);
-            }
-            (Event::BlobsRemoved(_), Phase::Deleted) => {
-                state.phase = Phase::Absent;
-                state.attempt = None;
-                state.effect = None;
-                return Ok(state);
-            }
-            (Event::StepFailed(StepFailed { step, retry_at, .. }), phase) if doing(phase) == Some(*step) => {
-                state.failures += 1;
-                state.retry_at = Some(*retry_at);
-                state.effect = Some(place.effect(0));
-                return Ok(state);
-            }
-            _ => {}
+        if begins_or_ends(&mut state, event, place) || advances(&mut state, event, place) {
+            return Ok(state);
         }
-        let (Some(file), phase) = (state.file.as_mut(), state.phase) else { return Err(illegal(&state)) };
-        match (event, phase) {
-            (Event::Extracted(extracted), Phase::Doing(Step::Extract)) => {
-                file.extracted = Some(extracted.clone());
-                step(&mut state, Step::Chunk);
-            }
-            (Event::Chunked(chunked), Phase::Doing(Step::Chunk)) if !chunked.batches.is_empty() => {
-                file.chunked = Some(chunked.clone());
-                step(&mut state, Step::Embed);
-            }
-            (Event::Embedded(Embedded { batch, vectors, model, .. }), Phase::Doing(Step::Embed))
-                if file.vectors.len() == *batch as usize
-                    && file.vectors.len() < batches(file)
-                    && file.model.as_ref().is_none_or(|known| known == model) =>
-            {
-                file.vectors.push(*vectors);
-                file.model = Some(model.clone());
-                step(&mut state, Step::Embed);
-            }
-            (Event::EmbeddingSkipped(_), Phase::Doing(Step::Embed)) => file.forget_vectors(),
-            (Event::Published(published), Phase::Doing(Step::Embed))
-                if published.vectors == file.vectors && [0, batches(file)].contains(&file.vectors.len()) =>
-            {
-                step(&mut state, Step::Index);
-            }
-            (Event::Indexed(_), Phase::Doing(Step::Index)) => {
-                state.phase = Phase::Ready;
-                state.effect = None;
-            }
-            (Event::Failed(Failed { step, .. }), Phase::Doing(doing)) if doing == *step => {
-                state.phase = Phase::Failed(*step);
-                state.effect = None;
-                state.retry_at = None;
-            }
-            (Event::RetryRequested(_), Phase::Failed(failed)) => {
-                if failed == Step::Embed {
-                    file.forget_vectors();
-                }
-                step(&mut state, failed);
-            }
-            (
-                Event::ReembedRequested(_),
-                Phase::Ready | Phase::Doing(Step::Embed | Step::Index) | Phase::Failed(Step::Embed | Step::Index),
-            ) => {
-                file.forget_vectors();
-                step(&mut state, Step::Embed);
-            }
-            _ => return Err(illegal(&state)),
-        }
-        Ok(state)
+        let phase = format!("a document that is {:?}", state.phase);
+        Err(IllegalHistory { category: Self::CATEGORY, event: event.name(), state: phase, place })
     }
 
     fn pending(state: &State) -> Vec<Pending<Effect>> {
@@ -181,6 +88,109 @@ impl Decider for Document {
             Command::Upload(uploaded) => Some(uploaded.owner),
             _ => None,
         }
+    }
+}
+
+/// Uploads, deletions and tries again; `false` when it is none of these, or does not fit.
+fn begins_or_ends(state: &mut State, event: &Event, place: Place) -> bool {
+    match (event, state.phase) {
+        (Event::Uploaded(uploaded), Phase::Absent) => {
+            if state.owner.is_some_and(|owner| owner != uploaded.owner) {
+                return false;
+            }
+            state.owner = Some(uploaded.owner);
+            state.attempt = uploaded.attempt;
+            state.file = Some(File {
+                uploaded: uploaded.clone(),
+                uploaded_at: place.time,
+                extracted: None,
+                chunked: None,
+                vectors: vec![],
+                model: None,
+            });
+            state.begin(Step::Extract, place);
+        }
+        (Event::Deleted(_), Phase::Doing(_) | Phase::Ready | Phase::Failed(_)) => {
+            state.begin(Step::RemoveBlobs, place);
+            state.file = None;
+            state.phase = Phase::Deleted;
+        }
+        (Event::BlobsRemoved(_), Phase::Deleted) => {
+            state.phase = Phase::Absent;
+            state.attempt = None;
+            state.effect = None;
+        }
+        (Event::StepFailed(StepFailed { step, retry_at, .. }), phase) if doing(phase) == Some(*step) => {
+            state.failures += 1;
+            state.retry_at = Some(*retry_at);
+            state.effect = Some(place.effect(0));
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// What a step led to, for a document with a file; `false` when it does not fit.
+fn advances(state: &mut State, event: &Event, place: Place) -> bool {
+    let (Some(file), phase) = (state.file.as_mut(), state.phase) else { return false };
+    match (event, phase) {
+        (Event::Extracted(extracted), Phase::Doing(Step::Extract)) => {
+            file.extracted = Some(extracted.clone());
+            state.begin(Step::Chunk, place);
+        }
+        (Event::Chunked(chunked), Phase::Doing(Step::Chunk)) if !chunked.batches.is_empty() => {
+            file.chunked = Some(chunked.clone());
+            state.begin(Step::Embed, place);
+        }
+        (Event::Embedded(Embedded { batch, vectors, model, .. }), Phase::Doing(Step::Embed))
+            if file.vectors.len() == *batch as usize
+                && file.vectors.len() < batches(file)
+                && file.model.as_ref().is_none_or(|known| known == model) =>
+        {
+            file.vectors.push(*vectors);
+            file.model = Some(model.clone());
+            state.begin(Step::Embed, place);
+        }
+        (Event::EmbeddingSkipped(_), Phase::Doing(Step::Embed)) => file.forget_vectors(),
+        (Event::Published(published), Phase::Doing(Step::Embed))
+            if published.vectors == file.vectors && [0, batches(file)].contains(&file.vectors.len()) =>
+        {
+            state.begin(Step::Index, place);
+        }
+        (Event::Indexed(_), Phase::Doing(Step::Index)) => {
+            state.phase = Phase::Ready;
+            state.effect = None;
+        }
+        (Event::Failed(Failed { step, .. }), Phase::Doing(doing)) if doing == *step => {
+            state.phase = Phase::Failed(*step);
+            state.effect = None;
+            state.retry_at = None;
+        }
+        (Event::RetryRequested(_), Phase::Failed(failed)) => {
+            if failed == Step::Embed {
+                file.forget_vectors();
+            }
+            state.begin(failed, place);
+        }
+        (
+            Event::ReembedRequested(_),
+            Phase::Ready | Phase::Doing(Step::Embed | Step::Index) | Phase::Failed(Step::Embed | Step::Index),
+        ) => {
+            file.forget_vectors();
+            state.begin(Step::Embed, place);
+        }
+        _ => return false,
+    }
+    true
+}
+
+impl State {
+    /// Owes a step, from this place of the history on.
+    fn begin(&mut self, step: Step, place: Place) {
+        self.phase = Phase::Doing(step);
+        self.effect = Some(place.effect(0));
+        self.failures = 0;
+        self.retry_at = None;
     }
 }
 

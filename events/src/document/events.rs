@@ -1,3 +1,5 @@
+//! What happened to a document, as it is stored.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -1,3 +1,5 @@
+//! What a session decides: messages are answered in order, one workflow at a time.
+
 use uuid::Uuid;
 
 use super::{

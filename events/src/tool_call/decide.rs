@@ -1,3 +1,5 @@
+//! What a tool call decides: recorded as started before it runs, and never run twice.
+
 use uuid::Uuid;
 
 use super::{

@@ -1,3 +1,5 @@
+//! What an account decides: its claims on name and address, how they end, and its logins.
+
 use uuid::Uuid;
 
 use super::{

@@ -1,3 +1,5 @@
+//! What happened to an account, as it is stored.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

@@ -1,3 +1,5 @@
+//! What a workflow decides: its plan at the start, its tasks as one chain of runs, and an answer that is owed until its session has it.
+
 use serde::Serialize;
 use uuid::Uuid;
 
