@@ -1,3 +1,5 @@
+//! Building: from what an extractor finds, front to back, to a [`TextDocument`] of bounded size and bounded blocks.
+
 use lmao_ports::PageTurn;
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -42,10 +44,13 @@ impl Builder {
     pub fn page_turn(&mut self, tail: usize, number: u32) {
         let text = &self.document.text;
         let at = text.floor_char_boundary(text.len().saturating_sub(tail));
-        let turns = &mut self.document.page_turns;
-        if turns.last().is_none_or(|last| (last.at as usize) < at) {
-            // Texts are bounded far below 4 GiB.
-            turns.push(PageTurn { at: u32::try_from(at).unwrap_or(u32::MAX), page: number });
+        // Texts are bounded far below 4 GiB.
+        let turn = PageTurn { at: u32::try_from(at).unwrap_or(u32::MAX), page: number };
+        match self.document.page_turns.last_mut() {
+            // Nothing stands on the page before.
+            Some(last) if last.at == turn.at => *last = turn,
+            Some(last) if last.at > turn.at => {}
+            _ => self.document.page_turns.push(turn),
         }
         // What was too long for one block has further ones behind the turn.
         self.document.blocks.iter_mut().rev().take_while(|block| block.start >= at).for_each(|block| {
@@ -195,6 +200,18 @@ mod tests {
         assert_eq!(document.text, line);
         assert!(document.blocks.iter().all(|block| block.end - block.start <= MAX_BLOCK_BYTES));
         assert_eq!(document.blocks.iter().map(|block| document.slice(block)).collect::<String>(), line);
+    }
+
+    #[test]
+    fn of_pages_that_begin_at_one_place_the_last_has_the_text() {
+        let mut builder = Builder::new();
+        builder.page(4);
+        builder.paragraph("Here and there");
+        builder.page_turn("there".len(), 5);
+        builder.page_turn("there".len(), 6);
+        let document = builder.finish().unwrap();
+        assert_eq!(document.page_turns, [PageTurn { at: 9, page: 6 }]);
+        assert_eq!([0, 9].map(|at| document.page_at(at)), [Some(4), Some(6)]);
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! Cleaning: text as a reader sees it, whatever characters a file has it in.
+
 use unicode_normalization::UnicodeNormalization;
 
 /// Characters that are seen by nobody and hinder searching: soft hyphens, zero-width spaces, marks of writing direction.
