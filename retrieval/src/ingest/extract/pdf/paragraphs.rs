@@ -210,8 +210,8 @@ impl Writer<'_> {
     /// Marks in the block just written where further pages begin: at these offsets of its `text`, of which what stands behind
     /// has `written` bytes once it is clean.
     fn turn(&mut self, text: &str, turns: &[(usize, u32)], written: impl Fn(&str) -> usize) {
-        for (at, page) in turns {
-            self.builder.page_turn(written(&text[*at..]), *page);
+        for ((_, page), tail) in turns.iter().zip(tails(text, turns, written)) {
+            self.builder.page_turn(tail, *page);
         }
     }
 
@@ -237,11 +237,6 @@ impl Open {
 
     fn last_page(&self) -> u32 {
         self.turns.last().map_or(self.page, |(_, page)| *page)
-    }
-
-    /// The page that begins with this line, unless the block begins there.
-    fn turned(&self, line: usize) -> Option<u32> {
-        self.turns.iter().find(|(first, _)| *first == line).map(|(_, page)| *page)
     }
 
     /// Whether `line` belongs to this block.
@@ -285,6 +280,7 @@ impl Open {
     fn prose(&self) -> (String, Vec<(usize, u32)>) {
         let mut out = String::new();
         let mut turns = vec![];
+        let mut turned = self.turns.iter().peekable();
         for (at, line) in self.lines.iter().enumerate() {
             let text = line.text();
             let text = text.trim();
@@ -295,7 +291,7 @@ impl Open {
                     out.pop();
                 }
             }
-            turns.extend(self.turned(at).map(|page| (out.len(), page)));
+            turns.extend(turned.next_if(|(first, _)| *first == at).map(|(_, page)| (out.len(), *page)));
             out.push_str(text);
         }
         (out, turns)
@@ -305,6 +301,7 @@ impl Open {
     /// With the offsets at which pages begin.
     fn code(&self, style: &Style) -> (String, Vec<(usize, u32)>) {
         let mut turns = vec![];
+        let mut turned = self.turns.iter().peekable();
         let left = self.lines.iter().map(|line| line.left).fold(f32::INFINITY, f32::min);
         let mut out = String::new();
         for (at, line) in self.lines.iter().enumerate() {
@@ -317,12 +314,27 @@ impl Open {
             #[expect(clippy::cast_possible_truncation, reason = "0 to 60")]
             let indent =
                 if advance > 0.1 { ((line.left - left) / advance).round().clamp(0.0, 60.0) as usize } else { 0 };
-            turns.extend(self.turned(at).map(|page| (out.len(), page)));
+            turns.extend(turned.next_if(|(first, _)| *first == at).map(|(_, page)| (out.len(), *page)));
             out.push_str(&" ".repeat(indent));
             out.push_str(&text);
         }
         (out, turns)
     }
+}
+
+/// How many bytes of `text` stand behind each turn once they are clean. Each stretch from turn to turn is cleaned once, with a
+/// letter in place of what comes after, which keeps the space before it.
+fn tails(text: &str, turns: &[(usize, u32)], written: impl Fn(&str) -> usize) -> Vec<usize> {
+    let (mut end, mut tail) = (text.len(), 0);
+    let behind = |(at, _): &(usize, u32)| {
+        let stretch = &text[*at..end];
+        tail += if end == text.len() { written(stretch) } else { written(&format!("{stretch}x")) - 1 };
+        end = *at;
+        tail
+    };
+    let mut tails: Vec<usize> = turns.iter().rev().map(behind).collect();
+    tails.reverse();
+    tails
 }
 
 enum Joint {
@@ -383,6 +395,7 @@ fn without_leaders(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::ingest::extract::tests::outline;
@@ -476,6 +489,39 @@ mod tests {
         let page_of = |words: &str| document.page_at(document.text.find(words).expect(words));
         let words = ["The end", "graph", "which", "goes over", "It ends", "fn x", "y();", "z();", "}", "Behind"];
         assert_eq!(words.map(page_of).map(Option::unwrap), [4, 4, 4, 5, 5, 5, 5, 7, 7, 7]);
+    }
+
+    #[test]
+    fn a_block_of_many_pages_knows_each_of_them() {
+        let mono = |y: f32, text: &str| Line { mono: true, ..line(y, 10.0, text) };
+        let pages = (1..=4000).map(|n| page(n, vec![mono(600.0, &format!("begin {n};")), mono(588.0, "  go on;")]));
+        let document = write(pages.collect(), &[]).builder.finish().unwrap();
+        assert!(document.blocks.len() < 4);
+        for n in [1, 2, 1999, 4000] {
+            let at = document.text.find(&format!("begin {n};")).unwrap();
+            assert_eq!(document.page_at(at), Some(n));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_tail_is_what_the_rest_has_once_it_is_clean(
+            stretches in prop::collection::vec(("[a-zéﬁ]", "[a-zéﬁ \u{ad}.…-]{0,20}[a-z]", "[ \n]{0,2}"), 0..8),
+        ) {
+            let mut text = String::new();
+            let mut turns = vec![];
+            for (first, rest, gap) in stretches {
+                turns.push((text.len(), 1));
+                text += &(first + &rest + &gap);
+            }
+            let prose = |rest: &str| clean_prose(&without_leaders(rest)).len();
+            let code = |rest: &str| clean_code(rest).trim_end().len();
+            let each = |written: &dyn Fn(&str) -> usize| -> Vec<usize> {
+                turns.iter().map(|(at, _)| written(&text[*at..])).collect()
+            };
+            prop_assert_eq!(tails(&text, &turns, prose), each(&prose));
+            prop_assert_eq!(tails(&text, &turns, code), each(&code));
+        }
     }
 
     #[test]
