@@ -1,4 +1,4 @@
-//! Which files of a folder are worth sending. A file that is named itself always is.
+//! Which files of a folder are worth sending. A file that is named itself always is, unless it is one of our own stores.
 
 use std::{
     collections::BTreeMap,
@@ -93,9 +93,12 @@ pub(crate) struct Walk {
 pub(crate) fn walk(paths: &[PathBuf]) -> Result<Walk, Stop> {
     let mut found = Walk::default();
     for path in paths {
-        let metadata = fs::metadata(path)
-            .map_err(|error| Stop::new(Code::Usage, format!("{} cannot be read", path.display())).because(error))?;
-        if metadata.is_dir() {
+        let unreadable = |error| Stop::new(Code::Usage, format!("{} cannot be read", path.display())).because(error);
+        let metadata = fs::metadata(path).map_err(unreadable)?;
+        if fs::canonicalize(path).map_err(unreadable)?.ancestors().any(is_data_directory) {
+            // `lmao-data/*`, or by a link: what is meant is the same.
+            found.leave_out(Reason::DataDirectory, path);
+        } else if metadata.is_dir() {
             found.folder(path);
         } else if metadata.is_file() {
             found.files.push(Source { path: plain(path), size: metadata.len() });
@@ -109,8 +112,9 @@ pub(crate) fn walk(paths: &[PathBuf]) -> Result<Walk, Stop> {
 }
 
 impl Walk {
+    /// Looks through `root`, which may be a link; those in it are not followed.
     fn folder(&mut self, root: &Path) {
-        let mut entries = WalkDir::new(root).follow_links(false).into_iter();
+        let mut entries = WalkDir::new(root).min_depth(1).into_iter();
         while let Some(entry) = entries.next() {
             let entry = match entry {
                 Ok(entry) => entry,
@@ -120,36 +124,44 @@ impl Walk {
                     continue;
                 }
             };
-            if entry.depth() > 0 && entry.file_name().to_string_lossy().starts_with('.') {
-                self.leave_out(Reason::Hidden, &entry);
-                skip(&mut entries, &entry);
-            } else if entry.file_type().is_dir() && is_data_directory(entry.path()) {
+            let kind = entry.file_type();
+            let unwanted = if entry.file_name().to_string_lossy().starts_with('.') {
+                Some(Reason::Hidden)
+            } else if kind.is_dir() && is_data_directory(entry.path()) {
                 // Keys and passwords are in it, and what is taken in would be taken in again.
-                self.leave_out(Reason::DataDirectory, &entry);
-                skip(&mut entries, &entry);
-            } else if entry.depth() > 0 && entry.file_type().is_dir() && is_machine_made(&entry) {
-                self.leave_out(Reason::MachineMade, &entry);
-                skip(&mut entries, &entry);
-            } else if entry.path_is_symlink() && entry.depth() > 0 {
-                self.leave_out(Reason::SymbolicLink, &entry);
-            } else if entry.file_type().is_file() {
-                self.file(&entry);
-            } else if !entry.file_type().is_dir() {
-                self.leave_out(Reason::Special, &entry);
+                Some(Reason::DataDirectory)
+            } else if kind.is_dir() && is_machine_made(&entry) {
+                Some(Reason::MachineMade)
+            } else if kind.is_symlink() {
+                Some(Reason::SymbolicLink)
+            } else if kind.is_dir() || kind.is_file() {
+                None
+            } else {
+                Some(Reason::Special)
+            };
+            match unwanted {
+                Some(reason) => {
+                    self.leave_out(reason, entry.path());
+                    if kind.is_dir() {
+                        entries.skip_current_dir();
+                    }
+                }
+                None if kind.is_file() => self.file(entry.path()),
+                None => {}
             }
         }
     }
 
-    fn file(&mut self, entry: &DirEntry) {
-        match verdict(entry.path()) {
-            Err(error) => self.unreadable.push((plain(entry.path()), error)),
-            Ok((_, Some(reason))) => self.leave_out(reason, entry),
-            Ok((size, None)) => self.files.push(Source { path: plain(entry.path()), size }),
+    fn file(&mut self, path: &Path) {
+        match verdict(path) {
+            Err(error) => self.unreadable.push((plain(path), error)),
+            Ok((_, Some(reason))) => self.leave_out(reason, path),
+            Ok((size, None)) => self.files.push(Source { path: plain(path), size }),
         }
     }
 
-    fn leave_out(&mut self, reason: Reason, entry: &DirEntry) {
-        self.left_out.entry(reason).or_default().push(plain(entry.path()));
+    fn leave_out(&mut self, reason: Reason, path: &Path) {
+        self.left_out.entry(reason).or_default().push(plain(path));
     }
 }
 
@@ -157,12 +169,6 @@ impl Walk {
 fn plain(path: &Path) -> PathBuf {
     let plain = path.strip_prefix(".").ok().filter(|rest| !rest.as_os_str().is_empty());
     plain.unwrap_or(path).to_owned()
-}
-
-fn skip(entries: &mut walkdir::IntoIter, entry: &DirEntry) {
-    if entry.file_type().is_dir() {
-        entries.skip_current_dir();
-    }
 }
 
 fn is_data_directory(path: &Path) -> bool {
@@ -260,6 +266,36 @@ mod tests {
             let found = walk(&[path.to_owned()]).unwrap();
             assert_eq!(found.left_out[&Reason::DataDirectory], [data.as_path()]);
             assert!(found.files.iter().all(|file| file.name() == "a.md"), "{found:?}");
+        }
+        // File by file, as a shell writes `lmao-data/*` out, and a folder in it.
+        let parts = [data.join("admin-password"), data.join("format"), data.join("blobs")];
+        fs::create_dir(&parts[2]).unwrap();
+        fs::write(parts[2].join("text"), "a").unwrap();
+        let found = walk(&parts).unwrap();
+        assert_eq!((&found.left_out[&Reason::DataDirectory], found.files), (&parts.to_vec(), vec![]));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_is_named_is_followed_but_not_to_keys_and_passwords() {
+        use std::os::unix::fs::symlink;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        drop(DataDir::open(&path("data"), Mode::Exclusive).unwrap());
+        fs::write(path("data/admin-password"), "secret").unwrap();
+        fs::create_dir(path("texts")).unwrap();
+        fs::write(path("texts/a.md"), "a").unwrap();
+        for (link, to) in [("docs", "texts"), ("link", "data"), ("word", "data/admin-password"), ("texts/in", "data")] {
+            symlink(path(to), path(link)).unwrap();
+        }
+        let found = walk(&[path("docs")]).unwrap();
+        assert_eq!(found.left_out, [(Reason::SymbolicLink, vec![path("docs/in")])].into());
+        assert_eq!(sent(folder.path(), found), ["docs/a.md"]);
+        for named in ["link", "word", "docs/in", "link/admin-password"] {
+            let found = walk(&[path(named)]).unwrap();
+            assert_eq!(found.left_out, [(Reason::DataDirectory, vec![path(named)])].into());
+            assert_eq!(found.files, []);
         }
     }
 
