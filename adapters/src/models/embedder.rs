@@ -1,4 +1,5 @@
-//! The model at work: the one thread that has loaded it runs it, fed by a queue in which queries go before passages.
+//! The model at work: the one thread that has loaded it runs it, fed by a queue in which queries go before passages, and calls
+//! for passages take turns, text by text: a few sentences do not wait for a document.
 //!
 //! One text is one run. Dynamic quantization takes its scale from the whole input tensor, so in a batch a vector would depend
 //! on its neighbours (measured: cosine 0.994 to the text alone) and could not be cached by content; and on a CPU a batch is no
@@ -213,14 +214,6 @@ impl Queue {
         }
     }
 
-    /// Puts a job back to where it was taken from.
-    fn resume(&self, lane: Lane, job: Job) {
-        let mut waiting = self.waiting();
-        if !waiting.closed {
-            waiting.lanes[lane as usize].push_front(job);
-        }
-    }
-
     /// Drops what waits and lets nobody in any more.
     pub(super) fn close(&self) {
         for permits in &self.permits {
@@ -259,7 +252,8 @@ impl Served {
             if job.texts.len() == 0 {
                 let _ = job.reply.send(Ok(job.vectors));
             } else {
-                self.queue.resume(lane, job);
+                // Behind the others of its lane, so that each gets its turn.
+                self.queue.push(lane, job);
             }
         }
     }

@@ -76,6 +76,19 @@ async fn a_query_goes_before_waiting_passages() {
 }
 
 #[tokio::test]
+async fn calls_for_passages_take_turns() {
+    let model = model().await;
+    let document = {
+        let model = Arc::clone(&model);
+        tokio::spawn(async move { model.passages(vec![NEAR.repeat(10); 40]).await.unwrap().len() })
+    };
+    tokio::task::yield_now().await;
+    model.passages(texts(&[NEAR, FAR])).await.unwrap();
+    assert!(!document.is_finished(), "two sentences waited for a whole document");
+    assert_eq!(document.await.unwrap(), 40);
+}
+
+#[tokio::test]
 async fn a_call_that_is_dropped_leaves_nothing_behind() {
     let model = model().await;
     for _ in 0..200 {
