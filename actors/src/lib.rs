@@ -19,7 +19,7 @@ mod waker;
 pub use journal::OpenedLog;
 pub use keyring::{KEYED_IDS, Keyring, KeyringError};
 pub use leisure::at_leisure;
-pub use orphans::Orphans;
+pub use orphans::{Orphans, OrphansError};
 pub use perform::World;
 pub use projector::{Projector, ProjectorHandle, ProjectorStatus, catch_up};
 pub use runtime::{Limits, Runtime, Stores};

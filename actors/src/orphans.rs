@@ -6,58 +6,80 @@
 //! What nobody names yet may be named soon. No clock tells how old a folder is, since clocks jump: it goes when two looks
 //! in a row found it unnamed, [`PAUSE`] apart, by when its upload has long ended. Whoever dies in between begins anew. Many
 //! may look at once: an attempt's folder is never used again, so that removing it twice is fine.
+//!
+//! A log whose end was lost does not name what it named: nothing is removed while it ends before its last witnessed record.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use lmao_events::document::Document;
-use lmao_ports::{Blobs, Folder, Unavailable};
+use lmao_ports::{Blobs, Folder, ReadError, Unavailable, VaultError};
 
 use crate::{
     KeyringError,
+    audit::Rolling,
     runtime::Stores,
     shell::{LoadError, Loaded},
 };
 
 /// Between two looks: far more than an upload takes from its last byte to its commit.
 const PAUSE: Duration = Duration::from_secs(60 * 60);
-/// Before the first look: a start has better things to do.
-const FIRST: Duration = Duration::from_secs(10 * 60);
+
+/// Why nothing was looked for.
+#[derive(Debug, thiserror::Error)]
+pub enum OrphansError {
+    /// The log has lost its end.
+    #[error("the log ends before the last record that was witnessed: restore it, or run `lmao audit verify`")]
+    LogCut,
+    /// The blobs cannot be listed.
+    #[error(transparent)]
+    Blobs(#[from] Unavailable),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// The vault cannot be read.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
 
 /// Looks for folders that nobody needs.
 #[derive(Debug)]
 pub struct Orphans {
     stores: Stores,
     blobs: Arc<dyn Blobs>,
-    /// Who is about to name a folder has done so before it came to be one of these.
+    /// Unnamed at the last look: who was about to name one of these has done so by now.
     old: HashSet<Folder>,
 }
 
 impl Orphans {
-    /// In `blobs`. Of the folders in `old` it is known that no upload is under way to them.
+    /// In `blobs`.
     #[must_use]
-    pub fn new(stores: Stores, blobs: Arc<dyn Blobs>, old: HashSet<Folder>) -> Self {
-        Self { stores, blobs, old }
+    pub fn new(stores: Stores, blobs: Arc<dyn Blobs>) -> Self {
+        Self { stores, blobs, old: HashSet::new() }
     }
 
     /// Looks again and again, without end. May be dropped at any time.
     pub async fn run(mut self) {
-        tokio::time::sleep(FIRST).await;
         loop {
+            // A start has better things to do.
+            tokio::time::sleep(PAUSE).await;
             match self.look().await {
                 Ok(0) => {}
                 Ok(removed) => tracing::info!(removed, "folders of blobs that no document names were removed"),
                 Err(error) => tracing::warn!(%error, "blobs that no document names are not looked for now"),
             }
-            tokio::time::sleep(PAUSE).await;
         }
     }
 
     /// Looks at every folder once: removes those that were unnamed at the last look too, and says how many.
     ///
     /// # Errors
-    /// When folders cannot be listed or removed; the next look does what this one left.
-    pub async fn look(&mut self) -> Result<usize, Unavailable> {
+    /// [`OrphansError`]; the next look does what this one left.
+    pub async fn look(&mut self) -> Result<usize, OrphansError> {
+        let witnessed = Rolling::kept(self.stores.vault.as_ref(), self.stores.log.id()).await?.unwrap_or_default();
+        if self.stores.log.tail().await? < witnessed.position {
+            return Err(OrphansError::LogCut);
+        }
         let (mut unnamed, mut removed) = (HashSet::new(), 0);
         let mut folders = self.blobs.folders();
         while let Some(folder) = folders.next().await {
@@ -65,11 +87,16 @@ impl Orphans {
             if self.is_needed(folder).await {
                 continue;
             }
-            if self.old.contains(&folder) {
-                self.blobs.delete(folder).await?;
-                removed += 1;
-            } else {
+            if !self.old.contains(&folder) {
                 unnamed.insert(folder);
+                continue;
+            }
+            match self.blobs.delete(folder).await {
+                Ok(()) => removed += 1,
+                Err(error) => {
+                    tracing::warn!(%folder, %error, "blobs that no document names cannot be removed");
+                    unnamed.insert(folder);
+                }
             }
         }
         drop(folders);

@@ -1,4 +1,5 @@
-//! Blobs as local files: `OWNER/DOCUMENT.ATTEMPT/SHA256`, and `incoming/` for what is still being written.
+//! Blobs as local files: `OWNER/DOCUMENT.ATTEMPT/SHA256`, `incoming/` for what is still being written, and the file `log`
+//! with the id of the log that names them.
 //!
 //! A blob is written to `incoming/`, synced, and only then renamed to its place, so a place never holds half a blob; what a
 //! crash leaves in `incoming/` is removed at the next start. `object_store` reads the files and does the durable rename
@@ -16,7 +17,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{
-    Stream, StreamExt, TryStreamExt,
+    Stream, StreamExt, TryStreamExt, future,
     stream::{self, BoxStream},
 };
 use lmao_events::{BlobRef, ContentHash};
@@ -28,6 +29,7 @@ use uuid::Uuid;
 
 const STORE: &str = "blobs";
 const INCOMING: &str = "incoming";
+const LOG: &str = "log";
 
 /// [`Blobs`] in a directory.
 #[derive(Debug, Clone)]
@@ -37,20 +39,47 @@ pub struct FileBlobs {
 }
 
 impl FileBlobs {
-    /// Opens the store in `dir`, creating it if it is missing, and removes what was never kept. One process at a time.
+    /// Opens the store in `dir` for the log with this id, creating it if it is missing, and removes what was never kept. One
+    /// process at a time.
     ///
     /// # Errors
-    /// When the directory cannot be created or read.
-    pub async fn open(dir: &Path) -> Result<Self, Unavailable> {
+    /// When the directory cannot be created or read, or holds the blobs of another log: what that one names looks like
+    /// rubbish to this one.
+    pub async fn open(dir: &Path, log: Uuid) -> Result<Self, Unavailable> {
+        tokio::fs::create_dir_all(dir).await.map_err(|error| failed("create", dir, error))?;
+        let root = tokio::fs::canonicalize(dir).await.map_err(|error| failed("open", dir, error))?;
+        let files = LocalFileSystem::new_with_prefix(&root).map_err(|error| failed("open", dir, error))?;
+        let store = Self { root: Arc::new(root), files: Arc::new(files.with_fsync(true)) };
+        store.belong_to(log).await?;
         let incoming = dir.join(INCOMING);
         match tokio::fs::remove_dir_all(&incoming).await {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("clear", &incoming, error)),
             _ => {}
         }
         tokio::fs::create_dir_all(&incoming).await.map_err(|error| failed("create", &incoming, error))?;
-        let root = tokio::fs::canonicalize(dir).await.map_err(|error| failed("open", dir, error))?;
-        let files = LocalFileSystem::new_with_prefix(&root).map_err(|error| failed("open", dir, error))?;
-        Ok(Self { root: Arc::new(root), files: Arc::new(files.with_fsync(true)) })
+        Ok(store)
+    }
+
+    /// The first log to come has it.
+    async fn belong_to(&self, log: Uuid) -> Result<(), Unavailable> {
+        let path = self.root.join(LOG);
+        match tokio::fs::read_to_string(&path).await {
+            Ok(owner) if owner.trim() == log.to_string() => Ok(()),
+            Ok(owner) => {
+                let message = format!(
+                    "{} holds the blobs of the log {}, and this is the log {log}: restore the log that belongs to them, or \
+                     choose another folder with `blobs`",
+                    self.root.display(),
+                    owner.trim()
+                );
+                Err(Unavailable::plain(STORE, message))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let put = self.files.put(&Key::from(LOG), log.to_string().into()).await;
+                put.map(|_| ()).map_err(|error| failed("write", &path, error))
+            }
+            Err(error) => Err(failed("read", &path, error)),
+        }
     }
 
     fn path(&self, folder: Folder, blob: &BlobRef) -> PathBuf {
@@ -220,8 +249,9 @@ impl Blobs for FileBlobs {
     }
 
     fn folders(&self) -> BoxStream<'_, Result<Folder, Unavailable>> {
-        let all = self.within(None).map_ok(|owner| self.within(Some(owner))).try_flatten();
         // What is no folder of ours, `incoming` for one, is left alone.
+        let owners = self.within(None).try_filter(|name| future::ready(name.as_ref().parse::<Uuid>().is_ok()));
+        let all = owners.map_ok(|owner| self.within(Some(owner))).try_flatten();
         all.try_filter_map(async |path| Ok(path.as_ref().parse().ok())).boxed()
     }
 }
@@ -232,20 +262,21 @@ mod tests {
 
     use super::*;
 
+    const OF: Uuid = Uuid::from_u128(4);
     const FOLDER: Folder =
         Folder { owner: Uuid::from_u128(1), document: Uuid::from_u128(2), attempt: Some(Uuid::from_u128(3)) };
 
     #[tokio::test]
     async fn keeps_the_ports_promises() {
         let dir = tempfile::tempdir().unwrap();
-        let open = async || Arc::new(FileBlobs::open(dir.path()).await.unwrap()) as Arc<dyn Blobs>;
+        let open = async || Arc::new(FileBlobs::open(dir.path(), OF).await.unwrap()) as Arc<dyn Blobs>;
         conformance::blobs::all(open).await;
     }
 
     #[tokio::test]
     async fn an_altered_blob_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        let blobs = FileBlobs::open(dir.path()).await.unwrap();
+        let blobs = FileBlobs::open(dir.path(), OF).await.unwrap();
         let blob = blobs.put(FOLDER, Bytes::from_static(b"as it was")).await.unwrap();
         std::fs::write(blobs.local(FOLDER, &blob).await.unwrap().unwrap(), "as it is").unwrap();
         let error = blobs.get(FOLDER, &blob).await.unwrap_err();
@@ -257,21 +288,45 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_left_over() {
         let dir = tempfile::tempdir().unwrap();
-        let blobs = FileBlobs::open(dir.path()).await.unwrap();
+        let blobs = FileBlobs::open(dir.path(), OF).await.unwrap();
         let incoming = || std::fs::read_dir(dir.path().join(INCOMING)).unwrap().count();
         let mut pending = blobs.begin().await.unwrap();
         pending.write(Bytes::from_static(b"half")).await.unwrap();
         assert_eq!(incoming(), 1);
         // A crash: the process goes without dropping anything.
         std::mem::forget(pending);
-        let blobs = FileBlobs::open(dir.path()).await.unwrap();
+        let blobs = FileBlobs::open(dir.path(), OF).await.unwrap();
         assert_eq!(incoming(), 0);
         drop(blobs.begin().await.unwrap());
         let blob = blobs.put(FOLDER, Bytes::from_static(b"kept")).await.unwrap();
         assert_eq!(incoming(), 0);
         blobs.delete(FOLDER).await.unwrap();
         assert_eq!(blobs.get(FOLDER, &blob).await.unwrap(), None);
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "only `incoming` is left");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "only `incoming` and `log` are left");
+    }
+
+    #[tokio::test]
+    async fn another_logs_blobs_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = FileBlobs::open(dir.path(), OF).await.unwrap();
+        let blob = blobs.put(FOLDER, Bytes::from_static(b"kept")).await.unwrap();
+        let refused = FileBlobs::open(dir.path(), Uuid::from_u128(5)).await.unwrap_err();
+        assert!(refused.message.contains("restore the log"), "{refused}");
+        let blobs = FileBlobs::open(dir.path(), OF).await.unwrap();
+        assert!(blobs.get(FOLDER, &blob).await.unwrap().is_some());
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_foreign_directory_that_cannot_be_read_is_left_alone() {
+        use std::os::unix::fs::symlink;
+
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = FileBlobs::open(dir.path(), OF).await.unwrap();
+        blobs.put(FOLDER, Bytes::from_static(b"kept")).await.unwrap();
+        std::fs::create_dir_all(dir.path().join("lost+found")).unwrap();
+        symlink("nowhere", dir.path().join("lost+found/broken")).unwrap();
+        assert_eq!(blobs.folders().try_collect::<Vec<_>>().await.unwrap(), [FOLDER]);
     }
 
     #[tokio::test]
@@ -279,7 +334,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
-        let error = FileBlobs::open(&file).await.unwrap_err();
+        let error = FileBlobs::open(&file, OF).await.unwrap_err();
         assert!(error.to_string().contains("could not"), "{error}");
     }
 }

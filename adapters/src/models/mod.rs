@@ -154,9 +154,10 @@ impl Models {
     fn stopped(&self) -> Option<JoinHandle<()>> {
         self.stop.cancel();
         self.queue.close();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        // Never begun: it never will be.
         self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        thread
+        thread.take()
     }
 }
 
@@ -250,7 +251,7 @@ fn run_load(
         .enable_all()
         .build()
         .map_err(|error| format!("the embedding model cannot be loaded: {error}"))?;
-    runtime.block_on(async {
+    let loaded = runtime.block_on(async {
         tokio::select! {
             outcome = tokio::time::timeout(LOAD_LIMIT, load(config, routes, report, queue)) => match outcome {
                 Ok(outcome) => outcome,
@@ -258,7 +259,10 @@ fn run_load(
             },
             () = stop.cancelled() => Err("the server is ending".to_owned()),
         }
-    })
+    });
+    // A name that is still being looked up is waited for by nobody.
+    runtime.shutdown_background();
+    loaded
 }
 
 /// What somebody whose machine reaches nothing can do.

@@ -139,20 +139,25 @@ impl File {
 }
 
 /// Moves what a store's write-ahead log holds into the store's file, so that a copy of that file alone is whole. Called
-/// when nobody uses the store any more.
+/// when this process uses the store no more.
 ///
 /// # Errors
-/// [`Unavailable`]: the file cannot be written, or is still in use. Nothing is lost then; the next one to open it goes on with both.
-pub async fn fold_wal(path: &Path) -> Result<(), Unavailable> {
-    let fold = async {
+/// [`Unavailable`]: the file cannot be written, or somebody still reads it. Nothing is lost then; the next one to open it
+/// goes on with both.
+pub async fn merge_wal(path: &Path) -> Result<(), Unavailable> {
+    let message = || format!("the write-ahead log of {} stays beside it", path.display());
+    let merged = async {
         let mut connection = common(path).connect().await?;
-        sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await?;
-        // The last one out removes the write-ahead log.
-        connection.close().await
+        let (busy, _, _): (i64, i64, i64) =
+            sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await?;
+        // The last one out removes it.
+        connection.close().await.map(|()| busy != 0)
     };
-    fold.await.map_err(|error| {
-        Unavailable::new("sqlite", format!("the write-ahead log of {} stays beside it", path.display()), error)
-    })
+    match merged.await {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Unavailable::plain("sqlite", format!("{}: it is still being read", message()))),
+        Err(error) => Err(Unavailable::new("sqlite", message(), error)),
+    }
 }
 
 fn common(path: &Path) -> SqliteConnectOptions {

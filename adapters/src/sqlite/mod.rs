@@ -13,7 +13,7 @@ mod snapshots;
 mod vault;
 
 pub use embedding_cache::SqliteEmbeddingCache;
-pub use file::fold_wal;
+pub use file::merge_wal;
 pub use log::{Access, SqliteLog};
 pub use read_model::SqliteReadModel;
 pub use snapshots::SqliteSnapshots;

@@ -7,7 +7,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use futures::TryStreamExt as _;
 use lmao_actors::{Limits, Orphans, ProjectorHandle, Runtime, Stores, World};
 use lmao_gateway::{Gateway, State};
 use lmao_ports::{Commands, Projection};
@@ -61,9 +60,6 @@ impl Node {
     /// # Errors
     /// When a store cannot be used.
     pub(crate) async fn start(parts: Parts) -> anyhow::Result<Self> {
-        // The directory is locked and nothing runs yet: no upload is under way to what lies there now.
-        let old = parts.blobs.folders().try_collect().await?;
-        let orphans = Orphans::new(stores(&parts), Arc::clone(&parts.blobs), old);
         let tools = Arc::new(Registry::builtin(Arc::clone(&parts.retriever)));
         let runtime = Runtime::start(stores(&parts), world(&parts, Arc::clone(&tools)), Limits::default()).await?;
         let projectors = Arc::new(Projectors::spawn(&parts));
@@ -77,6 +73,7 @@ impl Node {
             answerer: parts.answerer.name().to_owned(),
         };
         let state = state(&parts, &runtime, tools, health);
+        let orphans = Orphans::new(stores(&parts), Arc::clone(&parts.blobs));
         Ok(Self { parts, runtime, projectors, witness, orphans: tokio::spawn(orphans.run()), state })
     }
 

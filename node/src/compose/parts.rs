@@ -125,7 +125,7 @@ impl Parts {
         let snapshots: Arc<dyn Snapshots> = Arc::new(SqliteSnapshots::open(snapshots).await?);
         let read_model: Arc<dyn ReadModel> = Arc::new(SqliteReadModel::open(read_model).await?);
         let embeddings = SqliteEmbeddingCache::open(embeddings, EMBEDDING_CACHE_BYTES).await?;
-        let blobs: Arc<dyn Blobs> = Arc::new(FileBlobs::open(&config.blobs.or(data.blobs_dir())).await?);
+        let blobs: Arc<dyn Blobs> = Arc::new(FileBlobs::open(&config.blobs.or(data.blobs_dir()), log.id()).await?);
         let index = open_index(&data.search_dir(), damaged).await?;
 
         let keyring = Keyring::new(Arc::clone(&vault), Arc::clone(&entropy));
@@ -174,7 +174,7 @@ impl Parts {
         self.models.end().await;
         let (logged, _locked) = self.into_files();
         for path in logged {
-            if let Err(error) = sqlite::fold_wal(&path).await {
+            if let Err(error) = sqlite::merge_wal(&path).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a store was not closed completely");
             }
         }
