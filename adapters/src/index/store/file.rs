@@ -79,14 +79,16 @@ impl AppendFile {
     /// Appends all bytes or, as far as anybody can see, none; where they begin.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<u64, IndexError> {
         let start = self.end;
-        self.unwritten.extend_from_slice(bytes);
-        self.end += bytes.len() as u64;
-        if self.unwritten.len() >= PIECE
-            && let Err(error) = self.write()
-        {
-            self.rewind(start);
-            return Err(error);
+        // A small piece waits for others; a large one is not copied, which would also leave its memory with the file.
+        if self.unwritten.len() + bytes.len() >= PIECE {
+            self.write()?;
         }
+        if bytes.len() >= PIECE {
+            self.write_at(start, bytes)?;
+        } else {
+            self.unwritten.extend_from_slice(bytes);
+        }
+        self.end += bytes.len() as u64;
         Ok(start)
     }
 
@@ -95,11 +97,14 @@ impl AppendFile {
         if self.unwritten.is_empty() {
             return Ok(());
         }
-        let start = SeekFrom::Start(self.written());
-        let written = self.file.seek(start).and_then(|_| self.file.write_all(&self.unwritten));
-        written.map_err(|e| error::file("write", &self.path, e))?;
+        self.write_at(self.written(), &self.unwritten)?;
         self.unwritten.clear();
         Ok(())
+    }
+
+    fn write_at(&self, start: u64, bytes: &[u8]) -> Result<(), IndexError> {
+        let written = (&self.file).seek(SeekFrom::Start(start)).and_then(|_| (&self.file).write_all(bytes));
+        written.map_err(|e| error::file("write", &self.path, e))
     }
 
     /// Makes what was appended durable.
