@@ -52,7 +52,8 @@ impl Engine {
 
     /// Vectors that will be there after the staged changes.
     fn rows_held(&self, writing: &Writing) -> Result<u64, IndexError> {
-        let catalog = &self.view()?.catalog;
+        let view = self.view()?;
+        let catalog = &view.catalog;
         let last = last_changes(&writing.staged);
         let replaced: u64 = last.keys().filter_map(|id| catalog.document(id)).map(|document| document.rows()).sum();
         let staged: u64 = last.values().map(|change| change.rows()).sum();
@@ -112,42 +113,46 @@ impl Engine {
     fn publish(&self, writing: &mut Writing, next: Next, checkpoint: Position) -> Result<(), IndexError> {
         let staged = std::mem::take(&mut writing.staged);
         writing.saved = checkpoint;
-        let mut view = self.view_mut()?;
-        match next.compacted {
-            Some((store, catalog)) => {
-                writing.store = store;
-                view.catalog = catalog;
-            }
-            None => staged.iter().for_each(|change| view.catalog.apply(change)),
-        }
-        view.maps = next.maps;
-        view.model.clone_from(&writing.model);
-        view.checkpoint = checkpoint;
         // Until this has worked, the keyword leg misses new passages; it never shows what is gone, for the catalog decides.
-        writing.stale = true;
-        self.text.reload()?;
-        writing.stale = false;
-        drop(view);
+        // Nor is the checkpoint reached: whoever feeds the index comes again from where it was.
+        let reloaded = self.text.reload();
+        writing.stale = reloaded.is_err();
+        self.reach(self.checkpoint().min(checkpoint));
+        let compacted = next.compacted.map(|(store, catalog)| {
+            writing.store = store;
+            catalog
+        });
+        self.show(|view| {
+            match compacted {
+                Some(catalog) => view.catalog = catalog,
+                None => staged.iter().for_each(|change| view.catalog.apply(change)),
+            }
+            view.maps = next.maps.into();
+            view.text = self.text.searcher();
+            view.model.clone_from(&writing.model);
+        })?;
         writing.store.sweep();
+        reloaded?;
+        self.reach(checkpoint);
         Ok(())
     }
 
     /// A commit that has nothing to write, without waiting for anybody; `false` when it is not one.
-    pub(super) fn advanced(&self, checkpoint: Position) -> Result<bool, IndexError> {
+    pub(super) fn advanced(&self, checkpoint: Position) -> bool {
         let nothing = |writing: &Writing| writing.staged.is_empty() && !writing.stale;
-        let Some(_writing) = self.idle_writing().filter(|writing| nothing(writing)) else { return Ok(false) };
-        self.view_mut()?.checkpoint = checkpoint;
-        Ok(true)
+        let Some(_writing) = self.idle_writing().filter(|writing| nothing(writing)) else { return false };
+        self.reach(checkpoint);
+        true
     }
 
     /// A commit without changes.
     fn advance(&self, writing: &mut Writing, checkpoint: Position) -> Result<(), IndexError> {
-        let mut view = self.view_mut()?;
         if writing.stale {
             self.text.reload()?;
+            self.show(|view| view.text = self.text.searcher())?;
             writing.stale = false;
         }
-        view.checkpoint = checkpoint;
+        self.reach(checkpoint);
         Ok(())
     }
 
@@ -155,8 +160,8 @@ impl Engine {
     /// nothing yet.
     pub(super) fn save(&self) -> Result<(), IndexError> {
         let writing = &mut *self.writing()?;
-        let checkpoint = self.checkpoint()?;
-        if writing.saved == checkpoint || !writing.staged.is_empty() {
+        let checkpoint = self.checkpoint();
+        if checkpoint <= writing.saved || !writing.staged.is_empty() {
             return Ok(());
         }
         writing.store.sync()?;

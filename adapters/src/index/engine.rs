@@ -1,14 +1,17 @@
 //! The index, blocking: what is open, who may see it, and how it is opened.
 //!
-//! One lock holds everything that is being written, another everything that is visible. A commit takes the second only to
-//! swap in what is already durable, so queries wait for microseconds, and a query sees the state of one commit in all its
-//! parts.
+//! One lock holds everything that is being written, another the view: what is visible. Nobody works under the second.
+//! Readers take a reference to the view out of it, so a query sees the state of one commit in all its parts, and one that
+//! reads everything holds up nobody. A commit changes the view in place, or a copy of it while somebody still reads the last.
 
 use std::{
     fs,
     io::ErrorKind,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, Mutex, MutexGuard, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use lmao_events::Position;
@@ -19,7 +22,7 @@ use uuid::Uuid;
 use super::{
     error,
     store::{Catalog, Change, Maps, State, Store, sync_directory},
-    text::{TextIndex, TextWriter},
+    text::{Searcher, TextIndex, TextWriter},
 };
 
 /// The layout of files and payload.
@@ -29,16 +32,18 @@ const FORMAT: u32 = 1;
 pub(super) struct Engine {
     pub(super) text: TextIndex,
     writing: Mutex<Writing>,
-    view: RwLock<View>,
+    view: RwLock<Arc<View>>,
+    /// The position that the view has reached. Apart from it: most commits change nothing else.
+    checkpoint: AtomicU64,
 }
 
 /// What queries see: the last commit.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct View {
     pub catalog: Catalog,
-    pub maps: Maps,
+    pub maps: Arc<Maps>,
+    pub text: Searcher,
     pub model: Option<ModelManifest>,
-    pub checkpoint: Position,
 }
 
 /// What the next commit will make visible.
@@ -92,7 +97,7 @@ impl Engine {
         let checkpoint = payload.as_ref().map_or(Position::default(), |payload| payload.checkpoint);
         let next_entry = payload.as_ref().map_or(0, |payload| payload.next_entry);
         let model = payload.and_then(|payload| payload.model);
-        let view = View { catalog, maps: store.map()?, model: model.clone(), checkpoint };
+        let view = View { catalog, maps: store.map()?.into(), text: text.searcher(), model: model.clone() };
         let writing = Writing {
             rows,
             store,
@@ -103,7 +108,12 @@ impl Engine {
             saved: checkpoint,
             stale: false,
         };
-        Ok(Self { text, writing: Mutex::new(writing), view: RwLock::new(view) })
+        Ok(Self {
+            text,
+            writing: Mutex::new(writing),
+            view: RwLock::new(view.into()),
+            checkpoint: AtomicU64::new(checkpoint.0),
+        })
     }
 
     pub(super) fn writing(&self) -> Result<MutexGuard<'_, Writing>, IndexError> {
@@ -115,16 +125,23 @@ impl Engine {
         self.writing.try_lock().ok()
     }
 
-    pub(super) fn view(&self) -> Result<RwLockReadGuard<'_, View>, IndexError> {
-        self.view.read().map_err(|_| error::poisoned())
+    pub(super) fn view(&self) -> Result<Arc<View>, IndexError> {
+        self.view.read().map(|view| Arc::clone(&view)).map_err(|_| error::poisoned())
     }
 
-    pub(super) fn view_mut(&self) -> Result<RwLockWriteGuard<'_, View>, IndexError> {
-        self.view.write().map_err(|_| error::poisoned())
+    /// Changes what is visible from now on. Whoever has a view keeps it as it is.
+    pub(super) fn show(&self, change: impl FnOnce(&mut View)) -> Result<(), IndexError> {
+        let mut view = self.view.write().map_err(|_| error::poisoned())?;
+        change(Arc::make_mut(&mut view));
+        Ok(())
     }
 
-    pub(super) fn checkpoint(&self) -> Result<Position, IndexError> {
-        Ok(self.view()?.checkpoint)
+    pub(super) fn checkpoint(&self) -> Position {
+        Position(self.checkpoint.load(Ordering::Acquire))
+    }
+
+    pub(super) fn reach(&self, checkpoint: Position) {
+        self.checkpoint.store(checkpoint.0, Ordering::Release);
     }
 
     pub(super) fn model(&self) -> Result<Option<ModelManifest>, IndexError> {

@@ -108,9 +108,9 @@ async fn blocking<T: Send + 'static>(
 
 #[async_trait]
 impl SearchIndex for EmbeddedIndex {
-    // Only what is visible in memory, under a lock that nobody holds for long: no work for another thread.
+    // Only what is visible in memory, and nobody works under its lock: nothing for another thread.
     async fn checkpoint(&self) -> Result<Position, IndexError> {
-        self.engine.checkpoint()
+        Ok(self.engine.checkpoint())
     }
 
     async fn model(&self) -> Result<Option<ModelManifest>, IndexError> {
@@ -131,7 +131,7 @@ impl SearchIndex for EmbeddedIndex {
     }
 
     async fn commit(&self, checkpoint: Position) -> Result<(), IndexError> {
-        if self.engine.advanced(checkpoint)? {
+        if self.engine.advanced(checkpoint) {
             return Ok(());
         }
         self.change(move |engine| engine.commit(checkpoint)).await
@@ -164,7 +164,7 @@ impl SearchIndex for EmbeddedIndex {
     }
 
     async fn count(&self) -> Result<u64, IndexError> {
-        self.change(Engine::passages).await
+        self.engine.passages()
     }
 
     async fn digest(&self) -> Result<Digest, IndexError> {

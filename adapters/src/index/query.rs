@@ -21,7 +21,7 @@ impl Engine {
             return Ok(Vec::new());
         }
         let mut hits = Vec::with_capacity(k);
-        for found in self.text.search(text, filter, &view.catalog, k)? {
+        for found in self.text.search(&view.text, text, filter, &view.catalog, k)? {
             // Unknown only while a failed reload keeps searches at an older commit: gone since then.
             let Some(document) = view.catalog.entry(found.entry) else { continue };
             if let Some(number) = number_of(document, found.ordinal) {

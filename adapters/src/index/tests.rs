@@ -313,3 +313,48 @@ async fn identifiers_and_headings_are_found() {
     assert_eq!(found("\"parse http request\"").await, [0]);
     assert_eq!(index.model().await.unwrap(), None);
 }
+
+/// Searches cannot be shown what is durable: the checkpoint is not reached, so that whoever feeds the index comes again.
+#[tokio::test]
+async fn what_searches_do_not_see_is_not_reached() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path()).await;
+    fill(&index, 1..2, 1).await;
+    index.put(suite::document(2, OWNER, &["quorvex plimbo"])).await.unwrap();
+    // tantivy commits without this lock, and does not reload without it.
+    let lock = dir.path().join("text/.tantivy-meta.lock");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    index.commit(Position(2)).await.unwrap_err();
+    assert_eq!(index.checkpoint().await.unwrap(), Position(1));
+    index.commit(Position(2)).await.unwrap_err();
+    index.save().await.unwrap();
+    fs::remove_dir(&lock).unwrap();
+    index.put(suite::document(2, OWNER, &["quorvex plimbo"])).await.unwrap();
+    index.commit(Position(2)).await.unwrap();
+    assert_eq!(index.checkpoint().await.unwrap(), Position(2));
+    assert_eq!(index.keyword("quorvex", &SearchFilter::all_of(OWNER), 9).await.unwrap().len(), 2);
+    // A reset is one even when it cannot be shown.
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    index.reset().await.unwrap_err();
+    assert_eq!(index.checkpoint().await.unwrap(), Position(0));
+    fs::remove_dir(&lock).unwrap();
+    index.commit(Position(0)).await.unwrap();
+    assert_eq!(index.keyword("quorvex", &SearchFilter::all_of(OWNER), 9).await.unwrap(), []);
+}
+
+/// Whoever reads the whole index holds up nobody: what it reads stays as it is.
+#[tokio::test]
+async fn a_reader_holds_up_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path()).await;
+    fill(&index, 1..3, 1).await;
+    let read = index.engine.view().unwrap();
+    fill(&index, 3..4, 2).await;
+    index.commit(Position(3)).await.unwrap();
+    assert_eq!((index.checkpoint().await.unwrap(), index.count().await.unwrap()), (Position(3), 6));
+    assert_eq!(read.catalog.passages(), 4);
+    let found = index.engine.text.search(&read.text, "quorvex", &SearchFilter::all_of(OWNER), &read.catalog, 9);
+    assert_eq!(found.unwrap().len(), 2);
+}

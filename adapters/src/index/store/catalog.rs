@@ -20,7 +20,7 @@ use super::{
 /// Dead weight that is always tolerated: below it, compaction is not worth its syncs.
 const TOLERATED: u64 = 1_000;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(in crate::index) struct Catalog {
     documents: BTreeMap<Uuid, Arc<Document>>,
     entries: HashMap<u64, Arc<Document>>,
@@ -33,7 +33,7 @@ pub(in crate::index) struct Catalog {
     written_weight: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Owner {
     documents: HashSet<Uuid>,
     /// Documents with vectors, by first row.

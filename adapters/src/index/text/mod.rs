@@ -10,7 +10,7 @@ use std::{path::Path, sync::Arc};
 
 use lmao_ports::{ChunkRecord, IndexError, SearchFilter};
 use tantivy::{
-    DocAddress, Index, IndexReader, IndexWriter, ReloadPolicy, Searcher, TantivyDocument, Term,
+    DocAddress, Index, IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, Term,
     collector::TopDocs,
     columnar::Column,
     directory::MmapDirectory,
@@ -27,6 +27,16 @@ use super::{
 const MEMORY: usize = 64 << 20;
 /// The analyzer's name; a part of the stored schema.
 const ANALYZER: &str = "lmao_text";
+
+/// The keyword index as of one commit.
+#[derive(Clone)]
+pub(super) struct Searcher(tantivy::Searcher);
+
+impl std::fmt::Debug for Searcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Searcher").field(&self.0.generation()).finish()
+    }
+}
 
 /// The keyword index, open.
 pub(super) struct TextIndex {
@@ -112,14 +122,20 @@ impl TextIndex {
         Ok(TextWriter { writer, fields: self.fields })
     }
 
-    /// Shows the last commit to searches that begin from now on.
+    /// Lets [`TextIndex::searcher`] give out the last commit.
     pub(super) fn reload(&self) -> Result<(), IndexError> {
         self.reader.reload().map_err(|e| error::text("reload the keyword index", e))
     }
 
-    /// The `k` best matches, best first; `catalog` is as of the last [`TextIndex::reload`].
+    /// What there is to search, as of the last [`TextIndex::reload`].
+    pub(super) fn searcher(&self) -> Searcher {
+        Searcher(self.reader.searcher())
+    }
+
+    /// The `k` best matches, best first; `catalog` is of the same commit as the searcher.
     pub(super) fn search(
         &self,
+        Searcher(searcher): &Searcher,
         text: &str,
         filter: &SearchFilter,
         catalog: &Catalog,
@@ -127,9 +143,8 @@ impl TextIndex {
     ) -> Result<Vec<Match>, IndexError> {
         let Some(query) = query::build(text, filter, catalog, self.fields) else { return Ok(Vec::new()) };
         let failed = |e| error::text("search the keyword index", e);
-        let searcher = self.reader.searcher();
         let found = searcher.search(&*query, &TopDocs::with_limit(k).order_by_score()).map_err(failed)?;
-        let mut columns = Columns::new(&searcher);
+        let mut columns = Columns::new(searcher);
         let matches: Result<Vec<_>, _> = found.into_iter().map(|(score, at)| columns.read(at, score)).collect();
         let mut matches = matches.map_err(failed)?;
         // Equal scores come in an order that changes when segments merge; ours does not.
@@ -140,12 +155,12 @@ impl TextIndex {
 
 /// The two numbers of a match, read from columns that are opened once for a segment.
 struct Columns<'a> {
-    searcher: &'a Searcher,
+    searcher: &'a tantivy::Searcher,
     open: Vec<Option<(Column<u64>, Column<u64>)>>,
 }
 
 impl<'a> Columns<'a> {
-    fn new(searcher: &'a Searcher) -> Self {
+    fn new(searcher: &'a tantivy::Searcher) -> Self {
         Self { searcher, open: searcher.segment_readers().iter().map(|_| None).collect() }
     }
 
