@@ -140,7 +140,8 @@ impl SearchProjection {
     async fn set_aside(&self, parked: &ParkedStream) -> Result<(), ProjectionError> {
         let ParkedStream { stream, version, position, reason } = parked.clone();
         let bytes = rmp_serde::to_vec(&ParkedEntry { version, position, reason }).unwrap_or_default();
-        Ok(self.snapshots.put(&format!("{PARKED}{stream}"), Bytes::from(bytes)).await?)
+        // The index's checkpoint is durable: the parking that it passes has to be before.
+        Ok(self.snapshots.put_durable(&format!("{PARKED}{stream}"), Bytes::from(bytes)).await?)
     }
 
     async fn parked_of(&self, stream: StreamId) -> Result<Option<ParkedStream>, ProjectionError> {
@@ -221,6 +222,10 @@ impl Projection for SearchProjection {
         Ok(parked)
     }
 
+    async fn holds(&self, stream: StreamId) -> Result<bool, ProjectionError> {
+        self.index.holds(stream.id).await.map_err(unavailable)
+    }
+
     async fn unpark(&self, stream: StreamId, log: &dyn Journal) -> Result<Unparked, ProjectionError> {
         let _turn = self.turn.lock().await;
         let Some(parked) = self.parked_of(stream).await? else { return Ok(Unparked::NotParked) };
@@ -278,7 +283,7 @@ impl Projection for SearchProjection {
 }
 
 async fn remember(snapshots: &dyn Snapshots, model: &ModelManifest) -> Result<(), Unavailable> {
-    snapshots.put(MODEL, Bytes::from(rmp_serde::to_vec_named(model).unwrap_or_default())).await
+    snapshots.put_durable(MODEL, Bytes::from(rmp_serde::to_vec_named(model).unwrap_or_default())).await
 }
 
 async fn remembered(snapshots: &dyn Snapshots) -> Result<Option<ModelManifest>, Unavailable> {

@@ -165,6 +165,9 @@ pub trait SearchIndex: Debug + Send + Sync {
     /// Passages by document and ordinal, those that exist.
     async fn chunks(&self, wanted: &[(Uuid, u32)]) -> Result<Vec<LegHit>, IndexError>;
 
+    /// Whether the document is there, with or without passages, as of the last commit.
+    async fn holds(&self, document_id: Uuid) -> Result<bool, IndexError>;
+
     /// Passages indexed.
     async fn count(&self) -> Result<u64, IndexError>;
 

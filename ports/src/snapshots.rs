@@ -16,6 +16,10 @@ pub trait Snapshots: Debug + Send + Sync {
     /// Stores a value; the last one wins. May be lost in a power cut, but never half-written.
     async fn put(&self, key: &str, value: Bytes) -> Result<(), Unavailable>;
 
+    /// As [`Snapshots::put`], and once it returns no power cut takes it, nor whatever was put or deleted before. For what a
+    /// durable checkpoint is about to pass.
+    async fn put_durable(&self, key: &str, value: Bytes) -> Result<(), Unavailable>;
+
     /// Forgets a value; fine if there is none.
     async fn delete(&self, key: &str) -> Result<(), Unavailable>;
 

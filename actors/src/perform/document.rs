@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use lmao_events::{
-    Failure,
+    Failure, Version,
     document::{Command, Document, Effect, StepOutcome},
 };
-use lmao_ports::Folder;
+use lmao_ports::{Folder, ParkedStream, ProjectionError, Unparked};
 use tokio::sync::Semaphore;
 
 use super::{EffectContext, Hands, Perform, Performed};
@@ -65,17 +65,35 @@ impl DocumentWorld {
     async fn await_indexed(&self, context: &EffectContext) -> Result<Option<StepOutcome>, Failure> {
         let search = &self.hands.world.search;
         let passed = search.wait_for(context.head.position, INDEXED_WITHIN).await;
-        let parked =
-            search.parked().await.map_err(|error| Failure::passing("search_unavailable", error.to_string()))?;
+        let parked = search.parked().await.map_err(unavailable)?;
         if let Some(parked) = parked.into_iter().find(|parked| parked.stream == context.stream) {
             return Err(Failure::lasting("not_indexable", parked.reason));
         }
+        if passed && !search.holds(context.stream).await.map_err(unavailable)? {
+            self.take_in_again(context).await?;
+        }
         Ok(passed.then_some(StepOutcome::Indexed))
+    }
+
+    /// Passed, not parked and not there: its parking was lost, with a `snapshots.db` that somebody deleted, say.
+    async fn take_in_again(&self, context: &EffectContext) -> Result<(), Failure> {
+        let (search, stream) = (&self.hands.world.search, context.stream);
+        let reason = "it was left out of the index, and why is not known any more".to_owned();
+        let parked = ParkedStream { stream, version: Version(1), position: context.head.position, reason };
+        search.park(&parked).await.map_err(unavailable)?;
+        match search.unpark(stream, &*self.hands.journal).await.map_err(unavailable)? {
+            Unparked::Again(parked) => Err(Failure::lasting("not_indexable", parked.reason)),
+            Unparked::TakenIn | Unparked::NotParked => Ok(()),
+        }
     }
 
     fn status(&self, context: &EffectContext, state: &str) {
         self.hands.text_frame(context.stream, context.stream.id, state, state);
     }
+}
+
+fn unavailable(error: ProjectionError) -> Failure {
+    Failure::passing("search_unavailable", error.to_string())
 }
 
 #[async_trait]

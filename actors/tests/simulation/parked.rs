@@ -217,6 +217,9 @@ impl SearchIndex for Shelf {
     async fn chunks(&self, _: &[(Uuid, u32)]) -> Result<Vec<LegHit>, IndexError> {
         Ok(vec![])
     }
+    async fn holds(&self, document: Uuid) -> Result<bool, IndexError> {
+        Ok(self.held().documents.contains(&document))
+    }
     async fn count(&self) -> Result<u64, IndexError> {
         Ok(self.holds().len() as u64)
     }
@@ -258,16 +261,21 @@ async fn hand_in(node: &Running, n: u128) -> StreamId {
     panic!("{stream} is not published");
 }
 
+/// The search projection into `shelf`.
+async fn search_into(shelf: &Arc<Shelf>, scene: &Scene, node: &Running) -> Arc<dyn Projection> {
+    let steps = scene.world.of(&node.node).steps;
+    let snapshots: Arc<dyn Snapshots> = Arc::new(node.reached.clone());
+    let search = SearchProjection::open(Arc::clone(shelf) as _, steps, Arc::new(Off), opened(node), snapshots);
+    Arc::new(search.await.expect("it opens"))
+}
+
 #[test]
 fn a_document_that_was_left_out_of_the_index_is_taken_in_again() {
     in_virtual_time(async {
         let scene = Scene::new();
         let node = scene.start().await;
         let (log, shelf) = (opened(&node), Arc::new(Shelf::default()));
-        let steps = scene.world.of(&node.node).steps;
-        let snapshots: Arc<dyn Snapshots> = Arc::new(node.reached.clone());
-        let search = SearchProjection::open(Arc::clone(&shelf) as _, steps, Arc::new(Off), log.clone(), snapshots);
-        let search: Arc<dyn Projection> = Arc::new(search.await.expect("it opens"));
+        let search = search_into(&shelf, &scene, &node).await;
         let projector = Projector::new(Arc::clone(&search), log.clone(), SearchProjection::wants).spawn();
         let reach = async || {
             let end = log.tail().await.expect("it is read");
@@ -283,6 +291,12 @@ fn a_document_that_was_left_out_of_the_index_is_taken_in_again() {
         let parked = search.parked().await.expect("it is known");
         assert_eq!(parked.iter().map(|parked| parked.stream).collect::<Vec<_>>(), [kept, deleted]);
         assert!(parked[0].reason.contains("loading is broken"), "{parked:?}");
+        scene.disk.cut_power();
+        assert_eq!(
+            search.parked().await.expect("it is known"),
+            parked,
+            "the checkpoint that passed them is durable too"
+        );
 
         // Whoever tries too early finds it as it was.
         let again = search.unpark(kept, &log).await.expect("it is tried");
@@ -303,5 +317,29 @@ fn a_document_that_was_left_out_of_the_index_is_taken_in_again() {
         assert_ne!(shelf.held().saved, reached, "nothing was saved meanwhile");
         projector.stop().await;
         assert_eq!(shelf.held().saved, reached, "what it reached is saved when it ends");
+    });
+}
+
+/// The parking was lost, and the checkpoint is past the document: it is not called findable before it is.
+#[test]
+fn a_document_whose_parking_was_lost_is_taken_in_before_it_is_ready() {
+    in_virtual_time(async {
+        let scene = Scene::new();
+        let node = scene.start().await;
+        let shelf = Arc::new(Shelf::default());
+        let serve = |search| *scene.world.search.lock().unwrap() = Some(search);
+        serve(search_into(&shelf, &scene, &node).await);
+        let document = hand_in(&node, 400).await;
+        shelf.held().checkpoint = opened(&node).tail().await.expect("it is read");
+        serve(search_into(&shelf, &scene, &node).await);
+        for _ in 0..600 {
+            let events = history(&node, document).await;
+            if events.iter().any(|event| matches!(event, AnyEvent::Document(document::Event::Indexed(_)))) {
+                assert_eq!(shelf.holds(), [document.id]);
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        panic!("{document} waits for ever");
     });
 }

@@ -37,6 +37,8 @@ struct Inner {
     /// Appends on their way: they land when their time has come, whatever became of their sender.
     in_flight: Vec<(Instant, Head, Arc<Record>)>,
     snapshots: BTreeMap<String, Bytes>,
+    /// What a power cut leaves of them.
+    synced: BTreeMap<String, Bytes>,
     vault: BTreeMap<String, Secret>,
     /// A record that no subscription can read.
     damaged: Option<Position>,
@@ -51,6 +53,7 @@ impl Disk {
                 heads: BTreeMap::new(),
                 in_flight: vec![],
                 snapshots: BTreeMap::new(),
+                synced: BTreeMap::new(),
                 vault: BTreeMap::new(),
                 damaged: None,
             }),
@@ -95,6 +98,12 @@ impl Disk {
         let stored = self.lock().records.len();
         self.stored.send_if_modified(|known| std::mem::replace(known, stored) != stored);
         outcome
+    }
+
+    /// Takes the snapshots that were not put durably.
+    pub(crate) fn cut_power(&self) {
+        let inner = &mut *self.lock();
+        inner.snapshots = inner.synced.clone();
     }
 
     pub(crate) fn damage(&self, position: Position) {
@@ -247,6 +256,14 @@ impl Snapshots for Reached {
         if !(self.node.faulty() && self.disk.chance(0.2)) {
             self.disk.lock().snapshots.insert(key.to_owned(), value);
         }
+        Ok(())
+    }
+
+    async fn put_durable(&self, key: &str, value: Bytes) -> Result<(), Unavailable> {
+        self.node.step().await;
+        let inner = &mut *self.disk.lock();
+        inner.snapshots.insert(key.to_owned(), value);
+        inner.synced = inner.snapshots.clone();
         Ok(())
     }
 

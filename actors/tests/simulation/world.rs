@@ -13,10 +13,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
-use lmao_events::{Answer, BlobRef, ContentHash, Failure, Hash, Position, Timestamp, document as doc};
+use lmao_events::{Answer, BlobRef, ContentHash, Failure, Hash, Position, StreamId, Timestamp, document as doc};
 use lmao_ports::{
-    Blobs, Committed, Folder, IndexedDocument, Ingestion, ParkedStream, PendingBlob, Projection, ProjectionError,
-    Retriever, SearchError, SearchRequest, SearchResults, TokenSink, ToolSpec, Unavailable,
+    Blobs, Committed, Folder, IndexedDocument, Ingestion, Journal, ParkedStream, PendingBlob, Projection,
+    ProjectionError, Retriever, SearchError, SearchRequest, SearchResults, TokenSink, ToolSpec, Unavailable, Unparked,
 };
 use lmao_retrieval::answer::{Answerer, Question};
 use lmao_tools::{Call, Registry, Tool};
@@ -33,11 +33,18 @@ pub(crate) struct World {
     pub(crate) runs: Mutex<BTreeMap<Uuid, u32>>,
     /// Answering panics and no document can be loaded, until that is repaired.
     pub(crate) broken: AtomicBool,
+    /// What makes documents findable; without it they are at once.
+    pub(crate) search: Mutex<Option<Arc<dyn Projection>>>,
 }
 
 impl World {
     pub(crate) fn new(disk: &Arc<Disk>) -> Arc<Self> {
-        Arc::new(Self { disk: Arc::clone(disk), runs: Mutex::default(), broken: AtomicBool::new(false) })
+        Arc::new(Self {
+            disk: Arc::clone(disk),
+            runs: Mutex::default(),
+            broken: AtomicBool::new(false),
+            search: Mutex::default(),
+        })
     }
 
     /// The world as a node reaches it.
@@ -64,6 +71,10 @@ struct FromNode {
 }
 
 impl FromNode {
+    fn search(&self) -> Option<Arc<dyn Projection>> {
+        self.world.search.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     async fn works(&self, step: &str) -> Result<(), Failure> {
         self.node.step().await;
         if self.node.faulty() && self.world.disk.chance(0.05) {
@@ -233,12 +244,24 @@ impl Projection for FromNode {
         Ok(())
     }
 
-    async fn park(&self, _: &ParkedStream) -> Result<(), ProjectionError> {
-        Ok(())
+    async fn park(&self, parked: &ParkedStream) -> Result<(), ProjectionError> {
+        let Some(search) = self.search() else { return Ok(()) };
+        search.park(parked).await
     }
 
     async fn parked(&self) -> Result<Vec<ParkedStream>, ProjectionError> {
-        Ok(vec![])
+        let Some(search) = self.search() else { return Ok(vec![]) };
+        search.parked().await
+    }
+
+    async fn holds(&self, stream: StreamId) -> Result<bool, ProjectionError> {
+        let Some(search) = self.search() else { return Ok(true) };
+        search.holds(stream).await
+    }
+
+    async fn unpark(&self, stream: StreamId, log: &dyn Journal) -> Result<Unparked, ProjectionError> {
+        let Some(search) = self.search() else { return Ok(Unparked::NotParked) };
+        search.unpark(stream, log).await
     }
 
     async fn reset(&self) -> Result<(), ProjectionError> {
@@ -249,8 +272,11 @@ impl Projection for FromNode {
         Ok(Hash::default())
     }
 
-    async fn wait_for(&self, _: Position, _: Duration) -> bool {
+    async fn wait_for(&self, position: Position, at_most: Duration) -> bool {
         self.node.step().await;
+        if let Some(search) = self.search() {
+            return search.wait_for(position, at_most).await;
+        }
         !(self.node.faulty() && self.world.disk.chance(0.1))
     }
 }

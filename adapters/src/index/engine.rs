@@ -149,6 +149,10 @@ impl Engine {
         Ok(view.model.clone().filter(|_| view.catalog.live_rows() > 0))
     }
 
+    pub(super) fn holds(&self, document_id: &Uuid) -> Result<bool, IndexError> {
+        Ok(self.view()?.catalog.document(document_id).is_some())
+    }
+
     pub(super) fn has_documents_of(&self, owner: &Uuid) -> Result<bool, IndexError> {
         Ok(self.view()?.catalog.is_owner(owner))
     }

@@ -163,6 +163,10 @@ impl SearchIndex for EmbeddedIndex {
         self.query(move |engine| engine.chunks(&wanted)).await
     }
 
+    async fn holds(&self, document_id: Uuid) -> Result<bool, IndexError> {
+        self.engine.holds(&document_id)
+    }
+
     async fn count(&self) -> Result<u64, IndexError> {
         self.engine.passages()
     }

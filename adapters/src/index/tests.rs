@@ -353,6 +353,7 @@ async fn a_reader_holds_up_nobody() {
     let read = index.engine.view().unwrap();
     fill(&index, 3..4, 2).await;
     index.commit(Position(3)).await.unwrap();
+    assert!(index.holds(Uuid::from_u128(3)).await.unwrap());
     assert_eq!((index.checkpoint().await.unwrap(), index.count().await.unwrap()), (Position(3), 6));
     assert_eq!(read.catalog.passages(), 4);
     let found = index.engine.text.search(&read.text, "quorvex", &SearchFilter::all_of(OWNER), &read.catalog, 9);

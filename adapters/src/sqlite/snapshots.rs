@@ -1,4 +1,5 @@
-//! Snapshots on SQLite: WAL, `synchronous=NORMAL`. A power cut may lose the last ones, never half of one.
+//! Snapshots on SQLite: WAL, `synchronous=NORMAL`, or FULL for what is put durably. A power cut may lose the last ones, never
+//! half of one.
 
 use std::path::Path;
 
@@ -18,6 +19,9 @@ const STORE: Store = Store {
     version: 1,
     when_damaged: "stop the server and delete snapshots.db with its -wal and -shm: it is made again",
 };
+
+const PUT: &str =
+    "INSERT INTO snapshots (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 
 /// The largest value, in bytes.
 const MAX_VALUE: usize = 1024 * 1024;
@@ -40,6 +44,15 @@ impl SqliteSnapshots {
     async fn write(&self, sql: &'static str, arguments: SqliteArguments) -> Result<(), Unavailable> {
         self.database.writer().await?.run(sql, arguments).await.map_err(|error| self.database.unavailable(error))?;
         Ok(())
+    }
+
+    /// Both arguments of [`PUT`], if the value may be stored.
+    fn pair(&self, key: &str, value: &[u8]) -> Result<SqliteArguments, Unavailable> {
+        if value.len() > MAX_VALUE {
+            let message = format!("the value of {key} has {} bytes; at most {MAX_VALUE} are taken", value.len());
+            return Err(Unavailable::plain(STORE.name, message));
+        }
+        self.arguments(key, Some(value))
     }
 
     fn arguments(&self, key: &str, value: Option<&[u8]>) -> Result<SqliteArguments, Unavailable> {
@@ -65,13 +78,21 @@ impl Snapshots for SqliteSnapshots {
     }
 
     async fn put(&self, key: &str, value: Bytes) -> Result<(), Unavailable> {
-        if value.len() > MAX_VALUE {
-            let message = format!("the value of {key} has {} bytes; at most {MAX_VALUE} are taken", value.len());
-            return Err(Unavailable::plain(STORE.name, message));
-        }
-        let sql =
-            "INSERT INTO snapshots (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-        self.write(sql, self.arguments(key, Some(&value))?).await
+        self.write(PUT, self.pair(key, &value)?).await
+    }
+
+    async fn put_durable(&self, key: &str, value: Bytes) -> Result<(), Unavailable> {
+        let arguments = self.pair(key, &value)?;
+        let mut writer = self.database.writer().await?;
+        // The commit syncs the write-ahead log, and with it what was committed there before. Whoever is cancelled in between
+        // leaves the connection more careful than it has to be.
+        let put = async {
+            sqlx::raw_sql("PRAGMA synchronous = FULL").execute(writer.connection()).await?;
+            let put = writer.run(PUT, arguments).await;
+            sqlx::raw_sql("PRAGMA synchronous = NORMAL").execute(writer.connection()).await?;
+            put
+        };
+        put.await.map(drop).map_err(|error| self.database.unavailable(error))
     }
 
     async fn delete(&self, key: &str) -> Result<(), Unavailable> {
@@ -111,6 +132,20 @@ mod tests {
         drop(store);
         let store = SqliteSnapshots::open(&path).await.unwrap();
         assert_eq!(store.get("a").await.unwrap(), Some(Bytes::from_static(b"kept")));
+    }
+
+    #[tokio::test]
+    async fn only_what_is_put_durably_waits_for_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteSnapshots::open(&folder.path().join("snapshots.db")).await.unwrap();
+        let synchronous = async || -> i64 {
+            let mut writer = store.database.writer().await.unwrap();
+            sqlx::query_scalar("PRAGMA synchronous").fetch_one(writer.connection()).await.unwrap()
+        };
+        store.put_durable("a", Bytes::new()).await.unwrap();
+        assert_eq!(synchronous().await, 1);
+        store.put_durable("b", vec![0; MAX_VALUE + 1].into()).await.unwrap_err();
+        assert_eq!(synchronous().await, 1);
     }
 
     #[tokio::test]

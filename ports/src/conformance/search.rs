@@ -147,11 +147,13 @@ pub async fn changes_are_visible_at_commit(index: &dyn SearchIndex) {
     fill(index, &[], 1).await;
     let one = document(1, ALICE, &["quorvex plimbo", "zandrel"]);
     index.put(one.clone()).await.expect("put");
+    assert!(!index.holds(one.document_id).await.expect("holds"));
     assert_eq!(index.count().await.expect("len"), 0);
     assert_eq!(found(index, "quorvex", &all).await, []);
     assert_eq!(index.nearest(&vector(1, DIMENSIONS), &all, 5).await.expect("nearest"), []);
     assert_eq!(index.checkpoint().await.expect("checkpoint"), Position(1));
     index.commit(Position(2)).await.expect("commit");
+    assert!(index.holds(one.document_id).await.expect("holds"));
     assert_eq!(index.count().await.expect("len"), 2);
     assert_eq!(index.checkpoint().await.expect("checkpoint"), Position(2));
     assert_eq!(found(index, "quorvex", &all).await, [(1, 0)]);
@@ -160,6 +162,7 @@ pub async fn changes_are_visible_at_commit(index: &dyn SearchIndex) {
     index.delete(one.document_id).await.expect("delete");
     assert_eq!(found(index, "quorvex", &all).await, [(1, 0)]);
     index.commit(Position(3)).await.expect("commit");
+    assert!(!index.holds(one.document_id).await.expect("holds"));
     assert_eq!(found(index, "quorvex", &all).await, []);
 }
 

@@ -31,6 +31,10 @@ pub async fn the_last_value_wins(store: &dyn Snapshots) {
         put(store, &key, value).await;
         assert_eq!(get(store, &key).await, Some(Bytes::from_static(value.as_bytes())));
     }
+    store.put_durable(&key, Bytes::from_static(b"three")).await.expect("put_durable");
+    assert_eq!(get(store, &key).await, Some(Bytes::from_static(b"three")));
+    put(store, &key, "four").await;
+    assert_eq!(get(store, &key).await, Some(Bytes::from_static(b"four")));
 }
 
 /// Deleting is fine with and without a value.

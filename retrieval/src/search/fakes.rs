@@ -112,6 +112,9 @@ impl SearchIndex for MemoryIndex {
         let hits = self.hits.iter().filter(|hit| wanted.contains(&(hit.document_id, hit.ordinal)));
         Ok(hits.map(|hit| leg_hit(hit, 0.0)).collect())
     }
+    async fn holds(&self, document: Uuid) -> Result<bool, IndexError> {
+        Ok(self.hits.iter().any(|hit| hit.document_id == document))
+    }
     async fn count(&self) -> Result<u64, IndexError> {
         Ok(self.hits.len() as u64)
     }
