@@ -23,7 +23,10 @@ const BATCH: usize = 500;
 const GATHER: Duration = Duration::from_millis(50);
 /// How often a checkpoint that is known in memory only is written down.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
-/// How long the batch in hand may take once the projector is to end.
+/// How long the batch in hand may take once the projector is to end: it may wait for something that takes long, a model that
+/// is being downloaded, say.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long ending takes at most, the checkpoint's saving included.
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// Pauses between tries while a store cannot be used.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -61,8 +64,8 @@ impl ProjectorHandle {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Ends it after the batch that it is in, with its checkpoint saved. A batch that takes too long is broken off: the next
-    /// start takes it in.
+    /// Ends it after the batch that it is in, with its checkpoint saved. A batch that takes too long is broken off, and the
+    /// checkpoint saved all the same: the next start takes the batch in.
     pub async fn stop(mut self) {
         let _ = self.stop.send(true);
         let ended = match tokio::time::timeout(END_WITHIN, &mut self.task).await {
@@ -72,8 +75,12 @@ impl ProjectorHandle {
                 self.task.await
             }
         };
-        if let Err(error) = ended {
-            tracing::error!(%error, "a projector ended badly");
+        match ended {
+            Ok(()) => {}
+            Err(error) if error.is_cancelled() => {
+                tracing::info!("a projector was broken off; the next start takes in what is left");
+            }
+            Err(error) => tracing::error!(%error, "a projector ended badly"),
         }
     }
 }
@@ -92,7 +99,15 @@ impl Projector {
         let (stop, stopped) = watch::channel(false);
         let reported = Arc::clone(&status);
         let task = tokio::spawn(async move {
-            self.run(&reported, stopped).await;
+            let overdue = overdue(stopped.clone());
+            // A batch that is dropped half-way was not taken in.
+            tokio::select! {
+                () = self.run(&reported, stopped) => {}
+                () = overdue => {
+                    let projection = self.projection.name();
+                    tracing::info!(projection, "a batch is broken off; the next start takes it in");
+                }
+            }
             if let Err(error) = self.projection.save().await {
                 tracing::warn!(
                     projection = self.projection.name(),
@@ -166,6 +181,12 @@ impl Projector {
         let (Some(end), None) = (batch.end(), &batch.damage) else { return false };
         self.log.tail().await.is_ok_and(|tail| tail <= end)
     }
+}
+
+/// Waits until the projector ought to have ended.
+async fn overdue(mut stopped: watch::Receiver<bool>) {
+    told(&mut stopped).await;
+    tokio::time::sleep(GRACE).await;
 }
 
 /// Waits until the projector is to end, or nobody can tell it so any more.

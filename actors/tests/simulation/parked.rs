@@ -164,6 +164,8 @@ struct Held {
     documents: BTreeSet<Uuid>,
     checkpoint: Position,
     saved: Position,
+    /// Takes no document, and never says so.
+    stuck: bool,
 }
 
 impl Shelf {
@@ -188,6 +190,9 @@ impl SearchIndex for Shelf {
         Ok(())
     }
     async fn put(&self, document: IndexedDocument) -> Result<(), IndexError> {
+        if self.held().stuck {
+            std::future::pending::<()>().await;
+        }
         self.held().documents.insert(document.document_id);
         Ok(())
     }
@@ -341,5 +346,26 @@ fn a_document_whose_parking_was_lost_is_taken_in_before_it_is_ready() {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
         panic!("{document} waits for ever");
+    });
+}
+
+#[test]
+fn a_projector_that_waits_for_something_ends_with_its_checkpoint_saved() {
+    in_virtual_time(async {
+        let scene = Scene::new();
+        let node = scene.start().await;
+        let (log, shelf) = (opened(&node), Arc::new(Shelf::default()));
+        let search = search_into(&shelf, &scene, &node).await;
+        hand_in(&node, 400).await;
+        let projector = Projector::new(Arc::clone(&search), log.clone(), SearchProjection::wants).spawn();
+        let end = log.tail().await.expect("it is read");
+        assert!(search.wait_for(end, Duration::from_secs(60)).await, "{:?}", projector.status());
+        shelf.held().stuck = true;
+        hand_in(&node, 401).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let reached = shelf.held().checkpoint;
+        shelf.held().saved = Position(0);
+        projector.stop().await;
+        assert_eq!(shelf.held().saved, reached);
     });
 }
