@@ -171,6 +171,9 @@ pub trait SearchIndex: Debug + Send + Sync {
     /// Passages indexed.
     async fn count(&self) -> Result<u64, IndexError>;
 
+    /// Passages without a vector: indexed while there was no model, or with vectors of another one.
+    async fn without_vectors(&self) -> Result<u64, IndexError>;
+
     /// Digest of the content: every document's passages and vectors, in the order of ids.
     async fn digest(&self) -> Result<Digest, IndexError>;
 }

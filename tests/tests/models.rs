@@ -68,6 +68,15 @@ async fn vectors_of_another_model_are_made_once_and_outlive_a_rebuild_without_it
     fs::remove_dir_all(data.join("search")).expect("there is an index");
     lmao_json(&data, &["projections", "rebuild", "search"], "off");
     assert_eq!(digest("off"), words);
+    // A document that comes with vectors then does not hide that the others have none.
+    let egret = folder.path().join("egret.txt");
+    fs::write(&egret, "The egret stands in the shallow water every evening.").expect("a file");
+    lmao_json(&data, &["ingest", &egret.to_string_lossy()], &other);
+    let message = || lmao_json(&data, &["models", "status"], &other)["message"].to_string();
+    assert!(message().contains("3 passages have no vector"), "{}", message());
     assert_eq!(reembed(&other)["documents"], 0, "nothing is embedded again");
-    assert_eq!(digest(&other), others);
+    assert_eq!(message(), "\"other\"");
+    let mended = digest(&other);
+    lmao_json(&data, &["projections", "rebuild", "search"], &other);
+    assert_eq!(digest(&other), mended);
 }

@@ -228,6 +228,9 @@ impl SearchIndex for Shelf {
     async fn count(&self) -> Result<u64, IndexError> {
         Ok(self.holds().len() as u64)
     }
+    async fn without_vectors(&self) -> Result<u64, IndexError> {
+        Ok(0)
+    }
     async fn digest(&self) -> Result<Digest, IndexError> {
         Ok(Hash::of(format!("{:?}", self.holds()).as_bytes()))
     }

@@ -160,6 +160,11 @@ impl Engine {
     pub(super) fn passages(&self) -> Result<u64, IndexError> {
         Ok(self.view()?.catalog.passages())
     }
+
+    pub(super) fn without_vectors(&self) -> Result<u64, IndexError> {
+        let view = self.view()?;
+        Ok(view.catalog.passages() - view.catalog.live_rows())
+    }
 }
 
 impl Writing {

@@ -171,6 +171,10 @@ impl SearchIndex for EmbeddedIndex {
         self.engine.passages()
     }
 
+    async fn without_vectors(&self) -> Result<u64, IndexError> {
+        self.engine.without_vectors()
+    }
+
     async fn digest(&self) -> Result<Digest, IndexError> {
         self.query(Engine::digest).await
     }

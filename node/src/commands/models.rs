@@ -63,9 +63,10 @@ async fn reembed(invocation: &Invocation) -> anyhow::Result<()> {
                 .into());
         }
     };
-    if parts.index.model().await?.is_none_or(|stored| stored.id != model) {
+    let other = parts.index.model().await?.is_none_or(|stored| stored.id != model);
+    if other || parts.index.without_vectors().await? > 0 {
         // Vectors of two models never stand side by side: the index begins anew, and is filled from the log. That also
-        // brings back what a rebuild without the model had to leave out.
+        // brings back the vectors that a rebuild without the model had to leave out.
         parts.search.reset().await?;
     }
     let node = Node::start(parts).await?;

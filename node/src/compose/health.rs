@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use lmao_events::Position;
 use lmao_ports::{
-    Commands, Component, EventLog, Health, HealthState, Projection, SearchIndex, SemanticState, Semantics,
+    Commands, Component, EventLog, Health, HealthState, IndexError, Projection, SearchIndex, SemanticState, Semantics,
 };
 
 use super::node::Projectors;
@@ -55,11 +55,20 @@ impl NodeHealth {
             SemanticState::Off(reason) => part(name, HealthState::Degraded, format!("off: {reason}")),
             SemanticState::Ready(embedder) => {
                 let model = &embedder.manifest().id;
-                match self.index.model().await {
-                    Ok(Some(stored)) if stored.id != *model => {
+                let held =
+                    async { Ok::<_, IndexError>((self.index.model().await?, self.index.without_vectors().await?)) };
+                match held.await {
+                    Ok((Some(stored), _)) if stored.id != *model => {
                         let text = format!(
                             "off: the index holds vectors of {}, the model in use is {model}; run `lmao models reembed`",
                             stored.id
+                        );
+                        part(name, HealthState::Degraded, text)
+                    }
+                    Ok((_, without)) if without > 0 => {
+                        let text = format!(
+                            "{model}; {without} passages have no vector and are found by words alone; if they stay so, run \
+                             `lmao models reembed`"
                         );
                         part(name, HealthState::Degraded, text)
                     }

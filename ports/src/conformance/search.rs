@@ -216,6 +216,7 @@ pub async fn another_model_is_refused(index: &dyn SearchIndex) {
     let bare = IndexedDocument { vectors: None, ..one.clone() };
     fill(index, &[bare], 2).await;
     assert_eq!(index.model().await.expect("model"), None, "without vectors there is no model");
+    assert_eq!(index.without_vectors().await.expect("without"), 1);
     assert_eq!(found(index, "quorvex", &SearchFilter::all_of(ALICE)).await, [(1, 0)]);
     index.use_model(&other).await.expect("another model, once no vectors are held");
     let mut again = one;
@@ -223,6 +224,7 @@ pub async fn another_model_is_refused(index: &dyn SearchIndex) {
     index.put(again).await.expect("put");
     index.commit(Position(3)).await.expect("commit");
     assert_eq!(index.model().await.expect("model").map(|model| model.id), Some("other".to_owned()));
+    assert_eq!(index.without_vectors().await.expect("without"), 0);
     let hits = index.nearest(&vector(1, 8), &SearchFilter::all_of(ALICE), 5).await.expect("nearest");
     assert_eq!(places(&hits), [(1, 0)]);
     assert!((hits[0].score - 1.0).abs() < 1e-5);

@@ -118,6 +118,9 @@ impl SearchIndex for MemoryIndex {
     async fn count(&self) -> Result<u64, IndexError> {
         Ok(self.hits.len() as u64)
     }
+    async fn without_vectors(&self) -> Result<u64, IndexError> {
+        Ok(0)
+    }
     async fn digest(&self) -> Result<Digest, IndexError> {
         unreachable!("searching does not compare projections")
     }
