@@ -93,11 +93,7 @@ impl Stop {
 impl From<data_dir::Error> for Stop {
     /// What it says first is what matters, and what to do.
     fn from(error: data_dir::Error) -> Self {
-        let code = match error {
-            data_dir::Error::Missing(_) => Code::Unreachable,
-            _ => Code::Failed,
-        };
-        Self::new(code, error.to_string()).because(error)
+        Self::new(Code::Failed, error.to_string()).because(error)
     }
 }
 
@@ -161,9 +157,6 @@ mod tests {
 
     #[test]
     fn an_unusable_data_directory_is_told_by_what_is_wrong_with_it() {
-        let missing = anyhow::Error::from(Stop::from(data_dir::Error::Missing("d".into())));
-        let text = "error: there is no data directory at d; `lmao serve` creates one";
-        assert_eq!((code_of(&missing), render(&missing).unwrap().as_str()), (Code::Unreachable, text));
         let (path, message) = ("d".into(), "this user may not use it");
         let denied = data_dir::Error::Io { path, message, source: std::io::Error::other("permission denied") };
         let denied = anyhow::Error::from(Stop::from(denied));

@@ -8,8 +8,8 @@ use lmao_ports::{CommandMeta, Filter, Journal as _, Projection, SemanticState, S
 use serde_json::{Value, json};
 
 use super::{
-    Invocation, projections,
-    session::{Need, running_client, with_client},
+    Invocation,
+    session::{Need, lock_existing, running_client, with_client},
 };
 use crate::{
     cli::Models,
@@ -53,7 +53,7 @@ async fn reembed(invocation: &Invocation) -> anyhow::Result<()> {
         let text = format!("a server is running at {}, and this needs the index for itself", client.base());
         return Err(Stop::new(Code::Failed, text).hint("stop it, embed again, and start it again").into());
     }
-    let data = projections::lock(&config)?;
+    let data = lock_existing(&config)?;
     let parts = Parts::open(&config, data, DamagedIndex::Erase, Arc::new(ModelProgress::default())).await?;
     let model = match parts.models.settled().await {
         SemanticState::Ready(embedder) => embedder.manifest().id.clone(),

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use lmao_actors::{SearchProjection, catch_up};
-use lmao_adapters::{data_dir::DataDir, sqlite::SqliteReadModel};
+use lmao_adapters::sqlite::SqliteReadModel;
 use lmao_events::{Category, Position};
 use lmao_ports::{Journal as _, ParkedStream, Projection};
 use serde_json::{Value, json};
 
-use super::{Invocation, session::running_client};
+use super::{
+    Invocation,
+    session::{lock_existing, running_client},
+};
 use crate::{
     cli::{ProjectionName, Projections},
     client::Client,
@@ -51,17 +54,8 @@ async fn ask(invocation: &Invocation, client: &Client, digest: bool) -> anyhow::
     show(invocation, answer["projections"].as_array().map_or(&[], Vec::as_slice))
 }
 
-/// Locks the data directory, which is there already: what has nothing to work on makes none.
-pub(super) fn lock(config: &Config) -> Result<DataDir, Stop> {
-    if !config.data.join("format").is_file() {
-        let text = format!("there is no data directory at {}", config.data.display());
-        return Err(Stop::new(Code::Unreachable, text).hint("name one with --data, or a server with --server"));
-    }
-    Parts::lock(config)
-}
-
 async fn open(config: &Config, damaged: DamagedIndex) -> anyhow::Result<Parts> {
-    let data = lock(config)?;
+    let data = lock_existing(config)?;
     Parts::open(config, data, damaged, Arc::new(ModelProgress::default())).await
 }
 

@@ -9,7 +9,7 @@ use tokio::{net::TcpListener, sync::oneshot};
 use super::Invocation;
 use crate::{
     client::{Client, Credentials},
-    compose::{ADMIN, DamagedIndex, Node, Parts, base_url},
+    compose::{ADMIN, DamagedIndex, Node, Parts, base_url, existing},
     config::Config,
     exit::{Code, Stop},
     output::note,
@@ -140,12 +140,10 @@ async fn alone<T>(
     need: Need,
     work: impl AsyncFnOnce(&Client) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    if need != Need::Writable && !config.data.join("format").is_file() {
-        let text = format!("no server runs, and there is no data directory at {}", config.data.display());
-        let hint = "start one with `lmao serve`, or name a server with --server or a data directory with --data";
-        return Err(Stop::new(Code::Unreachable, text).hint(hint).into());
-    }
-    let data = Parts::lock(config)?;
+    let data = match need {
+        Need::Writable => Parts::lock(config)?,
+        Need::Existing | Need::Searchable => lock_existing(config)?,
+    };
     let parts = Parts::open(config, data, DamagedIndex::Refuse, Arc::new(ModelProgress::default())).await?;
     let node = Node::start(parts).await?;
     let (listener, client) = match prepare(&node, invocation, config, need).await {
@@ -163,6 +161,15 @@ async fn alone<T>(
     let _ = stop.send(());
     served.await??;
     result
+}
+
+/// Locks the data directory, which is there already: what has nothing to work on makes none.
+///
+/// # Errors
+/// [`Code::Unreachable`] when it is not there; as [`Parts::lock`].
+pub(super) fn lock_existing(config: &Config) -> Result<DataDir, Stop> {
+    existing(config)?;
+    Parts::lock(config)
 }
 
 /// What the command needs, and a way to the node.

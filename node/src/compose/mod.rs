@@ -13,4 +13,4 @@ mod witness;
 pub(crate) use admin::{ADMIN, FirstStart, random_password};
 pub(crate) use node::{Node, base_url};
 pub(crate) use parts::{DamagedIndex, Parts, WORKER};
-pub(crate) use reader::Reader;
+pub(crate) use reader::{Reader, existing};

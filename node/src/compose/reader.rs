@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lmao_actors::{Keyring, OpenedLog};
 use lmao_adapters::{
     clock::OsEntropy,
-    data_dir::{DataDir, Mode},
+    data_dir::{self, DataDir, Mode},
     sqlite::{Access, MasterKey, SqliteLog, SqliteVault},
 };
 use lmao_ports::{EventLog, Vault};
@@ -14,6 +14,18 @@ use crate::{
     config::Config,
     exit::{Code, Stop},
 };
+
+/// The data directory as it is, for what makes none.
+///
+/// # Errors
+/// [`Code::Unreachable`] when there is none, whatever else is there.
+pub(crate) fn existing(config: &Config) -> Result<DataDir, Stop> {
+    DataDir::open(&config.data, Mode::ReadOnly).map_err(|error| match error {
+        data_dir::Error::Missing(_) | data_dir::Error::NotOurs(..) => Stop::new(Code::Unreachable, error.to_string())
+            .hint("name a data directory with --data, or a server with --server"),
+        error => error.into(),
+    })
+}
 
 /// What can be read.
 pub(crate) struct Reader {
@@ -31,7 +43,7 @@ impl Reader {
     /// # Errors
     /// [`Code::Unreachable`] when there is no data directory; when a store cannot be read.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
-        let data = DataDir::open(&config.data, Mode::ReadOnly).map_err(Stop::from)?;
+        let data = existing(config)?;
         let key = data.master_key();
         if !key.is_file() {
             let text = format!("there is no master key at {}", key.display());
