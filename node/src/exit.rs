@@ -10,11 +10,12 @@ use lmao_adapters::data_dir;
 pub(crate) enum Code {
     /// Done.
     Done = 0,
-    /// It failed: here, on the disk, in a check.
+    /// It failed: here, on the disk, in a check, in a server; or nobody knows yet whether it will have been done.
     Failed = 1,
     /// The command line or the configuration makes no sense.
     Usage = 2,
-    /// No server answers, or none any more; or there is no data directory that could be opened instead.
+    /// No server answers, or none any more; or there is no data directory that could be opened instead. A server that
+    /// answers that it cannot, or not now, is none of this.
     Unreachable = 3,
     /// The server refused: a wrong token or none, no permission, or a request that it does not accept.
     Refused = 4,
@@ -34,7 +35,7 @@ impl From<Code> for ExitCode {
 pub(crate) const HELP: &str = "\
 Exit codes:
   0    done
-  1    failed
+  1    failed, or not known to be done: the server was too busy, or the answer takes longer
   2    the command line or the configuration makes no sense
   3    no server answers, or none any more; or there is no data directory to open instead
   4    the server refused: no token or a wrong one, no permission, or the request itself
@@ -61,6 +62,19 @@ pub(crate) struct Api {
     pub status: u16,
     /// `details.reason`; empty when there is none.
     pub reason: String,
+    /// What became of the request.
+    pub effect: Effect,
+}
+
+/// What became of a request that was not answered with a success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// It was turned away: sent again, it is a new one.
+    Nothing,
+    /// It may have been carried out.
+    Unknown,
+    /// It was carried out and failed. That is kept: the same request would get the same answer.
+    Recorded,
 }
 
 impl Stop {

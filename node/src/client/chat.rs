@@ -140,13 +140,7 @@ fn understood(frame: Frame) -> Result<Option<ChatEvent>, Stop> {
 
 fn connecting(base: &str, error: tungstenite::Error) -> Stop {
     if let tungstenite::Error::Http(response) = &error {
-        let status = response.status();
-        let body: Value =
-            response.body().as_deref().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
-        let message =
-            body["error"]["message"].as_str().map_or_else(|| format!("the server answered {status}"), str::to_owned);
-        let code = if status.is_client_error() { Code::Refused } else { Code::Failed };
-        return Stop::new(code, message);
+        return super::error::refusal(response.status(), response.body().as_deref().unwrap_or_default());
     }
     Stop::new(Code::Unreachable, format!("no server answers at {base}"))
         .because(error)

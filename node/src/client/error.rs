@@ -1,9 +1,9 @@
 //! What goes wrong between client and server, for people.
 
-use reqwest::{Response, StatusCode, header};
+use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
-use crate::exit::{Api, Code, Stop};
+use crate::exit::{Api, Code, Effect, Stop};
 
 /// Nobody answered, or the connection broke.
 pub(crate) fn unreachable(base: &str, error: reqwest::Error) -> Stop {
@@ -28,16 +28,19 @@ pub(crate) fn not_ours(base: &str, error: impl Into<anyhow::Error>) -> Stop {
 /// The error that a server answered with.
 pub(crate) async fn of(response: Response) -> Stop {
     let status = response.status();
-    let is_passing = response.headers().contains_key(header::RETRY_AFTER);
-    let body = response.bytes().await.unwrap_or_default();
-    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    refusal(status, &response.bytes().await.unwrap_or_default())
+}
+
+/// The error of an answer with this status and body.
+pub(crate) fn refusal(status: StatusCode, body: &[u8]) -> Stop {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let message = body["error"]["message"].as_str().filter(|message| !message.is_empty());
     let message = message.map_or_else(|| format!("the server answered {status}"), str::to_owned);
-    let reason = body["error"]["details"]["reason"].as_str().unwrap_or_default().to_owned();
+    let details = &body["error"]["details"];
+    let reason = details["reason"].as_str().unwrap_or_default().to_owned();
     let code = match status {
         status if status.is_client_error() => Code::Refused,
-        // A server that asks to come later is as good as none; so is one that only a proxy speaks for.
-        _ if is_passing => Code::Unreachable,
+        // A server that only a proxy speaks for is as good as none.
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT
             if reason.is_empty() =>
         {
@@ -46,11 +49,16 @@ pub(crate) async fn of(response: Response) -> Stop {
         _ => Code::Failed,
     };
     let mut stop = Stop::new(code, message);
-    stop.api = Some(Api { status: status.as_u16(), reason });
+    let effect = match reason.as_str() {
+        _ if details["message_id"].is_string() => Effect::Recorded,
+        "outcome_unknown" => Effect::Unknown,
+        "" if status.is_server_error() => Effect::Unknown,
+        _ => Effect::Nothing,
+    };
+    stop.api = Some(Api { status: status.as_u16(), reason, effect });
     match (status, body["error"]["request_id"].as_str()) {
-        (StatusCode::UNAUTHORIZED, _) => {
-            stop.hint("set LMAO_TOKEN to a fresh token (POST /auth/login), or name the data directory with --data")
-        }
+        (StatusCode::UNAUTHORIZED, _) => stop
+            .hint("set LMAO_TOKEN to a fresh token (`lmao login` gives one), or name the data directory with --data"),
         (StatusCode::INTERNAL_SERVER_ERROR, Some(id)) => {
             stop.hint(format!("the server's log tells more of request {id}"))
         }

@@ -15,12 +15,13 @@ use reqwest::{Method, Request, RequestBuilder, Response, StatusCode, Url, header
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
+use uuid::Uuid;
 
 pub(crate) use chat::{Chat, ChatEvent};
 pub(crate) use files::name_files;
-pub(crate) use wire::{Citation, Document, Documents, Found, Uploaded};
+pub(crate) use wire::{Citation, Document, Documents, Found, Replied, Uploaded};
 
-use crate::exit::{Code, Stop};
+use crate::exit::{Code, Effect, Stop};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Nothing the server does leaves a connection silent for longer.
@@ -108,12 +109,15 @@ impl Client {
         self.send(async || Ok(self.request(Method::GET, path, query))).await.map(Answer::into_body)?
     }
 
-    /// `POST path` with a JSON body.
+    /// `POST path` with a JSON body, under an `Idempotency-Key` of this call: for routes that take one, or change nothing.
+    /// However often it arrives, it is carried out once.
     ///
     /// # Errors
     /// As [`Client::send`].
     pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, Stop> {
-        self.send(async || Ok(self.request(Method::POST, path, &[]).json(body))).await.map(Answer::into_body)?
+        let key = Uuid::new_v4().to_string();
+        let request = async || Ok(self.request(Method::POST, path, &[]).header(IDEMPOTENCY_KEY, &key).json(body));
+        self.send(request).await.map(Answer::into_body)?
     }
 
     /// `DELETE path`; `false` when there is no such thing.
@@ -125,7 +129,8 @@ impl Client {
     }
 
     /// Sends the request that `make` makes, again with a fresh token when that ran out, and again after a pause while the
-    /// server asks to come later; reads the JSON answer.
+    /// server asks to come later; reads the JSON answer. What may have been carried out is sent again only if it changes
+    /// nothing or has an `Idempotency-Key`, the same each time.
     ///
     /// # Errors
     /// [`Code::Unreachable`] when nobody answers, [`Code::Refused`] when the server refuses, [`Code::Failed`] when it fails.
@@ -152,8 +157,9 @@ impl Client {
             let token = self.token().await?;
             let request =
                 make().await?.bearer_auth(&token).build().map_err(|error| error::unreachable(&self.base, error))?;
+            let is_repeatable = is_repeatable(&request);
             // Somebody else who asked may have found the server gone for a moment: it is being started again.
-            let goes_on = self.spoke.load(Ordering::Relaxed) && is_repeatable(&request);
+            let goes_on = is_repeatable && self.spoke.load(Ordering::Relaxed);
             let response = match self.http.execute(request).await {
                 Ok(response) => response,
                 Err(error) if goes_on && !error.is_timeout() && !error.is_builder() && breaks < MAX_BREAKS => {
@@ -170,13 +176,18 @@ impl Client {
                     self.forget(&token).await;
                     renewed = true;
                 }
-                _ => match pause(&response).filter(|_| retries < MAX_RETRIES) {
-                    Some(pause) => {
-                        retries += 1;
-                        tokio::time::sleep(pause).await;
-                    }
-                    None => return Err(error::of(response).await),
-                },
+                _ => {
+                    let pause = pause(&response).filter(|_| retries < MAX_RETRIES);
+                    let stop = error::of(response).await;
+                    let makes_sense = stop.api.as_ref().is_some_and(|api| match api.effect {
+                        Effect::Nothing => true,
+                        Effect::Unknown => is_repeatable,
+                        Effect::Recorded => false,
+                    });
+                    let Some(pause) = pause.filter(|_| makes_sense) else { return Err(stop) };
+                    retries += 1;
+                    tokio::time::sleep(pause).await;
+                }
             }
         }
     }
@@ -203,18 +214,18 @@ impl Client {
         let body = json!({ "username": username, "password": password });
         let response = self.request(Method::POST, "/auth/login", &[]).json(&body).send().await;
         let response = response.map_err(|error| error::unreachable(&self.base, error))?;
-        let status = response.status();
-        if status == StatusCode::UNAUTHORIZED {
+        if response.status() == StatusCode::UNAUTHORIZED {
             let hint = format!(
-                "the password of {username} in the data directory is not the right one any more; set LMAO_TOKEN"
+                "{username} has another password than the one that was given, or that the data directory has; with \
+                 LMAO_TOKEN none is needed"
             );
             return Err(error::of(response).await.hint(hint));
         }
-        if !status.is_success() {
+        if !response.status().is_success() {
             return Err(error::of(response).await);
         }
         let body: Value = response.json().await.map_err(|error| error::not_ours(&self.base, error))?;
-        match body["access_token"].as_str() {
+        match body.get("access_token").and_then(Value::as_str) {
             Some(token) => Ok(token.to_owned()),
             None => Err(error::not_ours(&self.base, anyhow::anyhow!("a login gave no token"))),
         }
@@ -250,8 +261,16 @@ impl Answer {
     /// # Errors
     /// [`Code::Failed`] when it has another one: another version of the server, or something else altogether.
     pub(crate) fn into_body<T: DeserializeOwned>(self) -> Result<T, Stop> {
-        serde_json::from_value(self.body).map_err(|error| error::not_ours("the server", error))
+        read(&self.body)
     }
+}
+
+/// A part of an answer in its shape.
+///
+/// # Errors
+/// As [`Answer::into_body`].
+pub(crate) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Stop> {
+    T::deserialize(value).map_err(|error| error::not_ours("the server", error))
 }
 
 /// How long to wait before the same request may succeed; `None` when the server does not say that it may.
@@ -269,3 +288,6 @@ fn is_loopback(base: &str) -> bool {
         None => false,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! The parts of the API's answers that the commands use. Unknown fields are ignored, so that a newer server is understood.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 /// The answer to an upload.
@@ -62,6 +62,17 @@ pub(crate) struct Documents {
     /// Where the next page begins.
     #[serde(default, alias = "next_cursor")]
     pub next: Option<String>,
+}
+
+/// The answer to a message.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Replied {
+    /// The session that it belongs to.
+    pub session_id: Uuid,
+    /// Empty while it is being written.
+    pub response: String,
+    /// Citations and more; `status` says whether it is complete.
+    pub metadata: Map<String, Value>,
 }
 
 /// What a search found.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     cli::Ask,
-    client::{Chat, ChatEvent, Citation, Client, name_files},
+    client::{Chat, ChatEvent, Citation, Client, Replied, name_files, read},
     exit::{Code, Stop},
     output::{Ink, Output, note, plain, shorten},
 };
@@ -37,15 +37,13 @@ pub(crate) async fn run(invocation: &Invocation, ask: Ask) -> anyhow::Result<()>
 /// The answer in one piece.
 async fn ask_at_once(out: Output, client: &Client, ask: &Ask) -> anyhow::Result<()> {
     let body = json!({ "message": ask.question.join(" "), "session_id": ask.session });
-    let mut answer: Value = client.post("/api/v1/chat/message", &body).await?;
-    let session = answer["session_id"].clone();
-    if answer["metadata"]["status"] == "processing" {
-        let text = format!("the answer takes longer; it will be a message of session {session}");
-        return Err(Stop::new(Code::Unreachable, text).into());
+    let Replied { session_id, response, mut metadata } = client.post("/api/v1/chat/message", &body).await?;
+    if metadata.get("status").is_some_and(|status| status == "processing") {
+        let text = format!("the answer takes longer; it will be a message of session {session_id}");
+        return Err(Stop::new(Code::Failed, text).into());
     }
-    answer["metadata"]["session_id"] = session;
-    let text = answer["response"].as_str().unwrap_or_default().to_owned();
-    Shown { out, client, text: String::new() }.answer(&text, answer["metadata"].take()).await
+    metadata.insert("session_id".to_owned(), session_id.to_string().into());
+    Shown { out, client, text: String::new() }.answer(&response, metadata.into()).await
 }
 
 async fn converse(out: Output, client: &Client, ask: &Ask) -> anyhow::Result<()> {
@@ -90,7 +88,9 @@ impl Shown<'_> {
     }
 
     async fn answer(&self, text: &str, mut metadata: Value) -> anyhow::Result<()> {
-        name_files(self.client, metadata["citations"].as_array_mut().into_iter().flatten().collect()).await;
+        let citations = metadata.get_mut("citations").and_then(Value::as_array_mut).into_iter().flatten();
+        name_files(self.client, citations.collect()).await;
+        let citations: Option<Vec<Citation>> = read(&metadata["citations"])?;
         if self.out.is_json() {
             let session = &metadata["session_id"];
             return Ok(self.out.json(&json!({ "response": text, "session_id": session, "metadata": metadata }))?);
@@ -104,20 +104,16 @@ impl Shown<'_> {
         } else {
             self.out.line(format!("\n\n{}", plain(text)))?;
         }
-        self.sources(&metadata)
+        self.sources(&citations.unwrap_or_default(), &metadata)
     }
 
-    fn sources(&self, metadata: &Value) -> anyhow::Result<()> {
+    fn sources(&self, citations: &[Citation], metadata: &Value) -> anyhow::Result<()> {
         let notices = metadata["notices"].as_array().into_iter().flatten().filter_map(Value::as_str);
         notices.for_each(|notice| note(format_args!("note: {}", plain(notice))));
-        let citations: Vec<Citation> = match &metadata["citations"] {
-            Value::Null => vec![],
-            citations => serde_json::from_value(citations.clone())?,
-        };
         if !citations.is_empty() {
             self.out.line(format!("\n{}", self.out.paint(Ink::Bold, "Sources")))?;
         }
-        for Citation { n, place, quote } in &citations {
+        for Citation { n, place, quote } in citations {
             let at = place.within();
             let comma = if at.is_empty() { "" } else { ", " };
             self.out.line(format!("[{n}] {}{comma}{}", plain(place.file()), plain(&at)))?;

@@ -1,6 +1,7 @@
 //! `lmao parked`: streams that keep failing and were set aside.
 
 use lmao_events::StreamId;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
@@ -49,9 +50,11 @@ async fn list(invocation: &Invocation) -> anyhow::Result<()> {
 
 async fn retry(invocation: &Invocation, stream: StreamId) -> anyhow::Result<()> {
     let body = json!({ "stream": stream.to_string() });
-    let done: Value =
-        with_client(invocation, Need::Existing, async |client| Ok(client.post("/admin/parked/retry", &body).await?))
-            .await?;
+    let done: Value = with_client(invocation, Need::Existing, async |client| {
+        let request = async || Ok(client.request(Method::POST, "/admin/parked/retry", &[]).json(&body));
+        Ok(client.send(request).await?.into_body()?)
+    })
+    .await?;
     let rows = |of: &str| done[of].as_array().cloned().unwrap_or_default();
     let still = rows("still_parked");
     let out = invocation.out;

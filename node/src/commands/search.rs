@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     cli::Search,
-    client::{Found, name_files},
+    client::{Found, name_files, read},
     output::{Ink, Output, note, plain, shorten},
 };
 
@@ -27,15 +27,16 @@ pub(crate) async fn run(invocation: &Invocation, search: Search) -> anyhow::Resu
     });
     let answer: Value = with_client(invocation, Need::Searchable, async |client| {
         let mut answer: Value = client.post("/api/v1/documents/search", &body).await?;
-        let results = answer["results"].as_array_mut().into_iter().flatten();
-        name_files(client, results.map(|result| &mut result["metadata"]).collect()).await;
+        let results = answer.get_mut("results").and_then(Value::as_array_mut).into_iter().flatten();
+        name_files(client, results.filter_map(|result| result.get_mut("metadata")).collect()).await;
         Ok(answer)
     })
     .await?;
+    let found: Found = read(&answer)?;
     if invocation.out.is_json() {
         return Ok(invocation.out.json(&answer)?);
     }
-    show(invocation.out, &serde_json::from_value(answer)?)
+    show(invocation.out, &found)
 }
 
 fn show(out: Output, found: &Found) -> anyhow::Result<()> {

@@ -2,7 +2,6 @@
 
 use std::io::{self, BufRead as _};
 
-use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
@@ -11,7 +10,6 @@ use super::{
 };
 use crate::{
     cli::{Role, User},
-    client::IDEMPOTENCY_KEY,
     compose::random_password,
     exit::{Code, Stop},
 };
@@ -25,13 +23,8 @@ pub(crate) async fn run(invocation: &Invocation, user: User) -> anyhow::Result<(
     let given = if password_stdin { Some(read_password()?) } else { None };
     let password = given.clone().unwrap_or_else(random_password);
     let body = json!({ "username": name, "email": email, "password": password, "role": Role::as_str(role) });
-    let key = uuid::Uuid::new_v4().to_string();
-    let account: Value = with_client(invocation, Need::Existing, async |client| {
-        let request =
-            async || Ok(client.request(Method::POST, "/admin/users", &[]).header(IDEMPOTENCY_KEY, &key).json(&body));
-        Ok(client.send(request).await?.into_body()?)
-    })
-    .await?;
+    let account: Value =
+        with_client(invocation, Need::Existing, async |client| Ok(client.post("/admin/users", &body).await?)).await?;
     if invocation.out.is_json() {
         let mut account = account;
         if let (None, Some(fields)) = (given, account.as_object_mut()) {
@@ -46,7 +39,8 @@ pub(crate) async fn run(invocation: &Invocation, user: User) -> anyhow::Result<(
     Ok(())
 }
 
-fn read_password() -> Result<String, Stop> {
+/// The first line of standard input.
+pub(super) fn read_password() -> Result<String, Stop> {
     let mut line = String::new();
     io::stdin()
         .lock()
