@@ -1,6 +1,6 @@
 //! `lmao audit`: proof that the log is what was written.
 
-use lmao_actors::audit::{self, Rolling};
+use lmao_actors::audit::{self, Report, Rolling};
 use serde_json::json;
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
 use crate::{
     compose::Reader,
     exit::{Code, Stop},
-    output::Ink,
+    output::{Ink, Output},
     progress,
 };
 
@@ -36,24 +36,27 @@ pub(crate) async fn verify(invocation: &Invocation) -> anyhow::Result<()> {
     .await?;
     bar.finish_and_clear();
     let out = invocation.out;
-    if out.is_json() {
-        out.json(&json!({ "ok": report.problems.is_empty(), "log": reader.log.id(), "report": report }))?;
+    let is_whole = report.problems.is_empty();
+    let printed = if out.is_json() {
+        out.json(&json!({ "ok": is_whole, "log": reader.log.id(), "report": report }))
     } else {
-        let counts =
-            format!("{} records of {} streams, up to position {}", report.records, report.streams, report.tail);
-        match (report.problems.is_empty(), report.checkpoint) {
-            (true, Some(position)) => {
-                let whole =
-                    format!("every chain is whole, and the log agrees with its checkpoint at position {position}");
-                out.line(format!("{}: {counts}; {whole}", out.paint(Ink::Green, "ok")))?;
-            }
-            (true, None) => {
-                let whole = "every chain is whole; no checkpoint has been kept yet";
-                out.line(format!("{}: {counts}; {whole}", out.paint(Ink::Green, "ok")))?;
-            }
-            (false, _) => out.line(format!("{}: {counts}", out.paint(Ink::Red, "altered")))?,
-        }
-        report.problems.iter().try_for_each(|problem| out.line(format!("  {problem}")))?;
+        show(out, &report)
+    };
+    let judged = if is_whole { Ok(()) } else { Err(Stop::silent(Code::Failed)) };
+    Ok(judged.and(printed)?)
+}
+
+fn show(out: Output, report: &Report) -> Result<(), Stop> {
+    let counts = format!("{} records of {} streams, up to position {}", report.records, report.streams, report.tail);
+    if !report.problems.is_empty() {
+        out.line(format!("{}: {counts}", out.paint(Ink::Red, "altered")))?;
+        return report.problems.iter().try_for_each(|problem| out.line(format!("  {problem}")));
     }
-    if report.problems.is_empty() { Ok(()) } else { Err(Stop::silent(Code::Failed).into()) }
+    let whole = match report.checkpoint {
+        Some(position) => {
+            format!("every chain is whole, and the log agrees with its checkpoint at position {position}")
+        }
+        None => "every chain is whole; no checkpoint has been kept yet".to_owned(),
+    };
+    out.line(format!("{}: {counts}; {whole}", out.paint(Ink::Green, "ok")))
 }

@@ -68,11 +68,10 @@ pub(crate) async fn run(invocation: &Invocation, doctor: Doctor) -> anyhow::Resu
     checks.push(port(&config));
     checks.extend(model(&config));
     checks.push(language_model(&config).await);
-    show(invocation.out, &checks)?;
-    if checks.iter().any(|check| check.state == State::Failed) {
-        return Err(Stop::silent(Code::Failed).into());
-    }
-    Ok(())
+    let printed = show(invocation.out, &checks);
+    let failed = checks.iter().any(|check| check.state == State::Failed);
+    let judged = if failed { Err(Stop::silent(Code::Failed)) } else { Ok(()) };
+    Ok(judged.and(printed)?)
 }
 
 fn data_directory(path: &Path) -> Check {

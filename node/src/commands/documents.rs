@@ -103,6 +103,8 @@ async fn each(
 ) -> anyhow::Result<()> {
     let mut refused = 0;
     let mut results = vec![];
+    // A reader who has seen enough does not stop what was asked for.
+    let mut printed = Ok(());
     for id in ids {
         let result = match act(id).await {
             Ok(()) => done.to_owned(),
@@ -115,15 +117,16 @@ async fn each(
         if invocation.out.is_json() {
             results.push(json!({ "document_id": id, "result": result }));
         } else {
-            invocation.out.line(format!("{id}  {result}"))?;
+            printed = printed.and_then(|()| invocation.out.line(format!("{id}  {result}")));
         }
     }
     if invocation.out.is_json() {
-        invocation.out.json(&results)?;
+        printed = invocation.out.json(&results);
     }
-    match refused {
+    let judged = match refused {
         0 => Ok(()),
-        all if all == ids.len() => Err(Stop::silent(Code::Refused).into()),
-        _ => Err(Stop::silent(Code::Partial).into()),
-    }
+        all if all == ids.len() => Err(Stop::silent(Code::Refused)),
+        _ => Err(Stop::silent(Code::Partial)),
+    };
+    Ok(judged.and(printed)?)
 }

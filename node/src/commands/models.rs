@@ -73,12 +73,13 @@ async fn reembed(invocation: &Invocation) -> anyhow::Result<()> {
     let outcome = embed_all(&node, &model).await;
     node.drain().await;
     let (documents, failed) = outcome?;
-    if invocation.out.is_json() {
-        invocation.out.json(&json!({ "model": model, "documents": documents, "failed": failed }))?;
+    let printed = if invocation.out.is_json() {
+        invocation.out.json(&json!({ "model": model, "documents": documents, "failed": failed }))
     } else {
-        invocation.out.line(format!("{documents} documents have vectors of {model}, {failed} failed"))?;
-    }
-    if failed > 0 { Err(Stop::silent(Code::Partial).into()) } else { Ok(()) }
+        invocation.out.line(format!("{documents} documents have vectors of {model}, {failed} failed"))
+    };
+    let judged = if failed > 0 { Err(Stop::silent(Code::Partial)) } else { Ok(()) };
+    Ok(judged.and(printed)?)
 }
 
 /// Asks every document that needs it for new vectors and follows each to its end: how many there were, and how many failed.

@@ -58,21 +58,24 @@ async fn retry(invocation: &Invocation, stream: StreamId) -> anyhow::Result<()> 
     let rows = |of: &str| done[of].as_array().cloned().unwrap_or_default();
     let still = rows("still_parked");
     let out = invocation.out;
-    if out.is_json() {
-        out.json(&done)?;
+    let printed = if out.is_json() {
+        out.json(&done)
     } else {
+        let mut lines = vec![];
         if done["actor"] == true {
-            out.line(format!("{stream}: its actor goes on"))?;
+            lines.push(format!("{stream}: its actor goes on"));
         }
         for name in rows("projections") {
-            out.line(format!("{stream}: {} has taken it in", name.as_str().unwrap_or_default()))?;
+            lines.push(format!("{stream}: {} has taken it in", name.as_str().unwrap_or_default()));
         }
         for row in &still {
             let (projection, version) = (text(row, "projection"), &row["version"]);
-            out.line(format!("{stream}: {projection} cannot take in version {version}: {}", text(row, "reason")))?;
+            lines.push(format!("{stream}: {projection} cannot take in version {version}: {}", text(row, "reason")));
         }
-    }
-    if still.is_empty() { Ok(()) } else { Err(Stop::silent(Code::Partial).into()) }
+        lines.iter().try_for_each(|line| out.line(line))
+    };
+    let judged = if still.is_empty() { Ok(()) } else { Err(Stop::silent(Code::Partial)) };
+    Ok(judged.and(printed)?)
 }
 
 fn text(row: &Value, field: &str) -> String {

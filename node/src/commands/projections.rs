@@ -106,8 +106,8 @@ async fn rebuild(invocation: &Invocation, config: &Config, name: Option<Projecti
         }
     }
     let is_whole = rows.iter().all(|row| row["parked"].as_array().is_none_or(Vec::is_empty));
-    show(invocation, &rows)?;
-    if is_whole { Ok(()) } else { Err(Stop::silent(Code::Partial).into()) }
+    let judged = if is_whole { Ok(()) } else { Err(Stop::silent(Code::Partial).into()) };
+    judged.and(show(invocation, &rows))
 }
 
 async fn feed(parts: &Parts, projection: &dyn Projection, wanted: fn(Category) -> bool) -> anyhow::Result<()> {

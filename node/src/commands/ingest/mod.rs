@@ -71,13 +71,18 @@ pub(crate) async fn run(invocation: &Invocation, ingest: Ingest) -> anyhow::Resu
         sent = ended.map_err(cut_off).and(served);
     }
     summary.seconds = begun.elapsed().as_secs_f64();
-    summary.print(invocation.out, verbose)?;
+    // How it went is told by the exit code even where nobody reads the rest.
+    let printed = summary.print(invocation.out, verbose);
     sent?;
+    Ok(judge(&summary).and(printed)?)
+}
+
+fn judge(summary: &Summary) -> Result<(), Stop> {
     match summary {
-        Summary { interrupted: true, .. } => Err(Stop::silent(Code::Interrupted).into()),
-        Summary { failed, ready: 0, duplicate: 0, .. } if !failed.is_empty() => Err(Stop::silent(Code::Failed).into()),
-        Summary { failed, .. } if !failed.is_empty() => Err(Stop::silent(Code::Partial).into()),
-        _ => Ok(()),
+        Summary { interrupted: true, .. } => Err(Stop::silent(Code::Interrupted)),
+        Summary { failed, .. } if failed.is_empty() => Ok(()),
+        Summary { ready: 0, duplicate: 0, .. } => Err(Stop::silent(Code::Failed)),
+        _ => Err(Stop::silent(Code::Partial)),
     }
 }
 
