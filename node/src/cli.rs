@@ -98,6 +98,9 @@ pub(crate) enum Command {
     /// Accounts.
     #[command(subcommand)]
     User(User),
+    /// Logs in to a server and prints a token for LMAO_TOKEN. The password is asked for on a terminal, else it is the first
+    /// line of standard input.
+    Login(Login),
     /// Documents.
     #[command(subcommand)]
     Documents(Documents),
@@ -131,7 +134,7 @@ pub(crate) struct Doctor {
 #[derive(Debug, Args)]
 pub(crate) struct Ingest {
     /// Files, and folders with all that is in them. Hidden files, symbolic links, data directories and files that are
-    /// plainly no text are left out of folders; a file that is named itself is always sent.
+    /// plainly no text are left out of folders; a file that is named itself is sent, unless it is in a data directory.
     #[arg(required = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Name every file that was left out, not only the first few. JSON always does.
@@ -274,6 +277,14 @@ pub(crate) enum User {
         #[arg(long)]
         password_stdin: bool,
     },
+}
+
+/// `lmao login`.
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// The name to log in with.
+    #[arg(long, value_name = "NAME", default_value = "admin")]
+    pub username: String,
 }
 
 /// What an account may do.

@@ -2,10 +2,11 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{Read as _, Write as _},
+    net::TcpListener,
     path::Path,
     process::{Child, Command, Output, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -78,6 +79,8 @@ async fn files_of_one_name_are_told_apart_and_what_is_left_out_is_named() {
 }
 
 const FILES: u64 = 200;
+/// Enough for the first files of an ingestion.
+const ARRIVAL: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn an_ingestion_that_is_cut_off_says_what_remains_and_goes_on_later() {
@@ -85,7 +88,9 @@ async fn an_ingestion_that_is_cut_off_says_what_remains_and_goes_on_later() {
     let (data, files) = (folder.path().join("data"), folder.path().join("files"));
     fs::create_dir(&files).expect("a folder");
     for n in 0..FILES {
-        let text = format!("Lighthouse {n} is lit at dusk.");
+        // Long enough that most of the files are still to come when the first have arrived.
+        let text =
+            (0..100).map(|lamp| format!("Lamp {lamp} of lighthouse {n} is lit at dusk.\n\n")).collect::<String>();
         fs::write(files.join(format!("{n}.txt")), text).expect("files can be written");
     }
     let path = files.to_str().expect("UTF-8");
@@ -120,8 +125,11 @@ async fn ingesting(data: &Path, path: &str, admin: &Client) -> Child {
     let before = arrived().await.expect("a number");
     let mut command = lmao(&["ingest", path, "--json", "--data"]);
     command.arg(data).stdout(Stdio::piped()).stderr(Stdio::null());
-    let child = command.spawn().expect("lmao can be started");
+    let mut child = command.spawn().expect("lmao can be started");
+    let begun = Instant::now();
     while arrived().await.expect("a number") < before + 10 {
+        let ended = child.try_wait().expect("children can be waited for");
+        assert!(ended.is_none() && begun.elapsed() < ARRIVAL, "too few files arrive; the ingestion: {ended:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     child
@@ -180,6 +188,7 @@ fn scripts_can_branch_on_how_a_command_ends() {
         (&["audit", "verify"], 3, "error: there is no data directory at"),
         (&["projections", "status"], 3, "error: there is no data directory at"),
         (&["models", "reembed"], 3, "error: there is no data directory at"),
+        (&["login"], 3, "no server runs on"),
     ] {
         let mut command = lmao(arguments);
         let (ended, _, said) = ended(command.env("LMAO_DATA", &data).output().expect("lmao can be started"));
@@ -193,6 +202,13 @@ fn scripts_can_branch_on_how_a_command_ends() {
     let (code, _, said) = ended(lmao(&named).env("LMAO_TOKEN", "x").output().expect("lmao can be started"));
     assert_eq!((code, said.contains("no server answers")), (Some(3), true), "{said}");
     assert!(!data.exists(), "nothing was made");
+    // A folder with other things in it is no data directory either.
+    fs::create_dir(&data).expect("a folder");
+    fs::write(data.join("thesis.odt"), "mine").expect("files can be written");
+    for arguments in [&["search", "x"][..], &["events"], &["audit", "verify"], &["projections", "status"]] {
+        let (code, _, said) = run(&data, arguments);
+        assert_eq!((code, said.contains("is no data directory")), (Some(3), true), "{arguments:?}: {said}");
+    }
 }
 
 #[tokio::test]
@@ -232,6 +248,82 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
         assert_eq!(code, Some(0), "{arguments:?}");
     }
     assert_eq!(lmao_json(&data, &["documents", "list"], "off").as_array().map(Vec::len), Some(1));
+    let bad = folder.path().join("bad.pdf");
+    fs::write(&bad, "%PDF-1.7 and no more").expect("files can be written");
+    let mut failing = lmao(&["ingest"]);
+    let mut child = failing
+        .arg(&bad)
+        .arg("--data")
+        .arg(&data)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it can be started");
+    drop(child.stdout.take());
+    let code = child.wait().expect("children can be waited for").code();
+    assert_eq!(code, Some(1), "what nobody reads has failed all the same");
+}
+
+/// The address of a server that gives every request this JSON.
+fn stranger(json: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let mut request = [0; 4096];
+            // Both parts of the request are read, lest closing resets the connection.
+            let mut read = 0;
+            while !request[..read].ends_with(b"}") {
+                match stream.read(&mut request[read..]) {
+                    Ok(n) if n > 0 => read += n,
+                    _ => break,
+                }
+            }
+            let length = json.len();
+            // Who asked may be gone.
+            let _ = write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{json}");
+        }
+    });
+    address
+}
+
+#[test]
+fn a_server_that_is_another_is_told_so() {
+    for json in ["[]", r#"{"results": [1]}"#, r#"{"results": 1}"#, r#"{"results": [{"metadata": 1}]}"#, "7"] {
+        let server = stranger(json);
+        for flags in [&[][..], &["--json"]] {
+            let mut command = lmao(&["search", "x", "--server", &server]);
+            let output = command.args(flags).env("LMAO_TOKEN", "x").output().expect("lmao can be started");
+            let (code, _, said) = ended(output);
+            assert_eq!((code, said.contains("is not that of an LMA-o server")), (Some(1), true), "{json}: {said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_login_prints_a_token_that_lets_in() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let server = Server::start(&data).await;
+    let password = fs::read_to_string(data.join("admin-password")).expect("the first start kept one");
+    let login = |password: &str, flags: &[&str]| {
+        let mut command = lmao(&[&["login", "--server", &server.url], flags].concat());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("lmao can be started");
+        let mut stdin = child.stdin.take().expect("it is piped");
+        stdin.write_all(password.as_bytes()).expect("it reads");
+        drop(stdin);
+        ended(child.wait_with_output().expect("children can be waited for"))
+    };
+    let (code, token, said) = login(&password, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    let mut list = lmao(&["documents", "list", "--server", &server.url]);
+    let (code, _, said) = ended(list.env("LMAO_TOKEN", token.trim_end()).output().expect("lmao can be started"));
+    assert_eq!(code, Some(0), "{said}");
+    let (_, said, _) = login(&password, &["--username", "admin", "--json"]);
+    assert!(serde_json::from_str::<Value>(&said).is_ok_and(|json| json["access_token"].is_string()), "{said}");
+    let (code, said, complaint) = login("wrong\n", &[]);
+    assert_eq!((code, said.as_str(), complaint.contains("another password")), (Some(4), "", true), "{complaint}");
 }
 
 #[tokio::test]

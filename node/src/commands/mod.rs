@@ -7,6 +7,7 @@ mod doctor;
 mod documents;
 mod events;
 mod ingest;
+mod login;
 mod models;
 mod parked;
 mod projections;
@@ -73,6 +74,7 @@ pub(crate) async fn run(command: Command, invocation: Invocation) -> anyhow::Res
         Command::Ask(ask) => ask::run(&invocation, ask).await,
         Command::Config => Ok(config::run(&invocation)?),
         Command::User(user) => user::run(&invocation, user).await,
+        Command::Login(login) => login::run(&invocation, login).await,
         Command::Documents(documents) => documents::run(&invocation, documents).await,
         Command::Completions { shell } => {
             let mut script = vec![];

@@ -78,14 +78,19 @@ pub(crate) async fn with_client<T>(
 /// # Errors
 /// When there are no credentials for it.
 pub(crate) async fn running_client(invocation: &Invocation, config: &Config) -> Result<Option<Client>, Stop> {
-    let base = match target(invocation) {
-        Target::Server(base) => base,
-        Target::DataDir => match running(&config.data).await? {
-            Some(base) => base,
-            None => return Ok(None),
-        },
-    };
+    let Some(base) = address(invocation, config).await? else { return Ok(None) };
     Client::new(&base, credentials(invocation, &config.data, &base)?).map(Some)
+}
+
+/// The address of a server that was named, or of the one that runs on the data directory; `None` when nobody uses that.
+///
+/// # Errors
+/// When somebody uses it and does not listen.
+pub(crate) async fn address(invocation: &Invocation, config: &Config) -> Result<Option<String>, Stop> {
+    match target(invocation) {
+        Target::Server(base) => Ok(Some(base)),
+        Target::DataDir => running(&config.data).await,
+    }
 }
 
 /// The credentials for a server at `base`: `LMAO_TOKEN`, else the password in the data directory that it runs on. A password
@@ -95,9 +100,10 @@ fn credentials(invocation: &Invocation, data: &Path, base: &str) -> Result<Crede
     if invocation.variable("LMAO_TOKEN").is_none()
         && address.is_none_or(|address| address.trim_end_matches('/') != base)
     {
-        let login = format!("curl {base}/auth/login --json '{{\"username\": \"NAME\", \"password\": \"…\"}}'");
-        return Err(Stop::new(Code::Refused, format!("there is no token for {base}"))
-            .hint(format!("name the server's data directory with --data, or set LMAO_TOKEN to what {login} gives")));
+        let login = format!("lmao login --server {base} --username NAME");
+        return Err(Stop::new(Code::Refused, format!("there is no token for {base}")).hint(format!(
+            "name the server's data directory with --data, or set LMAO_TOKEN to what `{login}` prints"
+        )));
     }
     local_credentials(invocation, data)
 }
@@ -111,7 +117,7 @@ fn local_credentials(invocation: &Invocation, data: &Path) -> Result<Credentials
     let password = fs::read_to_string(&path).map_err(|error| {
         Stop::new(Code::Refused, format!("the administrator's password in {} cannot be read", path.display()))
             .because(error)
-            .hint("set LMAO_TOKEN to a token of an account (POST /auth/login)")
+            .hint("set LMAO_TOKEN to a token of an account; `lmao login --username NAME` prints one")
     })?;
     Ok(Credentials::Password { username: ADMIN.to_owned(), password: password.trim_end().to_owned() })
 }
