@@ -2,6 +2,11 @@
 
 use std::{fs, os::unix::process::ExitStatusExt as _, path::Path, time::Duration};
 
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
 use crate::{
     main_job::start_with_model,
     support::{Server, lmao},
@@ -47,6 +52,20 @@ async fn commands_on_their_own_end_well_however_short_they_are() {
     assert_eq!(wals(&data), [""; 0]);
 }
 
+/// An upload whose second half does not come.
+async fn half_a_request(url: &str, token: &str) -> TcpStream {
+    let address = url.strip_prefix("http://").unwrap();
+    let head = format!(
+        "POST /api/v1/documents/upload HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // It has begun to read the body.
+    stream.read_exact(&mut [0; 12]).await.unwrap();
+    stream
+}
+
 /// The second signal breaks off what the first one waits for.
 #[tokio::test]
 async fn a_second_signal_ends_a_server_at_work_at_once() {
@@ -71,9 +90,13 @@ async fn a_second_signal_ends_a_server_at_work_at_once() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), embedding).await.expect("the upload gets to embedding");
+    // It waits for requests that are under way, and this one goes on for longer than the test.
+    let waited_for = half_a_request(&server.url, admin.token()).await;
     server.signal();
+    server.says("ending: no more requests are taken").await;
     let ended = server.sigterm().await;
-    assert!(matches!(ended.code(), Some(0 | 130)), "{ended}, signal {:?}", ended.signal());
+    assert_eq!(ended.code(), Some(130), "{ended}, signal {:?}", ended.signal());
+    drop(waited_for);
     upload.abort();
     let server = Server::start(&data).await;
     assert!(server.sigterm().await.success());

@@ -134,6 +134,15 @@ impl Server {
         self.process.wait().expect("a killed child ends");
     }
 
+    /// Waits until it has printed this.
+    pub(crate) async fn says(&self, text: &str) {
+        let begun = Instant::now();
+        while !self.last_words().contains(text) {
+            assert!(begun.elapsed() < PATIENCE, "the server does not say {text:?}:\n{}", self.last_words());
+            sleep(PAUSE).await;
+        }
+    }
+
     /// Asks it to end.
     pub(crate) fn signal(&self) {
         let id = rustix::process::Pid::from_child(&self.process);
