@@ -16,6 +16,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use blake3::Hash;
 use lmao_ports::{EmbedError, Embedder};
 
 /// What `margin + SHARE * coverage` has to reach.
@@ -48,46 +49,50 @@ const BACKGROUND: [&str; 10] = [
     "Penguins breed in large colonies on the ice.",
 ];
 
-/// Vectors that are kept: those of a few hundred questions' sentences, a few megabytes.
+/// Vectors that are kept: those of some eighty questions' sentences, a few megabytes.
 const MAX_KEPT: usize = 2048;
 
 /// Vectors of texts that were compared lately: a conversation comes back to the same passages, and the background to all.
+/// By hash: of a document that was deleted no words stay behind.
 #[derive(Debug, Default)]
 pub(super) struct Vectors(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
     model: String,
-    vectors: HashMap<String, Arc<[f32]>>,
+    vectors: HashMap<Hash, Arc<[f32]>>,
 }
 
 impl Vectors {
     /// Of these texts, in order; embeds those that are not kept.
     async fn of(&self, texts: Vec<String>, embedder: &dyn Embedder) -> Result<Vec<Arc<[f32]>>, EmbedError> {
-        let mut found: Vec<Option<Arc<[f32]>>> = {
+        let model = &embedder.manifest().id;
+        let keys: Vec<Hash> = texts.iter().map(|text| blake3::hash(text.as_bytes())).collect();
+        let mut known: HashMap<Hash, Arc<[f32]>> = {
             let mut kept = self.kept();
-            let model = &embedder.manifest().id;
             if kept.model != *model {
                 *kept = Kept { model: model.clone(), vectors: HashMap::new() };
             }
-            texts.iter().map(|text| kept.vectors.get(text).cloned()).collect()
+            keys.iter().filter_map(|key| Some((*key, Arc::clone(kept.vectors.get(key)?)))).collect()
         };
-        let missing: Vec<usize> = (0..texts.len()).filter(|at| found[*at].is_none()).collect();
-        let made = embedder.passages(missing.iter().map(|at| texts[*at].clone()).collect()).await?;
+        let (missing, asked): (Vec<Hash>, Vec<String>) =
+            keys.iter().copied().zip(texts).filter(|(key, _)| !known.contains_key(key)).unzip();
+        let made = embedder.passages(asked).await?;
+        if made.len() != missing.len() {
+            let message = format!("it gave {} vectors for {} texts", made.len(), missing.len());
+            return Err(EmbedError::Model { model: model.clone(), message });
+        }
+        let made: Vec<(Hash, Arc<[f32]>)> = missing.into_iter().zip(made.into_iter().map(Arc::from)).collect();
+        known.extend(made.iter().cloned());
         let mut kept = self.kept();
-        // Nothing is kept of a model that was replaced meanwhile.
-        let same = kept.model == embedder.manifest().id;
         if kept.vectors.len() + made.len() > MAX_KEPT {
             kept.vectors.clear();
         }
-        for (at, vector) in missing.into_iter().zip(made) {
-            let vector: Arc<[f32]> = vector.into();
-            if same {
-                kept.vectors.insert(texts[at].clone(), Arc::clone(&vector));
-            }
-            found[at] = Some(vector);
+        // Nothing is kept of a model that was replaced meanwhile.
+        if kept.model == *model {
+            kept.vectors.extend(made);
         }
-        Ok(found.into_iter().flatten().collect())
+        Ok(keys.iter().map(|key| Arc::clone(&known[key])).collect())
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -137,14 +142,14 @@ pub(super) fn is_relevant(margin: Option<f32>, coverage: f32) -> bool {
     margin.map_or(coverage >= WORDS_ALONE, |margin| margin + SHARE * coverage >= MARGIN)
 }
 
-/// Whether a sentence is to the point, given whether its passage speaks of the question: what is beside the point in a good
-/// passage is not quoted, and what is to the point in any other one is.
-pub(super) fn is_to_the_point(margin: Option<f32>, coverage: f32, passage_speaks: bool) -> bool {
+/// Whether a sentence is to the point, given whether a passage that speaks of the question vouches for it: what is beside the
+/// point in a good passage is not quoted, and what is to the point in any other one is.
+pub(super) fn is_to_the_point(margin: Option<f32>, coverage: f32, vouched: bool) -> bool {
     let (said, within, alone) = match margin {
         Some(margin) => (margin + SHARE * coverage, WITHIN, ALONE),
         None => (coverage, WORDS_WITHIN, WORDS_ALONE),
     };
-    said >= if passage_speaks { within } else { alone }
+    said >= if vouched { within } else { alone }
 }
 
 /// How alike two sets of words are (Jaccard), in [0, 1].
@@ -157,4 +162,56 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
     let length = (dot(a, a) * dot(b, b)).sqrt();
     if length > 0.0 { dot(a, b) / length } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use lmao_ports::{ModelManifest, TokenSpan};
+
+    use super::*;
+    use crate::search::fakes::HashedWords;
+
+    /// A model that loses the last vector of a call.
+    #[derive(Debug, Default)]
+    struct Losing(HashedWords);
+
+    #[async_trait]
+    impl Embedder for Losing {
+        fn manifest(&self) -> &ModelManifest {
+            self.0.manifest()
+        }
+        async fn passages(&self, texts: Vec<String>) -> Result<Vec<Vec<f32>>, EmbedError> {
+            let mut vectors = self.0.passages(texts).await?;
+            vectors.pop();
+            Ok(vectors)
+        }
+        async fn query(&self, text: &str) -> Result<Vec<f32>, EmbedError> {
+            self.0.query(text).await
+        }
+        fn tokens(&self, text: &str) -> Vec<TokenSpan> {
+            self.0.tokens(text)
+        }
+    }
+
+    fn texts() -> Vec<String> {
+        ["the kiln", "the dough", "the kiln"].map(str::to_owned).to_vec()
+    }
+
+    #[tokio::test]
+    async fn vectors_are_those_of_their_texts_new_or_kept() {
+        let (model, vectors) = (HashedWords::default(), Vectors::default());
+        let asked = model.passages(texts()).await.unwrap();
+        for _ in 0..2 {
+            let found = vectors.of(texts(), &model).await.unwrap();
+            assert_eq!(found.iter().map(|vector| vector.to_vec()).collect::<Vec<_>>(), asked);
+        }
+        assert_eq!(vectors.kept().vectors.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_model_that_loses_a_vector_has_failed() {
+        let found = Vectors::default().of(texts(), &Losing::default()).await;
+        assert!(matches!(found, Err(EmbedError::Model { .. })));
+    }
 }
