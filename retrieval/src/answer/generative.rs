@@ -10,7 +10,13 @@ use lmao_events::{Answer, Citation, Failure};
 use lmao_ports::{Hit, Llm, LlmError, TokenSink};
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::{Answerer, Question, cite, markers::Markers, prompt::prompt, relevance::likeness, sentence::pieces};
+use super::{
+    Answerer, Question, cite,
+    markers::Markers,
+    prompt::prompt,
+    relevance::likeness,
+    sentence::{Piece, pieces},
+};
 use crate::search::terms::{coverage, terms};
 
 /// Tokens of an answer.
@@ -114,17 +120,18 @@ fn claim(text: &str, at: usize) -> &str {
 /// The piece of a passage that is most like the claim; the whole passage where it has no pieces.
 fn quote(claim: &str, hit: &Hit) -> Range<usize> {
     let claim = terms(claim);
-    let score = |range: &Range<usize>| {
-        let found = terms(&hit.content[range.clone()]);
-        coverage(&claim, &found) + likeness(&claim, &found)
+    let score = |piece: &Piece| {
+        let found = terms(&hit.content[piece.range.clone()]);
+        // A heading has the claim's words, and does not say what the claim says.
+        let worth = if piece.heads { 0.5 } else { 1.0 };
+        worth * (coverage(&claim, &found) + likeness(&claim, &found))
     };
     let section = hit.section.as_deref().unwrap_or_default();
-    let ranges = pieces(&hit.content, &hit.chunk_type, section).into_iter().map(|piece| piece.range);
-    let scored = ranges.map(|range| (score(&range), range));
+    let scored = pieces(&hit.content, &hit.chunk_type, section).into_iter().map(|piece| (score(&piece), piece));
     // The first of equals: `max_by` would take the last.
     scored
         .reduce(|best, next| if next.0 > best.0 { next } else { best })
-        .map_or(0..hit.content.len(), |(_, range)| range)
+        .map_or(0..hit.content.len(), |(_, piece)| piece.range)
 }
 
 fn failure(error: &LlmError) -> Failure {

@@ -1,11 +1,11 @@
-//! Readable: whether a piece of a passage reads as text that can stand in an answer, or is what documents have around their
-//! text: headings, heads of tables, lines of a table of contents, footnotes, links, questions.
+//! Readable: whether a piece of a passage reads as text that can stand in an answer, is a fact without a sentence around it,
+//! or is what documents have around their text: headings, heads of tables, lines of a table of contents, links, questions.
 //!
 //! Only the form is looked at, never a language: what a full stop is to English, `。` is to Chinese, and Thai has neither.
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::sentence::Kind;
+use super::sentence::{Kind, Piece};
 
 /// Words of a sentence at least.
 const MIN_WORDS: usize = 3;
@@ -16,16 +16,95 @@ const LETTERS_PER_SIGN: usize = 6;
 /// Words, and bytes, of a heading at most.
 const MAX_HEADING: (usize, usize) = (10, 90);
 
-/// Whether a quote of this kind can stand by itself.
-pub(super) fn stands_alone(kind: Kind, text: &str) -> bool {
-    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
-    match kind {
-        Kind::Sentence | Kind::Item => says_something(text),
-        // "It will:" announces nothing.
-        Kind::List if lines().next().is_none_or(|announcement| words(announcement) < MIN_WORDS) => false,
-        Kind::List => lines().skip(1).any(|item| words(item) > 1 && !is_leader_line(item)),
-        Kind::Row => cells(text).any(says_something),
-        Kind::Code => lines().count() > 1 || words(text) >= MIN_WORDS,
+/// Words of a title at most: a longer line that seems to head a block may say something itself.
+const MAX_TITLE_WORDS: usize = 6;
+
+/// How a quote reads by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As text.
+    Text,
+    /// As a note: a row of short cells, `Phone: 1234`, a footnote.
+    Note,
+    /// As what stands around text.
+    Frame,
+}
+
+impl Form {
+    /// Of this piece of `content`.
+    pub(super) fn of(piece: &Piece, content: &str) -> Self {
+        let text = &content[piece.range.clone()];
+        let form = match piece.kind {
+            Kind::Sentence => prose(text),
+            Kind::Item => item(text),
+            Kind::List => list(text),
+            Kind::Row => row(text),
+            Kind::Code if text.trim().contains('\n') || words(text) >= MIN_WORDS => Self::Text,
+            Kind::Code => Self::Frame,
+        };
+        if piece.heads { form.of_a_head(text) } else { form }
+    }
+
+    /// Of what seems to head what follows. A head names, and what has a number or many words rather says something.
+    fn of_a_head(self, text: &str) -> Self {
+        let number = text.trim_start_matches(|c: char| !c.is_alphabetic()).contains(|c: char| c.is_ascii_digit());
+        let says = number || is_labelled(text) || self == Self::Text && words(text) > MAX_TITLE_WORDS;
+        if says && self != Self::Frame { Self::Note } else { Self::Frame }
+    }
+}
+
+fn prose(text: &str) -> Form {
+    let text = text.trim();
+    let bare = without_links(text);
+    let ended = is_ended(text);
+    // "Have you read the manual?", "Open a terminal and run:".
+    if text.ends_with(['?', '？', '؟', ':', '：']) || is_leader_line(&bare) {
+        Form::Frame
+    } else if words(&bare) >= if ended { MIN_WORDS } else { MIN_LOOSE_WORDS }
+        && flows(&bare)
+        && !is_symbolic(&bare)
+        && !is_caption(&bare)
+        && !is_footnote(text)
+    {
+        Form::Text
+    } else if is_labelled(&bare) || ended && words(&bare) >= MIN_WORDS {
+        Form::Note
+    } else {
+        Form::Frame
+    }
+}
+
+/// What somebody listed is at least a note.
+fn item(text: &str) -> Form {
+    match prose(text) {
+        Form::Frame if !text.ends_with(['?', ':']) && !is_leader_line(text) && words(&without_links(text)) > 0 => {
+            Form::Note
+        }
+        form => form,
+    }
+}
+
+fn list(text: &str) -> Form {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    // "It will:" announces nothing.
+    let announced = lines.next().is_some_and(|announcement| words(announcement) >= MIN_WORDS);
+    let items: Vec<&str> = lines.filter(|item| !is_leader_line(item)).collect();
+    if announced && items.iter().any(|item| words(item) > 1) {
+        Form::Text
+    } else if items.is_empty() {
+        Form::Frame
+    } else {
+        Form::Note
+    }
+}
+
+fn row(text: &str) -> Form {
+    if cells(text).any(|cell| prose(cell) == Form::Text) {
+        Form::Text
+    } else if cells(text).any(is_leader_line) {
+        Form::Frame
+    } else {
+        Form::Note
     }
 }
 
@@ -67,21 +146,10 @@ const fn has_no_end_marks(c: char) -> bool {
     matches!(c, '\u{e00}'..='\u{fff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}')
 }
 
-fn says_something(text: &str) -> bool {
-    let text = text.trim();
-    let least = if is_ended(text) { MIN_WORDS } else { MIN_LOOSE_WORDS };
-    let asks = text.ends_with(['?', '？', '؟']);
-    let announces = text.ends_with([':', '：']);
-    let footnote = is_footnote(text);
-    let text = without_links(text);
-    !asks
-        && !announces
-        && !footnote
-        && !is_leader_line(&text)
-        && !is_caption(&text)
-        && !is_symbolic(&text)
-        && words(&text) >= least
-        && flows(&text)
+/// `Phone: 1234`: a name and what it has.
+fn is_labelled(text: &str) -> bool {
+    let parts = text.split_once(": ").or_else(|| text.split_once('：'));
+    parts.is_some_and(|(name, value)| words(name) > 0 && words(value) > 0)
 }
 
 /// `⁷See the manual.`, and `3See the manual.`, where the number has lost its place above the line.
@@ -144,8 +212,12 @@ fn words(text: &str) -> usize {
 mod tests {
     use super::*;
 
+    fn form(kind: Kind, heads: bool, text: &str) -> Form {
+        Form::of(&Piece { kind, heads, range: 0..text.len() }, text)
+    }
+
     #[test]
-    fn sentences_stand_alone() {
+    fn sentences_read_as_text() {
         for text in [
             "Report security bugs by mail.",
             "the lift increases with the angle of attack .",
@@ -157,45 +229,78 @@ mod tests {
             "ภาษารัสต์จัดการหน่วยความจำด้วยกฎความเป็นเจ้าของ",
             "الملكية مجموعة من القواعد.",
         ] {
-            assert!(stands_alone(Kind::Sentence, text), "{text}");
+            assert_eq!(form(Kind::Sentence, false, text), Form::Text, "{text}");
         }
     }
 
     #[test]
-    fn what_stands_around_text_does_not() {
+    fn facts_without_a_sentence_are_notes() {
         for text in [
-            "Introduction",
-            "Next: Installation",
-            "Home » Documentation » API",
+            "Step 3: press the red button",
+            "1Password keeps the team's keys.",
+            "3See the reference on adopting a package.",
+            "⁷See Debian Policy Manual, 7 about relationships (http://www.debian.org/doc/x.html).",
+            "Phone: +49 30 1234567",
+            "Default: `/etc/app/config.toml`.",
+            "Listing 8-1: Creating a new vector to hold values of one type",
+            "ALL KEYS MUST BE RETURNED.",
+        ] {
+            assert_eq!(form(Kind::Sentence, false, text), Form::Note, "{text}");
+            assert_eq!(form(Kind::Item, false, text), Form::Note, "{text}");
+        }
+        assert_eq!(form(Kind::Item, false, "Monday"), Form::Note);
+    }
+
+    #[test]
+    fn what_stands_around_text_is_a_frame() {
+        for text in [
             "4.1 Core tools . . . . . . . . 12",
             "Required files … 24",
-            "Syntax NeverType : !",
-            "⁷See Debian Policy Manual, 7 about relationships (http://www.debian.org/doc/x.html).",
-            "3See the reference on adopting a package.",
             "Have you read the manual?",
-            "Listing 8-1: Creating a new vector to hold values of one type",
+            "Open a terminal and run:",
+            "https://example.org/a/b/c.html",
+        ] {
+            assert_eq!(form(Kind::Sentence, false, text), Form::Frame, "{text}");
+            assert_eq!(form(Kind::Item, false, text), Form::Frame, "{text}");
+        }
+        for text in [
+            "Introduction",
+            "Home » Documentation » API",
+            "Syntax NeverType : !",
             "curl -s -H \"$A\" $B/api/v1/documents/upload -F file=@handbook.pdf -F 'metadata={\"team\":\"blue\"}'",
             "你读了吗？",
-            "Open a terminal and run:",
             "See https://example.org/a/b/c.html and https://example.org/d.",
         ] {
-            assert!(!stands_alone(Kind::Sentence, text), "{text}");
-            assert!(!stands_alone(Kind::Item, text), "{text}");
+            assert_eq!(form(Kind::Sentence, false, text), Form::Frame, "{text}");
         }
     }
 
     #[test]
-    fn a_row_needs_a_cell_that_reads() {
-        assert!(stands_alone(Kind::Row, "| owner | the variable that drops the value |"));
-        assert!(!stands_alone(Kind::Row, "| Operator | Example | Explanation | Overloadable? |"));
-        assert!(!stands_alone(Kind::Row, "| a | 1 | 2.5 | yes |"));
+    fn a_row_reads_by_its_cells() {
+        assert_eq!(form(Kind::Row, false, "| owner | the variable that drops the value |"), Form::Text);
+        for text in ["| 130 | interrupted |", "| Berlin | 3,645,000 |", "| a | 1 | 2.5 | yes |"] {
+            assert_eq!(form(Kind::Row, false, text), Form::Note, "{text}");
+        }
+        assert_eq!(form(Kind::Row, false, "| Core tools . . . . . | 12 |"), Form::Note, "no number behind the dots");
+        assert_eq!(form(Kind::Row, false, "| Core tools . . . . . 12 |"), Form::Frame);
     }
 
     #[test]
-    fn a_list_needs_an_announcement_and_items() {
-        assert!(stands_alone(Kind::List, "Keep these in mind:\n\n- One owner at a time."));
-        assert!(!stands_alone(Kind::List, "It will:\n\n- clean the source tree"));
-        assert!(!stands_alone(Kind::List, "In this chapter of it:\n\n- Scope … 3\n- Usage"));
+    fn a_list_reads_by_its_announcement_and_items() {
+        assert_eq!(form(Kind::List, false, "Keep these in mind:\n\n- One owner at a time."), Form::Text);
+        assert_eq!(form(Kind::List, false, "Opening hours:\n- Monday to Friday, 9 to 17"), Form::Note);
+        assert_eq!(form(Kind::List, false, "In this chapter of it:\n\n- Scope … 3\n- Usage … 4"), Form::Frame);
+    }
+
+    #[test]
+    fn what_heads_something_is_a_frame_unless_it_says_something() {
+        for text in ["Usage", "4.1 control", "2.1 How the values are moved", "Moving values into a function"] {
+            assert_eq!(form(Kind::Sentence, true, text), Form::Frame, "{text}");
+        }
+        for text in ["The password of the guest network is hunter2", "The door code is 4711", "Phone: +49 30 1234567"] {
+            assert_eq!(form(Kind::Sentence, true, text), Form::Note, "{text}");
+        }
+        assert_eq!(form(Kind::Row, true, "| Operator | Example | Explanation | Overloadable? |"), Form::Frame);
     }
 
     #[test]

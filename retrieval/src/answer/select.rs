@@ -8,12 +8,12 @@ use std::{
 use lmao_ports::Hit;
 
 use super::{
-    readable::{is_whole, stands_alone},
+    readable::{Form, is_whole},
     relevance::{Nearness, is_relevant, is_to_the_point, likeness},
     sentence::{Kind, pieces, with_lists},
 };
 use crate::search::{
-    query::is_literal,
+    query::{MAX_QUERY_BYTES, is_literal},
     terms::{coverage, terms},
 };
 
@@ -33,6 +33,8 @@ const BESIDE: f32 = 0.5;
 const WORTH: f32 = 0.55;
 /// What a quote is worth that is no whole sentence, or was said under a heading or an announcement that is not quoted.
 const LOOSE: f32 = 0.8;
+/// What a quote is worth that reads as no text: less than [`WORTH`], so that it has to say more than the best one.
+const ROUGH: f32 = 0.5;
 /// What a snippet of code is worth.
 const SNIPPET: f32 = 0.6;
 /// From which likeness on two quotes say the same.
@@ -49,6 +51,7 @@ pub(super) struct Candidate {
     pub(super) kind: Kind,
     /// Where it stands in the passage's content.
     pub(super) range: Range<usize>,
+    form: Form,
     terms: BTreeSet<String>,
     /// The rarity-weighted share of the question's words that it has.
     own: f32,
@@ -70,16 +73,18 @@ impl<'a> Selection<'a> {
     /// score, and what its passage's headings and file name say.
     pub(super) fn new(query: &str, hits: &'a [Hit]) -> Self {
         let hits = &hits[..hits.len().min(MAX_PASSAGES)];
+        // As much of it as was searched for.
+        let query = &query[..query.floor_char_boundary(MAX_QUERY_BYTES)];
         let wanted = terms(query);
-        let mut candidates: Vec<Candidate> = hits.iter().enumerate().flat_map(|(n, hit)| candidates(n, hit)).collect();
         let literal = is_literal(query);
-        candidates.retain(|candidate| candidate.may_be_quoted(&hits[candidate.hit], literal));
+        let of_hit = |(n, hit)| candidates(n, hit, literal);
+        let mut candidates: Vec<Candidate> = hits.iter().enumerate().flat_map(of_hit).collect();
         weigh_words(&wanted, &mut candidates);
         lend_to_neighbours(&mut candidates);
         let context: Vec<f32> = hits.iter().map(|hit| coverage(&wanted, &terms(&headings(hit)))).collect();
         for candidate in &mut candidates {
             let hit = candidate.hit;
-            if candidate.kind == Kind::Row {
+            if candidate.kind == Kind::Row || candidate.form == Form::Note {
                 candidate.own = candidate.own.max(BESIDE * context[hit]);
                 candidate.words = candidate.words.max(candidate.own);
             }
@@ -96,7 +101,7 @@ impl<'a> Selection<'a> {
         let text = |candidate: &Candidate| {
             let hit = &self.hits[candidate.hit];
             let quote = candidate.quote(&hit.content);
-            // What a row or an item is about, its heading says; a sentence has to say so itself.
+            // What a row, an item or a note is about, its heading says; a sentence has to say so itself.
             let heading = hit
                 .section
                 .as_deref()
@@ -118,7 +123,9 @@ impl<'a> Selection<'a> {
         self.candidates = candidates
             .filter_map(|(n, mut candidate)| {
                 let margin = nearness.map(|nearness| nearness.margin(n));
-                let to_the_point = is_to_the_point(margin, candidate.own, relevant.contains(&candidate.hit));
+                // A good passage does not vouch for what stands around its text.
+                let vouched = candidate.form != Form::Frame && relevant.contains(&candidate.hit);
+                let to_the_point = is_to_the_point(margin, candidate.own, vouched);
                 if let Some(margin) = margin {
                     let near =
                         (margin / NEAR).clamp(0.0, 1.0) * candidate.legibility(&self.hits[candidate.hit].content);
@@ -127,6 +134,10 @@ impl<'a> Selection<'a> {
                 to_the_point.then_some(candidate)
             })
             .collect();
+        // What stands around text may be all that there is.
+        if self.candidates.iter().any(|candidate| candidate.form != Form::Frame) {
+            self.candidates.retain(|candidate| candidate.form != Form::Frame);
+        }
         self.candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
         self.in_order(self.best())
     }
@@ -205,11 +216,15 @@ impl<'a> Selection<'a> {
     }
 }
 
-fn candidates(n: usize, hit: &Hit) -> impl Iterator<Item = Candidate> {
+/// The pieces of a passage. A snippet under a heading shows what the text there says: that goes before it, unless the
+/// question names code.
+fn candidates(n: usize, hit: &Hit, literal: bool) -> impl Iterator<Item = Candidate> {
     let section = hit.section.as_deref().unwrap_or_default();
+    let shows = move |kind| kind == Kind::Code && hit.section.is_some() && !literal;
     with_lists(pieces(&hit.content, &hit.chunk_type, section), &hit.content).into_iter().map(move |piece| Candidate {
         hit: n,
         kind: piece.kind,
+        form: if shows(piece.kind) { Form::Frame } else { Form::of(&piece, &hit.content) },
         terms: terms(&hit.content[piece.range.clone()]),
         range: piece.range,
         own: 0.0,
@@ -223,20 +238,15 @@ impl Candidate {
         &content[self.range.clone()]
     }
 
-    /// Whether it reads as text; a snippet amid prose, which shows what the prose says, only if the question names code.
-    fn may_be_quoted(&self, hit: &Hit, literal: bool) -> bool {
-        let amid_prose = self.kind == Kind::Code && hit.section.is_some();
-        (literal || !amid_prose) && stands_alone(self.kind, self.quote(&hit.content))
-    }
-
     /// Whether it is one of several under a heading that says what they are.
-    const fn is_listed(&self) -> bool {
-        matches!(self.kind, Kind::Row | Kind::Item)
+    fn is_listed(&self) -> bool {
+        matches!(self.kind, Kind::Row | Kind::Item) || self.form == Form::Note
     }
 
     /// What a quote is worth for how well it reads: a snippet shows what the text around it says.
     fn legibility(&self, content: &str) -> f32 {
         match self.kind {
+            _ if self.form != Form::Text => ROUGH,
             Kind::Sentence if is_whole(self.quote(content)) => 1.0,
             Kind::List => 1.0,
             Kind::Sentence | Kind::Item | Kind::Row => LOOSE,

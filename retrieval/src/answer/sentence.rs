@@ -48,12 +48,14 @@ impl Kind {
 pub(super) struct Piece {
     /// What it is.
     pub(super) kind: Kind,
+    /// Whether it seems to head what follows: a short line before another block, the first row of a table.
+    pub(super) heads: bool,
     /// Where it stands in the content; never empty, without white space around it (code keeps its first indent).
     pub(super) range: Range<usize>,
 }
 
-/// The pieces of a passage, in order, not overlapping. Headings, those that `section` names and those of its subsections,
-/// are none: they say what is to come, and not what is.
+/// The pieces of a passage, in order, not overlapping. Headings that `section` names are none: they say what is to come,
+/// and not what is. Other lines may only look like headings.
 ///
 /// The content is text as [`crate::text`] builds it: blocks apart by empty lines, of which code and lists have several
 /// lines. What a block is, is seen again here, since a passage knows only what most of it is.
@@ -64,22 +66,29 @@ pub(super) fn pieces(content: &str, chunk_type: &str, section: &str) -> Vec<Piec
     while let Some(block) = blocks.next() {
         let text = &content[block.clone()];
         let named = section.split(" > ").any(|title| title == text.trim());
-        let heading = named || blocks.peek().is_some_and(|next| is_heading(text, &content[next.clone()]));
-        if !heading && is_code(text, chunk_type) {
+        let heads = blocks.peek().is_some_and(|next| is_heading(text, &content[next.clone()]));
+        if !named && !heads && is_code(text, chunk_type) {
             let start = code.map_or(block.start, |code| code.start);
             code = Some(start..block.end);
             continue;
         }
         pieces.extend(code.take().into_iter().flat_map(|code| snippets(content, code)));
-        if heading {
+        if named {
             continue;
         }
+        let from = pieces.len();
+        let mut headed = heads;
         if text.trim_start().starts_with('|') {
             pieces.extend(lines(content, block).filter_map(|line| row(content, line)));
+            // A passage may begin within a table: a row with numbers is seldom its head.
+            headed = pieces.len() > from + 1 && !content[pieces[from].range.clone()].contains(|c: char| c.is_numeric());
         } else if item_marker(text) > 0 {
             pieces.extend(items(content, block));
         } else {
             pieces.extend(sentences(content, Kind::Sentence, block));
+        }
+        if let Some(first) = pieces.get_mut(from) {
+            first.heads = headed;
         }
     }
     pieces.extend(code.into_iter().flat_map(|code| snippets(content, code)));
@@ -166,7 +175,8 @@ pub(super) fn with_lists(pieces: Vec<Piece>, content: &str) -> Vec<Piece> {
         }
         match items.last() {
             Some(last) if last.range.end - piece.range.start <= MAX_SNIPPET => {
-                joined.push(Piece { kind: Kind::List, range: piece.range.start..last.range.end });
+                let range = piece.range.start..last.range.end;
+                joined.push(Piece { kind: Kind::List, heads: false, range });
             }
             _ => {
                 joined.push(piece);
@@ -250,7 +260,7 @@ fn snippet(content: &str, range: Range<usize>) -> Option<Piece> {
     let start = range.start + text[..first].rfind('\n').map_or(0, |at| at + 1);
     let end = range.start + text.trim_end().len();
     let end = content.floor_char_boundary(end.min(start + 2 * MAX_SNIPPET));
-    (start < end).then_some(Piece { kind: Kind::Code, range: start..end })
+    (start < end).then_some(Piece { kind: Kind::Code, heads: false, range: start..end })
 }
 
 /// A row of a table, unless it is the line below the head.
@@ -267,7 +277,7 @@ fn piece(kind: Kind, content: &str, range: Range<usize>) -> Option<Piece> {
         return None;
     }
     let start = range.start + text.len() - text.trim_start().len();
-    Some(Piece { kind, range: start..start + text.trim().len() })
+    Some(Piece { kind, heads: false, range: start..start + text.trim().len() })
 }
 
 /// The lines within a range, each with its line break.
@@ -303,7 +313,10 @@ mod tests {
     fn check(content: &str, chunk_type: &str, expected: &Expect) {
         let shown: Vec<String> = with_lists(pieces(content, chunk_type, "Guide > Usage"), content)
             .into_iter()
-            .map(|piece| format!("{:?} {:?}\n", piece.kind, &content[piece.range]))
+            .map(|piece| {
+                let heads = if piece.heads { " (heads)" } else { "" };
+                format!("{:?}{heads} {:?}\n", piece.kind, &content[piece.range])
+            })
             .collect();
         expected.assert_eq(&shown.concat());
     }
@@ -329,11 +342,24 @@ mod tests {
             "prose",
             &expect![[r#"
                 List "Options:\n\n- `--quiet` prints\n  nothing.\n- 12. is odd\n  1. First step. Then rest."
-                Row "| name | size |"
+                Row (heads) "| name | size |"
                 Row "| a | 1 |"
                 Sentence "Run this:"
                 Code "$ make all\n\nfn main() {\n    run();\n}"
                 Sentence "Call `a::b()` with x = 1 then."
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_line_that_looks_like_a_heading_stays() {
+        check(
+            "Guide\n\nThe password of the guest network is hunter2\n\nIt changes every month.\n\n| a | 1 |",
+            "prose",
+            &expect![[r#"
+                Sentence (heads) "The password of the guest network is hunter2"
+                Sentence "It changes every month."
+                Row "| a | 1 |"
             "#]],
         );
     }

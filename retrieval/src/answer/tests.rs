@@ -213,6 +213,77 @@ async fn rows_are_quoted_as_text_and_their_heading_counts() {
     .assert_eq(&print(&answer.unwrap()));
 }
 
+/// The quotes of an answer from these passages, `(section, type, content)`, by words alone.
+async fn quotes(question: &str, passages: &[(&str, &str, &str)]) -> Vec<String> {
+    let passages = (0..).zip(passages).map(|(n, (section, kind, content))| hit(n.into(), n, section, kind, content));
+    let (answer, _) = run(&Extractive::new(Leg::off()), question, passages.collect()).await;
+    answer.unwrap().citations.into_iter().map(|citation| citation.quote).collect()
+}
+
+#[tokio::test]
+async fn a_fact_is_quoted_whatever_its_form() {
+    let exit_codes =
+        "It ends with a code that scripts can rely on.\n\n| exit code | meaning |\n| 0 | done |\n| 130 | interrupted |";
+    for (question, passage, quote) in [
+        ("What does exit code 130 mean?", ("Exit codes", "table", exit_codes), "| 130 | interrupted |"),
+        (
+            "How many people live in Berlin?",
+            (
+                "Cities by people who live there",
+                "table",
+                "| city | people |\n| Berlin | 3,645,000 |\n| Rome | 2,870,000 |",
+            ),
+            "| Berlin | 3,645,000 |",
+        ),
+        (
+            "What are the opening hours?",
+            ("", "list", "Opening hours:\n- Monday to Friday, 9 to 17"),
+            "Opening hours:\n- Monday to Friday, 9 to 17",
+        ),
+        ("What is step 3?", ("", "prose", "Step 3: press the red button"), "Step 3: press the red button"),
+        (
+            "Where are the team's keys?",
+            ("", "prose", "1Password keeps the team's keys."),
+            "1Password keeps the team's keys.",
+        ),
+        ("phone number", ("Phone numbers", "list", "- Phone: +49 30 1234567\n- Fax: none"), "Phone: +49 30 1234567"),
+        (
+            "Which file is the default configuration?",
+            ("Configuration file", "prose", "Default: `/etc/app/config.toml`."),
+            "Default: `/etc/app/config.toml`.",
+        ),
+        (
+            "What is the password of the guest network?",
+            ("", "prose", "The password of the guest network is hunter2\n\nIt changes every month."),
+            "The password of the guest network is hunter2",
+        ),
+    ] {
+        let found = quotes(question, &[passage]).await;
+        assert!(found.iter().any(|found| found == quote), "{question} {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_stands_around_text_is_quoted_only_where_nothing_else_is() {
+    let contents = ("", "prose", "Firing the kiln … 12");
+    let asked = ("", "prose", "How is the kiln fired?");
+    let heading = ("", "prose", "Firing the kiln\n\nLoad it first.");
+    let head = ("", "table", "| firing | kiln |\n| glaze | slow |\n| clay | fast |");
+    let snippet = ("Firing", "code", "kiln --fire\nkiln --cool");
+    let text = ("", "prose", "A kiln is fired at night by two members.");
+    let question = "firing the kiln";
+    assert_eq!(quotes(question, &[contents, asked, heading, head, snippet, text]).await, [text.2]);
+    for around in [contents, asked, head, snippet] {
+        assert_eq!(quotes(question, &[around]).await.len(), 1, "{around:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_a_long_question_the_part_that_was_searched_for_counts() {
+    let question = "comet ".repeat(1000) + "knead dough ten minutes";
+    assert!(quotes(&question, &[("", "prose", "Knead the dough for ten minutes.")]).await.is_empty());
+}
+
 #[tokio::test]
 async fn a_quote_has_the_page_that_it_begins_on() {
     let content = "Owls hunt at night. They sleep by day, in hollow trees. Owls see well at night.";
@@ -320,6 +391,14 @@ async fn a_models_citations_are_checked_renumbered_and_quoted() {
         Only one owner [1]."#]]
     .assert_eq(&answer.text);
     assert!(answer.grounded && answer.notices.is_empty() && answer.model == "scripted-1");
+}
+
+#[tokio::test]
+async fn a_claim_is_supported_by_a_line_that_looks_like_a_heading() {
+    let content = "Guests\n\nThe password of the guest network is hunter2\n\nThe network changes every month.";
+    let llm = Arc::new(Scripted { text: "The guest network's password is hunter2 [1].", ..Scripted::default() });
+    let (answer, _) = run(&Generative::new(llm), "password?", vec![hit(1, 0, "Guests", "prose", content)]).await;
+    assert_eq!(answer.unwrap().citations[0].quote, "The password of the guest network is hunter2");
 }
 
 #[tokio::test]
