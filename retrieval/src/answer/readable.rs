@@ -146,10 +146,10 @@ const fn has_no_end_marks(c: char) -> bool {
     matches!(c, '\u{e00}'..='\u{fff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}')
 }
 
-/// `Phone: 1234`: a name and what it has.
+/// `Phone: 1234`: a name, which is short, and what it has.
 fn is_labelled(text: &str) -> bool {
     let parts = text.split_once(": ").or_else(|| text.split_once('：'));
-    parts.is_some_and(|(name, value)| words(name) > 0 && words(value) > 0)
+    parts.is_some_and(|(name, value)| (1..=MAX_TITLE_WORDS).contains(&words(name)) && words(value) > 0)
 }
 
 /// `⁷See the manual.`, and `3See the manual.`, where the number has lost its place above the line.
@@ -265,6 +265,7 @@ mod tests {
         }
         for text in [
             "Introduction",
+            "curl -s localhost:8000/api/v1/chat/message -H \"authorization: Bearer $TOKEN\" -d '{\"message\": \"Hello\"}'",
             "Home » Documentation » API",
             "Syntax NeverType : !",
             "curl -s -H \"$A\" $B/api/v1/documents/upload -F file=@handbook.pdf -F 'metadata={\"team\":\"blue\"}'",
