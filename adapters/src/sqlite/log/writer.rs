@@ -69,6 +69,8 @@ impl Writer {
                 let group: Vec<Append> = waiting.drain(..group_size(&waiting)).collect();
                 self.store(group).await;
             }
+            // Those who were answered may have more: together it costs one sync.
+            tokio::task::yield_now().await;
         }
     }
 
