@@ -65,11 +65,11 @@ impl DocumentWorld {
     async fn await_indexed(&self, context: &EffectContext) -> Result<Option<StepOutcome>, Failure> {
         let search = &self.hands.world.search;
         let passed = search.wait_for(context.head.position, INDEXED_WITHIN).await;
-        let parked = search.parked().await.map_err(unavailable)?;
+        let parked = search.parked().await.map_err(|error| unavailable(&error))?;
         if let Some(parked) = parked.into_iter().find(|parked| parked.stream == context.stream) {
             return Err(Failure::lasting("not_indexable", parked.reason));
         }
-        if passed && !search.holds(context.stream).await.map_err(unavailable)? {
+        if passed && !search.holds(context.stream).await.map_err(|error| unavailable(&error))? {
             self.take_in_again(context).await?;
         }
         Ok(passed.then_some(StepOutcome::Indexed))
@@ -80,8 +80,8 @@ impl DocumentWorld {
         let (search, stream) = (&self.hands.world.search, context.stream);
         let reason = "it was left out of the index, and why is not known any more".to_owned();
         let parked = ParkedStream { stream, version: Version(1), position: context.head.position, reason };
-        search.park(&parked).await.map_err(unavailable)?;
-        match search.unpark(stream, &*self.hands.journal).await.map_err(unavailable)? {
+        search.park(&parked).await.map_err(|error| unavailable(&error))?;
+        match search.unpark(stream, &*self.hands.journal).await.map_err(|error| unavailable(&error))? {
             Unparked::Again(parked) => Err(Failure::lasting("not_indexable", parked.reason)),
             Unparked::TakenIn | Unparked::NotParked => Ok(()),
         }
@@ -92,7 +92,7 @@ impl DocumentWorld {
     }
 }
 
-fn unavailable(error: ProjectionError) -> Failure {
+fn unavailable(error: &ProjectionError) -> Failure {
     Failure::passing("search_unavailable", error.to_string())
 }
 

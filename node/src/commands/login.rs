@@ -27,11 +27,8 @@ pub(crate) async fn run(invocation: &Invocation, login: Login) -> anyhow::Result
     let Login { username } = login;
     let password = if io::stdin().is_terminal() { ask_password(&username, &base)? } else { read_password()? };
     let token = Client::new(&base, Credentials::Password { username, password })?.token().await?;
-    Ok(if invocation.out.is_json() {
-        invocation.out.json(&json!({ "access_token": token }))?
-    } else {
-        invocation.out.line(token)?
-    })
+    let out = invocation.out;
+    Ok(if out.is_json() { out.json(&json!({ "access_token": token })) } else { out.line(token) }?)
 }
 
 fn ask_password(username: &str, base: &str) -> Result<String, Stop> {

@@ -231,8 +231,10 @@ mod tests {
         let page_of = |words: &str| document.page_at(document.text.find(words).unwrap());
         assert_eq!(["third", "Begun", "ended", "fifth", "sixth"].map(page_of), [3, 3, 5, 5, 6].map(Some));
         let from = document.text.find("Begun").unwrap();
-        let expected = [("ended", 5), ("On the sixth", 6)]
-            .map(|(words, page)| PageTurn { at: u32::try_from(document.text.find(words).unwrap() - from).unwrap(), page });
+        let expected = [("ended", 5), ("On the sixth", 6)].map(|(words, page)| PageTurn {
+            at: u32::try_from(document.text.find(words).unwrap() - from).unwrap(),
+            page,
+        });
         assert_eq!(document.turns_within(from..document.text.len()), expected);
         assert_eq!(document.turns_within(0..from), []);
         assert_eq!(TextDocument::decode(&document.encode().unwrap()).unwrap(), document);

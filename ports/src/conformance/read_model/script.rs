@@ -143,7 +143,10 @@ impl Script {
 
     fn upload(&mut self, n: u8, filename: &str, metadata: Value) {
         let filename = filename.to_owned();
-        self.document(n, [document::Uploaded { owner: ADA, filename, content: blob(n), metadata, attempt: None }.into()]);
+        self.document(
+            n,
+            [document::Uploaded { owner: ADA, filename, content: blob(n), metadata, attempt: None }.into()],
+        );
     }
 
     fn documents(&mut self) {

@@ -87,7 +87,7 @@ fn equal_rows_come_in_order() {
 
 #[test]
 fn odd_questions_have_answers() {
-    let store = Store::new(&vec![vec![1.0, 0.0], vec![0.0, 0.0], vec![0.0, 1.0]]);
+    let store = Store::new(&[vec![1.0, 0.0], vec![0.0, 0.0], vec![0.0, 1.0]]);
     assert_eq!(nearest(&[1.0, 0.0], store.rows(), &[0..3], 0), Ok(vec![]));
     assert_eq!(nearest(&[1.0, 0.0], store.rows(), &[], 3), Ok(vec![]));
     assert_eq!(nearest(&[f32::NAN, 0.0], store.rows(), &[0..3], 3), Ok(vec![]));

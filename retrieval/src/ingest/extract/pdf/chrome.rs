@@ -34,7 +34,10 @@ fn drop_running(pages: &mut [Page], edge: Edge) {
         Edge::Top => line.y > page.height * (1.0 - MARGIN),
         Edge::Bottom => line.y < page.height * MARGIN,
     };
-    #[expect(clippy::cast_possible_truncation, reason = "a page is at most some thousand points high; far out is far out")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a page is at most some thousand points high; far out is far out"
+    )]
     let height = |line: &Line| (line.y / 3.0).round() as i32;
     let shape =
         |line: &Line| -> String { line.text().chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect() };
