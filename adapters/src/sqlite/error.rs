@@ -29,16 +29,38 @@ pub(super) enum Outcome {
     Unknown,
 }
 
-/// The primary result code of a driver's error, if SQLite gave one.
-fn primary(error: &sqlx::Error) -> Option<i32> {
-    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
+/// An error of either driver.
+pub(super) trait Failure: std::error::Error + Send + Sync + 'static {
+    /// SQLite's primary result code, if it gave one.
+    fn primary(&self) -> Option<i32>;
+
+    /// Whether no connection was free in time.
+    fn is_waiting(&self) -> bool {
+        false
+    }
+}
+
+impl Failure for sqlx::Error {
+    fn primary(&self) -> Option<i32> {
+        let code: i32 = self.as_database_error()?.code()?.parse().ok()?;
+        Some(code & 0xff)
+    }
+
+    fn is_waiting(&self) -> bool {
+        matches!(self, Self::PoolTimedOut)
+    }
+}
+
+impl Failure for rusqlite::Error {
+    fn primary(&self) -> Option<i32> {
+        Some(self.sqlite_error()?.extended_code & 0xff)
+    }
 }
 
 /// Whether a transaction that failed with this error is stored. A failed write to the disk leaves that open: the commit may
 /// have reached it all the same.
-pub(super) fn outcome(error: &sqlx::Error) -> Outcome {
-    match primary(error) {
+pub(super) fn outcome(error: &impl Failure) -> Outcome {
+    match error.primary() {
         Some(code::CONSTRAINT) => Outcome::Refused,
         Some(code::IOERR) | None => Outcome::Unknown,
         Some(_) => Outcome::NotStored,
@@ -46,16 +68,16 @@ pub(super) fn outcome(error: &sqlx::Error) -> Outcome {
 }
 
 /// The error as the ports have it.
-pub(super) fn unavailable(store: &Store, error: sqlx::Error) -> Unavailable {
+pub(super) fn unavailable(store: &Store, error: impl Failure) -> Unavailable {
     Unavailable::new(store.name, explain(store, &error), error)
 }
 
 /// What happened and what to do.
-pub(super) fn explain(store: &Store, error: &sqlx::Error) -> String {
-    if matches!(error, sqlx::Error::PoolTimedOut) {
+pub(super) fn explain(store: &Store, error: &impl Failure) -> String {
+    if error.is_waiting() {
         return "every connection is in use; try again".to_owned();
     }
-    let text = match primary(error) {
+    let text = match error.primary() {
         Some(code::FULL) => "the disk is full, nothing was stored; free some space and try again",
         Some(code::READONLY) => "the file or its folder is read-only; make both writable for this user",
         Some(code::CANTOPEN) => {

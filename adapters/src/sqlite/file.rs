@@ -6,13 +6,14 @@ use std::{
 };
 
 use lmao_ports::Unavailable;
+use rusqlite::OpenFlags;
 use sqlx::{
     ConnectOptions as _, Connection as _, SqliteConnection, SqlitePool,
     sqlite::{SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::error::{explain, unavailable};
+use super::error::{Failure, explain, unavailable};
 
 /// Connections that read one store at once; more requests wait for them.
 const READERS: u32 = 4;
@@ -20,6 +21,13 @@ const READERS: u32 = 4;
 const READER_WAIT: Duration = Duration::from_secs(10);
 /// How long a statement waits for a lock of another process.
 const BUSY: Duration = Duration::from_secs(5);
+/// What every connection is told.
+const PRAGMAS: [(&str, &str); 3] = [
+    ("cache_size", "-16384"),
+    // Fewer, larger checkpoints (pages of 4 KiB), and a log file that shrinks again after them.
+    ("wal_autocheckpoint", "4000"),
+    ("journal_size_limit", "67108864"),
+];
 
 /// What is to be known about one kind of file.
 #[derive(Debug)]
@@ -40,14 +48,27 @@ pub(super) struct File {
     pub(super) store: &'static Store,
     pub(super) path: PathBuf,
     options: SqliteConnectOptions,
+    /// Pages that it may grow to.
+    #[cfg(test)]
+    max_pages: Option<u32>,
 }
 
 impl File {
+    fn new(store: &'static Store, path: &Path, options: SqliteConnectOptions) -> Self {
+        Self {
+            store,
+            path: path.to_owned(),
+            options,
+            #[cfg(test)]
+            max_pages: None,
+        }
+    }
+
     /// A file in WAL mode that this process writes.
     pub(super) fn wal(store: &'static Store, path: &Path, synchronous: SqliteSynchronous) -> Self {
         let options =
             common(path).create_if_missing(true).journal_mode(SqliteJournalMode::Wal).synchronous(synchronous);
-        Self { store, path: path.to_owned(), options }
+        Self::new(store, path, options)
     }
 
     /// A file whose destroyed content leaves no trace: overwritten in place, no log of old pages kept.
@@ -58,24 +79,45 @@ impl File {
             // Also syncs the folder once the journal is gone: else a power cut could bring the old content back.
             .synchronous(SqliteSynchronous::Extra)
             .pragma("secure_delete", "ON");
-        Self { store, path: path.to_owned(), options }
+        Self::new(store, path, options)
     }
 
     /// A file that another process may be writing.
     pub(super) fn read_only(store: &'static Store, path: &Path) -> Self {
-        Self { store, path: path.to_owned(), options: common(path).read_only(true) }
+        Self::new(store, path, common(path).read_only(true))
     }
 
     /// A disk with room for this many pages of 4 KiB.
     #[cfg(test)]
     pub(super) fn limited_to_pages(mut self, pages: u32) -> Self {
         self.options = self.options.pragma("max_page_count", pages.to_string());
+        self.max_pages = Some(pages);
         self
     }
 
     /// One connection.
     pub(super) async fn connect(&self) -> Result<SqliteConnection, Unavailable> {
         self.options.connect().await.map_err(|error| self.cannot_open(error))
+    }
+
+    /// A connection to a WAL file that exists, for a thread that may block. What it commits is synced (`synchronous=FULL`).
+    pub(super) fn connect_blocking(&self) -> Result<rusqlite::Connection, Unavailable> {
+        let connected = || {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let connection = rusqlite::Connection::open_with_flags(&self.path, flags)?;
+            connection.busy_timeout(BUSY)?;
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.pragma_update(None, "foreign_keys", "ON")?;
+            for (name, value) in PRAGMAS {
+                connection.pragma_update(None, name, value)?;
+            }
+            #[cfg(test)]
+            if let Some(pages) = self.max_pages {
+                connection.pragma_update(None, "max_page_count", pages)?;
+            }
+            Ok(connection)
+        };
+        connected().map_err(|error: rusqlite::Error| self.cannot_open(error))
     }
 
     /// Connections for reading, opened when they are needed.
@@ -123,7 +165,7 @@ impl File {
         transaction.commit().await
     }
 
-    pub(super) fn cannot_open(&self, error: sqlx::Error) -> Unavailable {
+    pub(super) fn cannot_open(&self, error: impl Failure) -> Unavailable {
         let message = format!("cannot open {}: {}", self.path.display(), explain(self.store, &error));
         Unavailable::new(self.store.name, message, error)
     }
@@ -161,15 +203,9 @@ pub async fn merge_wal(path: &Path) -> Result<(), Unavailable> {
 }
 
 fn common(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .foreign_keys(true)
-        .busy_timeout(BUSY)
-        .pragma("cache_size", "-16384")
-        // Fewer, larger checkpoints (pages of 4 KiB), and a log file that shrinks again after them.
-        .pragma("wal_autocheckpoint", "4000")
-        .pragma("journal_size_limit", "67108864")
-        .disable_statement_logging()
+    let options = SqliteConnectOptions::new().filename(path).foreign_keys(true).busy_timeout(BUSY);
+    let options = PRAGMAS.into_iter().fold(options, |options, (name, value)| options.pragma(name, value));
+    options.disable_statement_logging()
 }
 
 /// One writing connection, unless the file is only read, and some that read.

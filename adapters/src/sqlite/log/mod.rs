@@ -5,7 +5,6 @@
 
 mod heads;
 mod read;
-mod rows;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -17,13 +16,13 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use lmao_events::{Head, MAX_RECORD_BYTES, Position, Record, StreamId, Version};
 use lmao_ports::{AppendError, EventLog, Filter, ReadError, Recorded, Unavailable};
-use sqlx::{SqliteConnection, SqlitePool, sqlite::SqliteSynchronous};
-use tokio::sync::{mpsc, oneshot};
+use sqlx::{Connection as _, SqliteConnection, SqlitePool, sqlite::SqliteSynchronous};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::file::{File, Store};
 use tail::Tail;
-use writer::{Append, Writer};
+use writer::{Append, Queue};
 
 const STORE: Store = Store {
     name: "log.db",
@@ -31,9 +30,6 @@ const STORE: Store = Store {
     version: 1,
     when_damaged: "restore the data directory from a backup",
 };
-
-/// Appends that wait for the writer; more wait before they are queued.
-const QUEUE: usize = 1024;
 
 /// How a log is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +45,7 @@ pub enum Access {
 pub struct SqliteLog {
     shared: Arc<Shared>,
     /// `None` when the log is only read.
-    queue: Option<mpsc::Sender<Append>>,
+    queue: Option<Arc<Queue>>,
 }
 
 /// What readers, subscribers and the writer share.
@@ -77,9 +73,9 @@ impl SqliteLog {
         let mut connection = file.connect().await?;
         file.prepare(&mut connection).await?;
         let shared = Arc::new(shared(&file, &mut connection, Access::ReadWrite).await?);
-        let (queue, appends) = mpsc::channel(QUEUE);
-        tokio::spawn(Writer::new(file, connection, Arc::clone(&shared)).run(appends));
-        Ok(Self { shared, queue: Some(queue) })
+        let queue = Queue::open(&file, Arc::clone(&shared))?;
+        connection.close().await.map_err(|error| file.cannot_open(error))?;
+        Ok(Self { shared, queue: Some(Arc::new(queue)) })
     }
 
     async fn open_to_read(file: File) -> Result<Self, Unavailable> {
@@ -95,8 +91,13 @@ impl SqliteLog {
 
 async fn shared(file: &File, connection: &mut SqliteConnection, access: Access) -> Result<Shared, Unavailable> {
     let id = log_id(connection, access).await.map_err(|error| file.cannot_open(error))?;
-    let end = writer::last_position(connection).await.map_err(|error| file.cannot_open(error))?;
+    let end = last_position(connection).await.map_err(|error| file.cannot_open(error))?;
     Ok(Shared { id, access, readers: file.readers(), tail: Tail::new(end) })
+}
+
+async fn last_position(connection: &mut SqliteConnection) -> sqlx::Result<Position> {
+    let last: Option<i64> = sqlx::query_scalar("SELECT max(position) FROM log").fetch_one(connection).await?;
+    Ok(Position(last.unwrap_or(0).cast_unsigned()))
 }
 
 /// The log's id, made when the log is first opened.
@@ -127,8 +128,10 @@ impl EventLog for SqliteLog {
         check(expected, &record)?;
         let (reply, answer) = oneshot::channel();
         let append = Append { expected: *expected, hash: record.hash(), record, reply };
-        let ended = || Unavailable::plain(STORE.name, "the log's writer has ended with its runtime");
-        queue.send(append).await.map_err(|_| AppendError::Unavailable(ended()))?;
+        let ended = || Unavailable::plain(STORE.name, "the log's writer has ended");
+        if !queue.send(append).await {
+            return Err(AppendError::Unavailable(ended()));
+        }
         answer.await.map_err(|_| AppendError::Unknown(ended()))?
     }
 

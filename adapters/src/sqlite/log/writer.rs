@@ -1,29 +1,31 @@
 //! The one writer: takes all appends that wait, stores them in one transaction, then answers them.
 //!
-//! The disk's sync is what an append costs; shared by all that wait, it is cheap. Each append is checked against the head of
-//! its stream on its own, so that a conflict fails nobody else. The unique index stays the fence: should another process
-//! write this file in spite of the lock, it refuses what memory would have allowed.
+//! The disk's sync is what an append costs; shared by all that wait, it is cheap. It is a thread of its own, beside the
+//! runtime: an append crosses to it once and back once. Each append is checked against the head of its stream on its own,
+//! so that a conflict fails nobody else. The unique index stays the fence: should another process write this file in spite
+//! of the lock, it refuses what memory would have allowed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{io, sync::Arc, thread};
 
 use lmao_events::{Hash, Head, Position, Record, StreamId, Version};
 use lmao_ports::{AppendError, Recorded, Unavailable};
-use sqlx::{Arguments as _, Row as _, SqliteConnection, sqlite::SqliteArguments};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{
-    Shared,
-    heads::Heads,
-    rows::{APPEND, HEADS},
-};
+use super::{Shared, heads::Heads};
 use crate::sqlite::{
     error::{Outcome, explain, outcome},
-    file::File,
-    ladder::MAX_ROWS,
+    file::{File, Store},
 };
 
+/// Appends that wait for the writer, and at most as many in one transaction; more wait before they are queued.
+const QUEUE: usize = 1024;
 /// Bytes of records in one transaction.
 const MAX_GROUP_BYTES: usize = 8 * 1024 * 1024;
+
+const APPEND: &str = "INSERT INTO log (position, stream, version, hash, record) VALUES (?, ?, ?, ?, ?)";
+const HEAD: &str = "SELECT version, position, hash FROM log WHERE stream = ? ORDER BY version DESC LIMIT 1";
+const STORED_AT: &str = "SELECT version, position, hash FROM log WHERE stream = ? AND version = ?";
 
 /// One append that waits.
 #[derive(Debug)]
@@ -32,6 +34,50 @@ pub(super) struct Append {
     pub(super) record: Arc<Record>,
     pub(super) hash: Hash,
     pub(super) reply: oneshot::Sender<Result<Head, AppendError>>,
+}
+
+/// The way to the writer. When the last of those who share it lets go, what waits is stored and the file is closed.
+#[derive(Debug)]
+pub(super) struct Queue {
+    /// `None` only while it is dropped.
+    appends: Option<mpsc::Sender<Append>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Queue {
+    /// Starts the writer of a file that is ready to be written.
+    pub(super) fn open(file: &File, shared: Arc<Shared>) -> Result<Self, Unavailable> {
+        let writer = Writer {
+            store: file.store,
+            connection: file.connect_blocking()?,
+            last: Some(shared.tail.end()),
+            shared,
+            heads: Heads::default(),
+        };
+        let (appends, queue) = mpsc::channel(QUEUE);
+        let thread = thread::Builder::new().name("lmao-log".to_owned()).spawn(move || writer.run(queue));
+        let thread = thread
+            .map_err(|error: io::Error| Unavailable::new(file.store.name, "its writer cannot be started", error))?;
+        Ok(Self { appends: Some(appends), thread: Some(thread) })
+    }
+
+    /// Hands an append to the writer; `false` when it has ended.
+    pub(super) async fn send(&self, append: Append) -> bool {
+        match &self.appends {
+            Some(appends) => appends.send(append).await.is_ok(),
+            None => false,
+        }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.appends = None;
+        // Nobody waits for an append any more: at most one group is on its way to the disk.
+        if let Some(Err(_)) = self.thread.take().map(thread::JoinHandle::join) {
+            tracing::error!("the log's writer had panicked");
+        }
+    }
 }
 
 /// What is to become of one append, in the order of the group.
@@ -46,65 +92,54 @@ enum Verdict {
 }
 
 #[derive(Debug)]
-pub(super) struct Writer {
-    file: File,
-    connection: SqliteConnection,
+struct Writer {
+    store: &'static Store,
+    connection: Connection,
     shared: Arc<Shared>,
+    /// Where streams end, those in the group under way as if it were stored: forgotten when it is not.
     heads: Heads,
     /// The log's last position, as this writer knows it; `None` after a failure, until it is read again.
     last: Option<Position>,
 }
 
 impl Writer {
-    pub(super) fn new(file: File, connection: SqliteConnection, shared: Arc<Shared>) -> Self {
-        let last = Some(shared.tail.end());
-        Self { file, connection, shared, heads: Heads::default(), last }
-    }
-
     /// Serves appends until nobody can send any more.
-    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Append>) {
-        let mut waiting = Vec::new();
-        while queue.recv_many(&mut waiting, MAX_ROWS).await > 0 {
+    fn run(mut self, mut queue: mpsc::Receiver<Append>) {
+        let mut waiting = Vec::with_capacity(QUEUE);
+        while queue.blocking_recv_many(&mut waiting, QUEUE) > 0 {
             while !waiting.is_empty() {
                 let group: Vec<Append> = waiting.drain(..group_size(&waiting)).collect();
-                self.store(group).await;
+                self.store(group);
             }
-            // Those who were answered may have more: together it costs one sync.
-            tokio::task::yield_now().await;
         }
     }
 
-    async fn store(&mut self, group: Vec<Append>) {
-        let mut verdicts = match self.decide(&group).await {
-            Ok(verdicts) => verdicts,
-            Err(error) => return self.fail(group, error, Outcome::NotStored),
-        };
-        let Err(mut error) = self.write(&group, &verdicts).await else { return self.answer(group, &verdicts) };
-        if outcome(&error) == Outcome::Refused {
+    fn store(&mut self, group: Vec<Append>) {
+        let mut stored = self.decide_and_write(&group);
+        if matches!(&stored, Err(error) if outcome(error) == Outcome::Refused) {
             // Somebody else has written this file. Decide once more on what stands there now.
-            self.recover().await;
-            verdicts = match self.decide(&group).await {
-                Ok(verdicts) => verdicts,
-                Err(error) => return self.fail(group, error, Outcome::NotStored),
-            };
-            match self.write(&group, &verdicts).await {
-                Ok(()) => return self.answer(group, &verdicts),
-                Err(again) => error = again,
-            }
+            self.recover();
+            stored = self.decide_and_write(&group);
         }
+        let error = match stored {
+            Ok(verdicts) => return self.answer(group, &verdicts),
+            Err(error) => error,
+        };
         tracing::error!(error = &error as &dyn std::error::Error, records = group.len(), "appending to the log failed");
-        self.recover().await;
+        self.recover();
         match outcome(&error) {
-            Outcome::Unknown => self.settle(group, error).await,
+            Outcome::Unknown => self.settle(group, error),
             outcome => self.fail(group, error, outcome),
         }
     }
 
     /// Answers what reading can answer of a group that may have been stored. What is not there now may yet turn up after a
     /// crash, unless it is appended again: that is left to those who asked.
-    async fn settle(&mut self, group: Vec<Append>, error: sqlx::Error) {
-        let Ok(verdicts) = self.decide(&group).await else { return self.fail(group, error, Outcome::Unknown) };
+    fn settle(&mut self, group: Vec<Append>, error: rusqlite::Error) {
+        let Ok(verdicts) = self.decide(&group) else { return self.fail(group, error, Outcome::Unknown) };
         let end = self.last.unwrap_or_default();
+        // What was decided is not written.
+        self.recover();
         let mut unknown = Vec::new();
         for (append, verdict) in group.into_iter().zip(verdicts) {
             match verdict {
@@ -116,30 +151,31 @@ impl Writer {
         self.fail(unknown, error, Outcome::Unknown);
     }
 
+    fn decide_and_write(&mut self, group: &[Append]) -> rusqlite::Result<Vec<Verdict>> {
+        let verdicts = self.decide(group)?;
+        self.write(group, &verdicts)?;
+        Ok(verdicts)
+    }
+
     /// Decides on each append in turn, those before it in the group taken as stored.
-    async fn decide(&mut self, group: &[Append]) -> sqlx::Result<Vec<Verdict>> {
-        if self.last.is_none() {
-            self.resume().await?;
-        }
-        self.look_up(group).await?;
-        let mut next = self.last.unwrap_or_default();
-        let mut added: HashMap<(StreamId, Version), Head> = HashMap::new();
+    fn decide(&mut self, group: &[Append]) -> rusqlite::Result<Vec<Verdict>> {
+        let mut last = self.end()?;
         let mut verdicts = Vec::with_capacity(group.len());
         for append in group {
             let header = append.record.header();
-            let head = self.heads.get(&header.stream).unwrap_or_default();
+            let head = self.head(header.stream)?;
             let stands = |head: Head| if head.hash == append.hash { Verdict::Stands(head) } else { Verdict::Conflict };
-            verdicts.push(if let Some(before) = added.get(&(header.stream, header.version)) {
-                stands(*before)
-            } else if continues(&added, header.stream, head, &append.expected) {
-                next.0 += 1;
-                let head = Head { version: header.version, position: next, hash: append.hash };
-                added.insert((header.stream, header.version), head);
+            verdicts.push(if append.expected.version == head.version && append.expected.hash == head.hash {
+                last.0 += 1;
+                let head = Head { version: header.version, position: last, hash: append.hash };
+                self.heads.put(header.stream, head);
                 Verdict::Store(head)
             } else if header.version == head.version {
                 stands(head)
             } else if header.version < head.version {
-                self.stored_at(header.stream, header.version).await?.map_or(Verdict::Conflict, stands)
+                let added = added(group, &verdicts, header.stream, header.version);
+                let found = added.map_or_else(|| self.stored_at(header.stream, header.version), |head| Ok(Some(head)));
+                found?.map_or(Verdict::Conflict, stands)
             } else {
                 Verdict::Conflict
             });
@@ -147,58 +183,41 @@ impl Writer {
         Ok(verdicts)
     }
 
-    /// Reads the heads of the streams that are not known.
-    async fn look_up(&mut self, group: &[Append]) -> sqlx::Result<()> {
-        let mut unknown: Vec<StreamId> = group.iter().map(|append| append.record.header().stream).collect();
-        unknown.retain(|stream| self.heads.get(stream).is_none());
-        unknown.sort_unstable();
-        unknown.dedup();
-        if unknown.is_empty() {
+    /// Where a stream ends.
+    fn head(&mut self, stream: StreamId) -> rusqlite::Result<Head> {
+        if let Some(head) = self.heads.get(&stream) {
+            return Ok(head);
+        }
+        let head = self.connection.prepare_cached(HEAD)?.query_row([&stream.key()], head_of).optional()?;
+        let head = head.unwrap_or_default();
+        self.heads.put(stream, head);
+        Ok(head)
+    }
+
+    fn stored_at(&self, stream: StreamId, Version(version): Version) -> rusqlite::Result<Option<Head>> {
+        let mut statement = self.connection.prepare_cached(STORED_AT)?;
+        statement.query_row((&stream.key(), version.cast_signed()), head_of).optional()
+    }
+
+    /// One transaction: all that is to be stored, or nothing.
+    fn write(&self, group: &[Append], verdicts: &[Verdict]) -> rusqlite::Result<()> {
+        let stores = |verdict: &Verdict| matches!(verdict, Verdict::Store(_));
+        if !verdicts.iter().any(stores) {
             return Ok(());
         }
-        let mut query = sqlx::query(HEADS.with_room_for(unknown.len()));
-        for stream in &unknown {
-            query = query.bind(stream.key().to_vec());
-        }
-        for row in query.fetch_all(&mut self.connection).await? {
-            let stream = StreamId::from_key(row.try_get(0)?);
-            let stream = stream.ok_or_else(|| sqlx::Error::Decode("a stream's key is not one".into()))?;
-            self.heads.put(stream, head_of(row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)?);
-        }
-        for stream in unknown {
-            if self.heads.get(&stream).is_none() {
-                self.heads.put(stream, Head::default());
-            }
-        }
-        Ok(())
-    }
-
-    async fn stored_at(&mut self, stream: StreamId, version: Version) -> sqlx::Result<Option<Head>> {
-        let row: Option<(i64, i64, Vec<u8>)> =
-            sqlx::query_as("SELECT version, position, hash FROM log WHERE stream = ? AND version = ?")
-                .bind(stream.key().to_vec())
-                .bind(version.0.cast_signed())
-                .fetch_optional(&mut self.connection)
-                .await?;
-        row.map(|(version, position, hash)| head_of(version, position, &hash)).transpose()
-    }
-
-    async fn write(&mut self, group: &[Append], verdicts: &[Verdict]) -> sqlx::Result<()> {
-        let mut arguments = SqliteArguments::default();
-        let mut rows = 0;
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let mut insert = self.connection.prepare_cached(APPEND)?;
         for (append, verdict) in group.iter().zip(verdicts) {
             let Verdict::Store(head) = verdict else { continue };
-            rows += 1;
-            let stream = append.record.header().stream.key().to_vec();
-            bind(&mut arguments, head.position.0.cast_signed())?;
-            bind(&mut arguments, stream)?;
-            bind(&mut arguments, head.version.0.cast_signed())?;
-            bind(&mut arguments, head.hash.0.to_vec())?;
-            bind(&mut arguments, append.record.bytes().to_vec())?;
+            insert.execute((
+                head.position.0.cast_signed(),
+                &append.record.header().stream.key(),
+                head.version.0.cast_signed(),
+                &head.hash.0,
+                append.record.bytes(),
+            ))?;
         }
-        if rows > 0 {
-            sqlx::query_with(APPEND.with_room_for(rows), arguments).execute(&mut self.connection).await?;
-        }
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(())
     }
 
@@ -207,7 +226,6 @@ impl Writer {
         let mut stored = Vec::with_capacity(group.len());
         for (append, verdict) in group.iter().zip(verdicts) {
             if let Verdict::Store(head) = verdict {
-                self.heads.put(append.record.header().stream, *head);
                 self.last = Some(head.position);
                 stored.push(Recorded { position: head.position, hash: head.hash, record: Arc::clone(&append.record) });
             }
@@ -223,10 +241,10 @@ impl Writer {
         }
     }
 
-    fn fail(&self, group: Vec<Append>, error: sqlx::Error, outcome: Outcome) {
-        let (store, error) = (self.file.store, Arc::new(error));
+    fn fail(&self, group: Vec<Append>, error: rusqlite::Error, outcome: Outcome) {
+        let (store, error) = (self.store, Arc::new(error));
         for append in group {
-            let reason = Unavailable::new(store.name, explain(store, &error), Arc::clone(&error));
+            let reason = Unavailable::new(store.name, explain(store, error.as_ref()), Arc::clone(&error));
             let _ = append.reply.send(Err(match outcome {
                 Outcome::Unknown => AppendError::Unknown(reason),
                 Outcome::Refused | Outcome::NotStored => AppendError::Unavailable(reason),
@@ -235,56 +253,43 @@ impl Writer {
     }
 
     /// After a failure: closes the transaction that may be open and believes nothing any more.
-    async fn recover(&mut self) {
+    fn recover(&mut self) {
         // Fails when SQLite has rolled back already.
-        let _ = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await;
+        let _ = self.connection.execute_batch("ROLLBACK");
         self.heads.forget();
         self.last = None;
     }
 
-    /// Reads where the log ends, over a new connection if the old one is gone.
-    async fn resume(&mut self) -> sqlx::Result<()> {
-        let last = match last_position(&mut self.connection).await {
-            Err(sqlx::Error::WorkerCrashed) => {
-                self.connection =
-                    self.file.connect().await.map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?;
-                last_position(&mut self.connection).await?
-            }
-            other => other?,
-        };
+    /// Where the log ends, read again after a failure.
+    fn end(&mut self) -> rusqlite::Result<Position> {
+        if let Some(last) = self.last {
+            return Ok(last);
+        }
+        let last: Option<i64> = self.connection.query_row("SELECT max(position) FROM log", [], |row| row.get(0))?;
+        let last = Position(last.unwrap_or(0).cast_unsigned());
         self.last = Some(last);
         if last != self.shared.tail.end() {
             self.shared.tail.jump(last);
         }
-        Ok(())
+        Ok(last)
     }
 }
 
-/// Whether a stream with this stored head, and with what the group adds to it, ends as expected.
-fn continues(added: &HashMap<(StreamId, Version), Head>, stream: StreamId, stored: Head, expected: &Head) -> bool {
-    let head = added.get(&(stream, expected.version)).copied().unwrap_or(stored);
-    head.version == expected.version && head.hash == expected.hash
-}
-
-fn bind<'q, T: sqlx::Encode<'q, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>>(
-    arguments: &mut SqliteArguments,
-    value: T,
-) -> sqlx::Result<()> {
-    arguments.add(value).map_err(sqlx::Error::Encode)
-}
-
-fn head_of(version: i64, position: i64, hash: &[u8]) -> sqlx::Result<Head> {
-    let hash = hash.try_into().map_err(|_| sqlx::Error::Decode("a stored hash has not 32 bytes".into()))?;
-    Ok(Head {
-        version: Version(version.cast_unsigned()),
-        position: Position(position.cast_unsigned()),
-        hash: Hash(hash),
+/// The head that the group itself gives a stream at `version`.
+fn added(group: &[Append], verdicts: &[Verdict], stream: StreamId, version: Version) -> Option<Head> {
+    group.iter().zip(verdicts).find_map(|(append, verdict)| match verdict {
+        Verdict::Store(head) if append.record.header().stream == stream && head.version == version => Some(*head),
+        _ => None,
     })
 }
 
-pub(super) async fn last_position(connection: &mut SqliteConnection) -> sqlx::Result<Position> {
-    let last: Option<i64> = sqlx::query_scalar("SELECT max(position) FROM log").fetch_one(connection).await?;
-    Ok(Position(last.unwrap_or(0).cast_unsigned()))
+fn head_of(row: &Row<'_>) -> rusqlite::Result<Head> {
+    let (version, position): (i64, i64) = (row.get(0)?, row.get(1)?);
+    Ok(Head {
+        version: Version(version.cast_unsigned()),
+        position: Position(position.cast_unsigned()),
+        hash: Hash(row.get(2)?),
+    })
 }
 
 /// How many of these go into one transaction: at least one, together at most [`MAX_GROUP_BYTES`].
