@@ -231,6 +231,15 @@ impl Progress {
         self.checkpoint.send_replace(checkpoint);
     }
 
+    /// Moves the checkpoint forward, as [`Progress::reach`]; one that is further already stays. For those who learn of it late.
+    pub fn rise(&self, checkpoint: Position) {
+        self.checkpoint.send_if_modified(|reached| {
+            let further = checkpoint > *reached;
+            *reached = checkpoint.max(*reached);
+            further
+        });
+    }
+
     /// As [`Projection::wait_for`]. Cancel-safe.
     pub async fn wait_for(&self, position: Position, at_most: Duration) -> bool {
         let mut checkpoint = self.checkpoint.subscribe();
