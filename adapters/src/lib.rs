@@ -12,4 +12,5 @@ pub mod index;
 pub mod live;
 pub mod llm;
 pub mod models;
+mod read_model;
 pub mod sqlite;

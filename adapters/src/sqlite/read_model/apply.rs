@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use lmao_events::{Position, StreamId, Timestamp, Version};
 use lmao_ports::{Committed, DocumentStatus, Journal, Missed, ParkedStream, ProjectionError, Unparked};
+use serde::Serialize;
 use serde_json::Value;
 use sqlx::{
     Arguments as _, FromRow as _, Row as _,
@@ -11,14 +12,16 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use super::{
-    SqliteReadModel,
-    fold::{Changes, DocumentRecord, rows},
-    sql,
-};
-use crate::sqlite::{
-    error::{Outcome, outcome},
-    file::Writer,
+use super::{SqliteReadModel, sql};
+use crate::{
+    read_model::{
+        fold::{Changes, DocumentRecord},
+        misfit,
+    },
+    sqlite::{
+        error::{Outcome, outcome},
+        file::Writer,
+    },
 };
 
 /// What a batch made of the file.
@@ -213,11 +216,6 @@ pub(super) async fn set_aside(writer: &mut Writer, parked: &ParkedStream) -> sql
     Ok(())
 }
 
-fn misfit(error: &sqlx::Error) -> String {
-    let said = error.as_database_error().map_or("", |error| error.message());
-    format!("its rows break a rule of the tables, or refer to rows that are missing or set aside ({said})")
-}
-
 async fn fold<'a>(writer: &mut Writer, commits: &[&'a Committed]) -> Result<Changes, Failure<'a>> {
     let stored = Changes::documents_of(commits.iter().copied());
     let documents = documents(writer, &stored).await.map_err(Failure::Store)?;
@@ -301,4 +299,17 @@ fn arguments(changes: &Changes, last: Position) -> sqlx::Result<SqliteArguments>
     }
     arguments.add(last.0.cast_signed()).map_err(sqlx::Error::Encode)?;
     Ok(arguments)
+}
+
+/// Rows as the statements take them: a JSON array.
+fn rows<T: Serialize>(rows: impl IntoIterator<Item = T>) -> String {
+    let mut text = String::from("[");
+    for row in rows {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        text.push_str(&serde_json::to_string(&row).unwrap_or_else(|error| unreachable!("rows encode: {error}")));
+    }
+    text.push(']');
+    text
 }

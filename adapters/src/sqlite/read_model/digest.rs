@@ -1,28 +1,42 @@
-//! The digest of the content: BLAKE3 of every row of the eight tables, each in the order of its keys.
+//! The digest of the content.
+
+use std::borrow::Cow;
 
 use futures::TryStreamExt as _;
-use lmao_events::Hash;
 use lmao_ports::Digest;
-use sqlx::SqlitePool;
+use sqlx::{AssertSqlSafe, Row as _, SqlitePool, sqlite::SqliteRow};
 
-use super::sql::CONTENT;
+use super::apply::json;
+use crate::read_model::digest::{CONTENT, Content, Field, Kind};
 
 /// Of one moment: all tables are read in one transaction.
 pub(super) async fn of(readers: &SqlitePool) -> sqlx::Result<Digest> {
     let mut transaction = readers.begin().await?;
-    let mut hasher = blake3::Hasher::new();
-    for (table, rows) in CONTENT {
-        hash(&mut hasher, table);
-        let mut rows = sqlx::query_scalar::<_, String>(rows).fetch(&mut *transaction);
+    let mut content = Content::default();
+    for table in &CONTENT {
+        content.table(table);
+        // Made of constants.
+        let query = table.query();
+        let mut rows = sqlx::query(AssertSqlSafe(query)).fetch(&mut *transaction);
         while let Some(row) = rows.try_next().await? {
-            hash(&mut hasher, &row);
+            for (column, kind) in table.columns {
+                content.field(&field(&row, column, *kind)?);
+            }
         }
     }
     transaction.commit().await?;
-    Ok(Hash(*hasher.finalize().as_bytes()))
+    Ok(content.digest())
 }
 
-/// With its length, so that no two lists of texts are one.
-fn hash(hasher: &mut blake3::Hasher, text: &str) {
-    hasher.update(&(text.len() as u64).to_be_bytes()).update(text.as_bytes());
+fn field<'r>(row: &'r SqliteRow, column: &str, kind: Kind) -> sqlx::Result<Field<'r>> {
+    let field = match kind {
+        Kind::Id | Kind::Text => row.try_get::<Option<&str>, _>(column)?.map(|text| Field::Text(Cow::Borrowed(text))),
+        Kind::Integer | Kind::Time | Kind::Flag => row.try_get::<Option<i64>, _>(column)?.map(Field::Integer),
+        Kind::Real => row.try_get::<Option<f64>, _>(column)?.map(Field::Real),
+        Kind::Json => match row.try_get::<Option<&str>, _>(column)? {
+            Some(_) => Some(Field::Json(json(row, column)?)),
+            None => None,
+        },
+    };
+    Ok(field.unwrap_or(Field::Null))
 }

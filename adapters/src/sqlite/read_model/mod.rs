@@ -6,8 +6,6 @@
 
 mod apply;
 mod digest;
-mod fold;
-mod page;
 mod query;
 mod sql;
 #[cfg(test)]
@@ -38,6 +36,7 @@ use super::{
     error::explain,
     file::{Database, File, Store, Writer},
 };
+use crate::read_model;
 
 const STORE: Store = Store {
     name: "read.db",
@@ -69,7 +68,7 @@ impl SqliteReadModel {
     /// Which categories it needs opened: workflows and claims have no rows.
     #[must_use]
     pub fn wants(category: Category) -> bool {
-        !matches!(category, Category::Workflow | Category::Claim)
+        read_model::wants(category)
     }
 
     /// Opens the file at `path`; makes it if there is none, and brings an older one up to date.

@@ -12,8 +12,10 @@ use uuid::Uuid;
 use super::{
     SqliteReadModel,
     apply::{json, uuid},
+};
+use crate::read_model::{
     fold::{DocumentRecord, status_name},
-    page::{Key, limit, page},
+    page::{Key, fetched, limit, page},
 };
 
 #[async_trait]
@@ -145,11 +147,6 @@ impl SqliteReadModel {
     }
 }
 
-/// One more than a page has, to see whether there are more.
-fn fetched(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1
-}
-
 fn time(row: &SqliteRow, column: &str) -> sqlx::Result<Timestamp> {
     row.try_get(column).map(Timestamp)
 }
@@ -194,18 +191,5 @@ fn message(session: Uuid, row: &SqliteRow) -> sqlx::Result<(i64, MessageRow)> {
 }
 
 fn document(row: &SqliteRow) -> sqlx::Result<DocumentRow> {
-    let record = DocumentRecord::from_row(row)?;
-    Ok(DocumentRow {
-        id: record.id,
-        user_id: record.user_id,
-        filename: record.filename,
-        file_type: record.file_type,
-        file_size: record.file_size,
-        content_hash: record.content_hash,
-        uploaded_at: record.uploaded_at,
-        processed_at: record.processed_at,
-        status: record.status,
-        metadata: Value::Object(record.metadata),
-        chunks_count: record.chunks_count,
-    })
+    DocumentRecord::from_row(row).map(DocumentRow::from)
 }

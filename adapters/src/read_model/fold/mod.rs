@@ -12,27 +12,26 @@ use std::collections::BTreeMap;
 
 use lmao_events::{AnyEvent, Category, Timestamp, Version, document::Event as DocumentEvent};
 use lmao_ports::Committed;
-use serde::Serialize;
 use uuid::Uuid;
 
-pub(super) use document::{DocumentRecord, status_name};
-pub(super) use session::{MessageRecord, OpenedRecord, Touch};
-pub(super) use tool_call::{ExecutionRecord, FinishedExecution};
-pub(super) use user::{AccountChange, UserRecord};
+pub(crate) use document::{DocumentRecord, status_name};
+pub(crate) use session::{MessageRecord, OpenedRecord, Touch};
+pub(crate) use tool_call::{ExecutionRecord, FinishedExecution};
+pub(crate) use user::{AccountChange, UserRecord};
 
-/// What a batch changes. Every row is written as a JSON array; the order of its fields is that of the statements.
+/// What a batch changes. A row serializes as an array, in the order that its type names.
 #[derive(Debug, Default)]
-pub(super) struct Changes {
-    pub(super) registered: Vec<UserRecord>,
-    pub(super) accounts: BTreeMap<Uuid, AccountChange>,
-    pub(super) refused: Vec<Uuid>,
-    pub(super) opened: Vec<OpenedRecord>,
-    pub(super) touched: BTreeMap<Uuid, Touch>,
-    pub(super) messages: Vec<MessageRecord>,
-    pub(super) executions: Vec<ExecutionRecord>,
-    pub(super) finished: Vec<FinishedExecution>,
+pub(crate) struct Changes {
+    pub(crate) registered: Vec<UserRecord>,
+    pub(crate) accounts: BTreeMap<Uuid, AccountChange>,
+    pub(crate) refused: Vec<Uuid>,
+    pub(crate) opened: Vec<OpenedRecord>,
+    pub(crate) touched: BTreeMap<Uuid, Touch>,
+    pub(crate) messages: Vec<MessageRecord>,
+    pub(crate) executions: Vec<ExecutionRecord>,
+    pub(crate) finished: Vec<FinishedExecution>,
     /// Every document of the batch as it is, then as it becomes; `None` when there is none.
-    pub(super) documents: BTreeMap<Uuid, Option<DocumentRecord>>,
+    pub(crate) documents: BTreeMap<Uuid, Option<DocumentRecord>>,
 }
 
 /// Where and when an event happened.
@@ -55,14 +54,14 @@ impl At {
 /// An event that fits no row that is there.
 #[derive(Debug, thiserror::Error)]
 #[error("{event} of a {what} that has no row")]
-pub(super) struct Misfit {
+pub(crate) struct Misfit {
     event: &'static str,
     what: &'static str,
 }
 
 impl Changes {
     /// The documents whose stored rows [`Changes::take`] has to know of.
-    pub(super) fn documents_of<'a>(batch: impl IntoIterator<Item = &'a Committed>) -> Vec<Uuid> {
+    pub(crate) fn documents_of<'a>(batch: impl IntoIterator<Item = &'a Committed>) -> Vec<Uuid> {
         let mut first: BTreeMap<Uuid, bool> = BTreeMap::new();
         for commit in batch.into_iter().filter(|commit| commit.header.stream.category == Category::Document) {
             let Ok(events) = &commit.events else { continue };
@@ -73,7 +72,7 @@ impl Changes {
     }
 
     /// Takes in one commit. One whose person was erased changes nothing.
-    pub(super) fn take(&mut self, commit: &Committed) -> Result<(), Misfit> {
+    pub(crate) fn take(&mut self, commit: &Committed) -> Result<(), Misfit> {
         let Ok(events) = &commit.events else { return Ok(()) };
         let header = &commit.header;
         for (index, event) in (0..).zip(events) {
@@ -91,7 +90,7 @@ impl Changes {
     }
 
     /// Whether only sessions and messages change.
-    pub(super) fn only_chat(&self) -> bool {
+    pub(crate) fn only_chat(&self) -> bool {
         self.registered.is_empty()
             && self.accounts.is_empty()
             && self.refused.is_empty()
@@ -101,20 +100,7 @@ impl Changes {
     }
 
     /// Whether nothing changes.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.only_chat() && self.opened.is_empty() && self.touched.is_empty() && self.messages.is_empty()
     }
-}
-
-/// Rows as the statements take them: a JSON array.
-pub(super) fn rows<T: Serialize>(rows: impl IntoIterator<Item = T>) -> String {
-    let mut text = String::from("[");
-    for row in rows {
-        if text.len() > 1 {
-            text.push(',');
-        }
-        text.push_str(&serde_json::to_string(&row).unwrap_or_else(|error| unreachable!("rows encode: {error}")));
-    }
-    text.push(']');
-    text
 }

@@ -7,13 +7,13 @@ use uuid::Uuid;
 const MAX_LIMIT: u32 = 200;
 
 /// How many rows a request gets.
-pub(super) fn limit(request: &PageRequest) -> usize {
+pub(crate) fn limit(request: &PageRequest) -> usize {
     request.limit.clamp(1, MAX_LIMIT) as usize
 }
 
 /// A key that rows are listed by: a number, then an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Key(pub(super) i64, pub(super) Uuid);
+pub(crate) struct Key(pub(crate) i64, pub(crate) Uuid);
 
 impl Key {
     fn encode(self) -> String {
@@ -27,17 +27,22 @@ impl Key {
     }
 
     /// Where a request begins: `first` without a cursor. A text that no page gave out is behind the end: `last`.
-    pub(super) fn of(request: &PageRequest, first: Self, last: Self) -> Self {
+    pub(crate) fn of(request: &PageRequest, first: Self, last: Self) -> Self {
         request.cursor.as_ref().map_or(first, |cursor| Self::decode(cursor).unwrap_or(last))
     }
 }
 
 /// A page of rows, of which one more than `limit` were read to see whether there are more.
-pub(super) fn page<T>(mut items: Vec<T>, limit: usize, total: i64, key: impl Fn(&T) -> Key) -> Page<T> {
+pub(crate) fn page<T>(mut items: Vec<T>, limit: usize, total: i64, key: impl Fn(&T) -> Key) -> Page<T> {
     let more = items.len() > limit;
     items.truncate(limit);
     let next = items.last().filter(|_| more).map(|item| key(item).encode());
     Page { items, next, total: total.cast_unsigned() }
+}
+
+/// How many rows to read for a page: one more than it has, to see whether there are more.
+pub(crate) fn fetched(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1
 }
 
 #[cfg(test)]

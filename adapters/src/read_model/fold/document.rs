@@ -4,7 +4,7 @@ use lmao_events::{
     Timestamp,
     document::{Event, Step, Uploaded},
 };
-use lmao_ports::DocumentStatus;
+use lmao_ports::{DocumentRow, DocumentStatus};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -13,23 +13,23 @@ use super::{At, Changes, Misfit};
 
 /// A document's row, in the order of the statement's columns.
 #[derive(Debug, Clone, Serialize)]
-pub(in super::super) struct DocumentRecord {
-    pub(in super::super) id: Uuid,
-    pub(in super::super) user_id: Uuid,
-    pub(in super::super) filename: String,
-    pub(in super::super) file_type: String,
-    pub(in super::super) file_size: u64,
-    pub(in super::super) content_hash: String,
-    pub(in super::super) uploaded_at: Timestamp,
-    pub(in super::super) processed_at: Option<Timestamp>,
-    pub(in super::super) status: DocumentStatus,
-    pub(in super::super) metadata: Map<String, Value>,
-    pub(in super::super) chunks_count: Option<u32>,
-    pub(in super::super) embedding_model: Option<String>,
+pub(crate) struct DocumentRecord {
+    pub(crate) id: Uuid,
+    pub(crate) user_id: Uuid,
+    pub(crate) filename: String,
+    pub(crate) file_type: String,
+    pub(crate) file_size: u64,
+    pub(crate) content_hash: String,
+    pub(crate) uploaded_at: Timestamp,
+    pub(crate) processed_at: Option<Timestamp>,
+    pub(crate) status: DocumentStatus,
+    pub(crate) metadata: Map<String, Value>,
+    pub(crate) chunks_count: Option<u32>,
+    pub(crate) embedding_model: Option<String>,
 }
 
 /// A status as it is stored.
-pub(in super::super) const fn status_name(status: DocumentStatus) -> &'static str {
+pub(crate) const fn status_name(status: DocumentStatus) -> &'static str {
     match status {
         DocumentStatus::Queued => "queued",
         DocumentStatus::Extracting => "extracting",
@@ -38,6 +38,24 @@ pub(in super::super) const fn status_name(status: DocumentStatus) -> &'static st
         DocumentStatus::Indexing => "indexing",
         DocumentStatus::Ready => "ready",
         DocumentStatus::Failed => "failed",
+    }
+}
+
+impl From<DocumentRecord> for DocumentRow {
+    fn from(record: DocumentRecord) -> Self {
+        Self {
+            id: record.id,
+            user_id: record.user_id,
+            filename: record.filename,
+            file_type: record.file_type,
+            file_size: record.file_size,
+            content_hash: record.content_hash,
+            uploaded_at: record.uploaded_at,
+            processed_at: record.processed_at,
+            status: record.status,
+            metadata: Value::Object(record.metadata),
+            chunks_count: record.chunks_count,
+        }
     }
 }
 

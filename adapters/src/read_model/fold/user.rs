@@ -11,11 +11,22 @@ use super::{At, Changes};
 
 /// A new account, not yet active: id, name, address, role, when.
 #[derive(Debug, Serialize)]
-pub(in super::super) struct UserRecord(Uuid, String, String, Role, Timestamp);
+pub(crate) struct UserRecord(
+    pub(crate) Uuid,
+    pub(crate) String,
+    pub(crate) String,
+    pub(crate) Role,
+    pub(crate) Timestamp,
+);
 
 /// What changes of an account: id, when, whether it became active, its last login.
 #[derive(Debug, Serialize)]
-pub(in super::super) struct AccountChange(Uuid, Timestamp, Option<u8>, Option<Timestamp>);
+pub(crate) struct AccountChange(
+    pub(crate) Uuid,
+    pub(crate) Timestamp,
+    pub(crate) Option<u8>,
+    pub(crate) Option<Timestamp>,
+);
 
 pub(super) fn take(changes: &mut Changes, at: At, event: &Event) {
     match event {

@@ -15,25 +15,25 @@ const TITLE_CHARS: usize = 80;
 
 /// A new session with its conversation: session, conversation, owner, when.
 #[derive(Debug, Serialize)]
-pub(in super::super) struct OpenedRecord(Uuid, Uuid, Uuid, Timestamp);
+pub(crate) struct OpenedRecord(pub(crate) Uuid, pub(crate) Uuid, pub(crate) Uuid, pub(crate) Timestamp);
 
 /// A new message: id, conversation, role, content, when, metadata, tokens, model, ordinal.
 #[derive(Debug, Serialize)]
-pub(in super::super) struct MessageRecord(
-    Uuid,
-    Uuid,
-    &'static str,
-    String,
-    Timestamp,
-    Value,
-    Option<u32>,
-    Option<String>,
-    i64,
+pub(crate) struct MessageRecord(
+    pub(crate) Uuid,
+    pub(crate) Uuid,
+    pub(crate) &'static str,
+    pub(crate) String,
+    pub(crate) Timestamp,
+    pub(crate) Value,
+    pub(crate) Option<u32>,
+    pub(crate) Option<String>,
+    pub(crate) i64,
 );
 
 /// Something was said in a session: session, conversation, when last, its title unless it has one.
 #[derive(Debug, Serialize)]
-pub(in super::super) struct Touch(Uuid, Uuid, Timestamp, Option<String>);
+pub(crate) struct Touch(pub(crate) Uuid, pub(crate) Uuid, pub(crate) Timestamp, pub(crate) Option<String>);
 
 /// The conversation of a session.
 fn conversation_of(session: Uuid) -> Uuid {

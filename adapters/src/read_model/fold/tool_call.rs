@@ -12,11 +12,23 @@ use super::{At, Changes};
 
 /// A new call: id, session, tool, parameters, when.
 #[derive(Debug, Serialize)]
-pub(in super::super) struct ExecutionRecord(Uuid, Option<Uuid>, String, Value, Timestamp);
+pub(crate) struct ExecutionRecord(
+    pub(crate) Uuid,
+    pub(crate) Option<Uuid>,
+    pub(crate) String,
+    pub(crate) Value,
+    pub(crate) Timestamp,
+);
 
 /// The end of a call: id, status, result, milliseconds, what went wrong.
 #[derive(Debug, Serialize)]
-pub(in super::super) struct FinishedExecution(Uuid, &'static str, Option<Value>, u64, Option<String>);
+pub(crate) struct FinishedExecution(
+    pub(crate) Uuid,
+    pub(crate) &'static str,
+    pub(crate) Option<Value>,
+    pub(crate) u64,
+    pub(crate) Option<String>,
+);
 
 pub(super) fn take(changes: &mut Changes, at: At, event: &Event) {
     match event {
