@@ -1,4 +1,4 @@
-//! Everything that names a driver: SQLite, tantivy, memory maps, ONNX Runtime, LLM endpoints.
+//! Everything that names a driver: SQLite, Postgres, tantivy, memory maps, ONNX Runtime, LLM endpoints.
 //!
 //! Each module implements ports of `lmao_ports` and knows nothing of actors, HTTP or configuration; the `node` picks and joins
 //! them.
@@ -12,5 +12,6 @@ pub mod index;
 pub mod live;
 pub mod llm;
 pub mod models;
+pub mod postgres;
 mod read_model;
 pub mod sqlite;
