@@ -1,9 +1,10 @@
 //! The project's own commands, `cargo xtask …`: whatever CI or a contributor runs that is more than one `cargo` call.
 //!
-//! It drives `cargo` and knows no server: the tests that need one say so themselves.
+//! It drives `cargo`, and the servers that tests run against.
 
 mod bench;
 mod schemas;
+mod servers;
 mod test;
 
 use std::{
@@ -18,8 +19,12 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
 enum Task {
-    /// Run every test (what CI runs), then say how many passed, failed and were skipped, and why.
+    /// Start real servers and run every test (what CI runs), then say how many passed, failed and were skipped, and why.
     Test(test::Options),
+    /// Start the servers that tests run against, leave them running and print the variables that name them.
+    Up,
+    /// Stop the servers that `up` left running.
+    Down,
     /// Write the JSON Schema of every event to schemas/events.
     Schemas,
     /// Run a benchmark, or list those that exist; results go to target/bench/NAME.json.
@@ -31,6 +36,8 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Task::parse() {
         Task::Test(options) => test::run(&options),
+        Task::Up => servers::up().map(|()| ExitCode::SUCCESS),
+        Task::Down => servers::down().map(|()| ExitCode::SUCCESS),
         Task::Schemas => schemas::write().map(|()| ExitCode::SUCCESS),
         Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
         Task::Lint => lint().map(|()| ExitCode::SUCCESS),

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: builds the binary that end-to-end tests run, runs every test, and counts.
+//! `cargo xtask test`: starts the servers while everything builds, runs every test, and counts.
 //!
 //! A test that lacks something it needs prints `left out: NAME: REASON` and returns. It is counted as skipped, not as
 //! passed, and its reason is shown at the end.
@@ -7,11 +7,14 @@ use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader},
     process::{ExitCode, Stdio},
+    thread,
     time::Instant,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
+
+use crate::servers::Servers;
 
 /// The package whose tests run the `lmao` binary.
 const END_TO_END: &str = "lmao-tests";
@@ -29,22 +32,20 @@ pub(crate) struct Options {
 /// Runs the tests.
 ///
 /// # Errors
-/// Something does not build, or cargo cannot be started. Failing tests are no error but an exit code.
+/// Something does not build, a server is missing, or cargo cannot be started. Failing tests are no error but an exit code.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let begun = Instant::now();
     let mut packages: Vec<&str> = options.package.iter().flat_map(|package| ["--package", package]).collect();
     if packages.is_empty() {
         packages.push("--workspace");
     }
-    if options.package.is_empty() || options.package.iter().any(|package| package == END_TO_END) {
-        // Together with the tests: built alone, the binary would ask for dependencies with other features, all anew.
-        let binary = if options.package.is_empty() { &[][..] } else { &["--package", "lmao"] };
-        crate::finish(crate::cargo().args(["build", "--bins", "--tests"]).args(&packages).args(binary))?;
-    }
+    let servers =
+        if crate::servers::needed(&options.package) { Some(build_and_start(options, &packages)?) } else { None };
 
     let mut tests = crate::cargo();
     tests.args(["test", "--no-fail-fast"]).args(&packages);
     tests.args(["--", "--show-output"]).args(&options.filter);
+    tests.envs(servers.iter().flat_map(Servers::variables));
     crate::announce(&tests);
 
     let mut child = tests.stdout(Stdio::piped()).spawn().context("cargo test could not be started")?;
@@ -59,8 +60,30 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let succeeded = child.wait().context("cargo test did not end")?.success();
 
-    summary.print(begun.elapsed().as_secs());
+    let ran_against: Vec<String> = servers.iter().flat_map(Servers::lines).collect();
+    drop(servers);
+    summary.print(begun.elapsed().as_secs(), &ran_against);
     Ok(if succeeded && summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Builds the tests, and the binary that end-to-end tests run, while the servers start.
+fn build_and_start(options: &Options, packages: &[&str]) -> Result<Servers> {
+    thread::scope(|scope| {
+        let starting = scope.spawn(|| {
+            // Said at once: the build takes longer.
+            Servers::start().inspect_err(|error| eprintln!("error: a server is missing: {error:#}"))
+        });
+        let mut build = crate::cargo();
+        build.args(["build", "--tests"]).args(packages);
+        if options.package.is_empty() || options.package.iter().any(|package| package == END_TO_END) {
+            // Together with the tests: built alone, the binary would ask for dependencies with other features, all anew.
+            build.arg("--bins").args(if options.package.is_empty() { &[][..] } else { &["--package", "lmao"] });
+        }
+        let built = crate::finish(&mut build);
+        let started = starting.join().unwrap_or_else(|_| bail!("the thread that starts servers panicked"));
+        built?;
+        started
+    })
 }
 
 /// Whether a line is for the reader.
@@ -104,9 +127,12 @@ impl Summary {
         if self.in_successes { Show::No } else { Show::Yes }
     }
 
-    fn print(&self, seconds: u64) {
+    fn print(&self, seconds: u64, ran_against: &[String]) {
         let left_out = self.left_out.len() as u64;
         println!();
+        for server in ran_against {
+            println!("{server}");
+        }
         for name in &self.failures {
             println!("failed: {name}");
         }
