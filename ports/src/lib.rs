@@ -17,6 +17,7 @@ mod llm;
 mod log;
 mod model;
 mod projection;
+mod rate;
 mod read_model;
 mod retrieval;
 mod search;
@@ -38,6 +39,7 @@ pub use model::{EmbedError, Embedder, ModelManifest, Pooling, SemanticState, Sem
 pub use projection::{
     Committed, Digest, Journal, Missed, ParkedStream, Progress, Projection, ProjectionError, Unparked, Unreadable,
 };
+pub use rate::{Admission, Quota, RateLimiter};
 pub use read_model::{
     DocumentRow, DocumentStatus, MessageRow, Page, PageRequest, ReadModel, SessionRow, ToolExecutionRow, UserRow,
 };
