@@ -1,11 +1,15 @@
 //! A cache in memory, on moka: bounded by bytes, every entry with its own expiry.
 //!
-//! It knows nothing of what it holds. Values and counters live in two caches, because a counter must not be forgotten to
-//! make room for values, nor live longer when it is used.
+//! It knows nothing of what it holds. Values, counters and token buckets live in caches of their own, because a counter
+//! must not be forgotten to make room for values, nor live longer when it is used.
+
+mod aside;
+mod counts;
+mod fallback;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -13,10 +17,14 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lmao_ports::{Cache, Unavailable};
+use lmao_ports::{Admission, Cache, Quota, RateLimiter, Unavailable};
 use moka::{Expiry, future::Cache as Moka};
 
-/// Counters that are known at a time; beyond that the least used are forgotten.
+pub use aside::CacheAside;
+pub use counts::Counts;
+pub use fallback::LocalFallback;
+
+/// Counters, and buckets, that are known at a time; beyond that the least used are forgotten.
 const MAX_COUNTERS: u64 = 100_000;
 /// What moka and the key's allocation cost beside key and value, roughly, in bytes.
 const OVERHEAD: usize = 128;
@@ -31,6 +39,13 @@ struct Value {
 struct Counter {
     count: Arc<AtomicU64>,
     ttl: Duration,
+}
+
+/// Tokens, and when they were that many.
+#[derive(Debug, Clone)]
+struct Bucket {
+    level: Arc<Mutex<(f64, Instant)>>,
+    memory: Duration,
 }
 
 struct Ttl;
@@ -51,15 +66,34 @@ impl Expiry<String, Counter> for Ttl {
     }
 }
 
-/// [`Cache`] within one process.
+impl Expiry<String, Bucket> for Ttl {
+    fn expire_after_create(&self, _: &String, bucket: &Bucket, _: Instant) -> Option<Duration> {
+        Some(bucket.memory)
+    }
+
+    fn expire_after_read(
+        &self,
+        _: &String,
+        bucket: &Bucket,
+        _: Instant,
+        _: Option<Duration>,
+        _: Instant,
+    ) -> Option<Duration> {
+        Some(bucket.memory)
+    }
+}
+
+/// [`Cache`] and [`RateLimiter`] within one process.
 #[derive(Debug, Clone)]
 pub struct MemoryCache {
     values: Moka<String, Value>,
     counters: Moka<String, Counter>,
+    buckets: Moka<String, Bucket>,
+    counts: Arc<Counts>,
 }
 
 impl MemoryCache {
-    /// Holds at most about `max_bytes` of keys and values (and 100,000 counters beside them).
+    /// Holds at most about `max_bytes` of keys and values (and 100,000 counters and as many buckets beside them).
     #[must_use]
     pub fn new(max_bytes: u64) -> Self {
         let weight = |key: &String, value: &Value| u32::try_from(key.len() + value.bytes.len() + OVERHEAD);
@@ -75,14 +109,24 @@ impl MemoryCache {
                 .expire_after(Ttl)
                 .support_invalidation_closures()
                 .build(),
+            buckets: Moka::builder().max_capacity(MAX_COUNTERS).expire_after(Ttl).build(),
+            counts: Arc::new(Counts::new("memory")),
         }
+    }
+
+    /// How often a value was known, and was not.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 }
 
 #[async_trait]
 impl Cache for MemoryCache {
     async fn get(&self, key: &str) -> Result<Option<Bytes>, Unavailable> {
-        Ok(self.values.get(key).await.map(|value| value.bytes))
+        let known = self.values.get(key).await.map(|value| value.bytes);
+        self.counts.asked(known.is_some());
+        Ok(known)
     }
 
     async fn put(&self, key: &str, value: Bytes, ttl: Duration) -> Result<(), Unavailable> {
@@ -111,6 +155,37 @@ impl Cache for MemoryCache {
     }
 }
 
+#[async_trait]
+impl RateLimiter for MemoryCache {
+    async fn take(&self, key: &str, quota: Quota) -> Result<Admission, Unavailable> {
+        let burst = f64::from(quota.burst());
+        let full = || Bucket { level: Arc::new(Mutex::new((burst, Instant::now()))), memory: quota.memory() };
+        let bucket = self.buckets.entry_by_ref(key).or_insert_with(async { full() }).await.into_value();
+        let mut level = bucket.level.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let (tokens, since) = *level;
+        let refill = quota.refill().as_secs_f64();
+        let tokens = burst.min(tokens + now.duration_since(since).as_secs_f64() / refill);
+        let taken = if tokens >= 1.0 { 1.0 } else { 0.0 };
+        *level = (tokens - taken, now);
+        Ok(admission(tokens, taken > 0.0, refill))
+    }
+}
+
+/// The answer of a bucket that held `tokens`.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "tokens are between 0 and the burst, a u32"
+)]
+fn admission(tokens: f64, taken: bool, refill: f64) -> Admission {
+    if taken {
+        return Admission::Admitted { remaining: (tokens - 1.0) as u32 };
+    }
+    let wait = Duration::from_secs_f64((1.0 - tokens) * refill);
+    Admission::Refused { retry_after: wait.max(Duration::from_millis(1)) }
+}
+
 #[cfg(test)]
 mod tests {
     use lmao_ports::conformance;
@@ -120,6 +195,21 @@ mod tests {
     #[tokio::test]
     async fn keeps_the_ports_promises() {
         conformance::cache::all(async || Arc::new(MemoryCache::new(1 << 20)) as Arc<dyn Cache>).await;
+    }
+
+    #[tokio::test]
+    async fn keeps_the_rate_limiters_promises() {
+        conformance::rate::all(async || Arc::new(MemoryCache::new(1 << 20)) as Arc<dyn RateLimiter>).await;
+    }
+
+    #[tokio::test]
+    async fn hits_and_misses_are_counted() {
+        let cache = MemoryCache::new(1 << 20);
+        cache.put("known", Bytes::new(), Duration::from_secs(60)).await.unwrap();
+        for key in ["known", "unknown", "known"] {
+            cache.get(key).await.unwrap();
+        }
+        assert_eq!((cache.counts().hits(), cache.counts().misses()), (2, 1));
     }
 
     #[tokio::test]

@@ -1,4 +1,5 @@
-//! Everything that names a driver: SQLite, Postgres, tantivy, memory maps, ONNX Runtime, LLM endpoints.
+//! Everything that names a driver: SQLite, NATS, Postgres, Elasticsearch, Redis, tantivy, memory maps, ONNX Runtime, LLM
+//! endpoints.
 //!
 //! Each module implements ports of `lmao_ports` and knows nothing of actors, HTTP or configuration; the `node` picks and joins
 //! them.
@@ -14,4 +15,5 @@ pub mod llm;
 pub mod models;
 pub mod postgres;
 mod read_model;
+pub mod redis;
 pub mod sqlite;
