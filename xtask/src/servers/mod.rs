@@ -134,24 +134,17 @@ impl Servers {
         packages::install(&wanted)?;
         let scratch = Scratch::new()?;
         let outcomes: Vec<Result<Running>> = thread::scope(|scope| {
-            let starting: Vec<_> = wanted
-                .map(|(kind, origin)| {
-                    (
-                        kind,
-                        scope.spawn({
-                            let scratch = &scratch;
-                            move || start(kind, origin, scratch)
-                        }),
-                    )
-                })
-                .into();
-            let end = |(kind, started): (Kind, thread::ScopedJoinHandle<'_, Result<Running>>)| {
-                started
-                    .join()
-                    .unwrap_or_else(|_| Err(anyhow!("the thread that starts it panicked")))
-                    .context(kind.name())
+            let spawn = |(kind, origin): (Kind, Origin)| {
+                let scratch = &scratch;
+                // Said at once: the others may take long.
+                let said = move |error: &anyhow::Error| eprintln!("> {} is missing: {error:#}", kind.name());
+                (kind, scope.spawn(move || start(kind, origin, scratch).inspect_err(said)))
             };
-            starting.into_iter().map(end).collect()
+            let end = |(kind, starting): (Kind, thread::ScopedJoinHandle<'_, _>)| {
+                let panicked = |_| Err(anyhow!("the thread that starts it panicked"));
+                starting.join().unwrap_or_else(panicked).context(kind.name())
+            };
+            wanted.map(spawn).into_iter().map(end).collect()
         });
         let running = outcomes.into_iter().collect::<Result<_>>()?;
         Ok(Self { running, scratch })

@@ -129,6 +129,7 @@ pub(super) fn cache() -> Result<PathBuf> {
     Ok(cache)
 }
 
+/// Whether every account can enter it.
 fn open_to_all(path: &Path) -> bool {
     path.ancestors().all(|folder| fs::metadata(folder).map_or(true, |about| about.mode() & 0o001 != 0))
 }
@@ -139,6 +140,12 @@ pub(super) enum Show {
     Everything,
     /// Lines that hold this; all of them if it fails.
     Lines(&'static str),
+}
+
+/// Where servers of every account may keep what they need while they run.
+pub(super) fn temporary() -> Result<PathBuf> {
+    let own = env::temp_dir();
+    Ok(if is_root()? && !open_to_all(&own) { PathBuf::from("/tmp") } else { own })
 }
 
 /// Runs a client that downloads.

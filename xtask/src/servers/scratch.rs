@@ -100,7 +100,7 @@ impl Scratch {
     /// An empty directory that other users may pass through: some servers refuse to run as root.
     pub(super) fn new() -> Result<Self> {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
-        let path = std::env::temp_dir().join(format!("lmao-servers-{}-{time}", std::process::id()));
+        let path = super::packages::temporary()?.join(format!("lmao-servers-{}-{time}", std::process::id()));
         fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
         Self::around(path)
     }
