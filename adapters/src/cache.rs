@@ -173,11 +173,7 @@ impl RateLimiter for MemoryCache {
 }
 
 /// The answer of a bucket that held `tokens`.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "tokens are between 0 and the burst, a u32"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "tokens are between 0 and the burst, a u32")]
 fn admission(tokens: f64, taken: bool, refill: f64) -> Admission {
     if taken {
         return Admission::Admitted { remaining: (tokens - 1.0) as u32 };

@@ -2,14 +2,13 @@
 
 use std::{
     process::{Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 
 use super::{
-    Kind, PAUSE, elasticsearch, probe,
+    Kind, elasticsearch, pause, probe,
     scratch::{Scratch, Started},
 };
 
@@ -83,7 +82,7 @@ fn run(
             let failed = format!("it was not ready within {} s; its log ends with\n", PATIENCE.as_secs());
             return Err(error.context(failed + &String::from_utf8_lossy(&log)));
         }
-        thread::sleep(PAUSE);
+        pause();
     }
     Ok(url)
 }

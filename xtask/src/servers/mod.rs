@@ -212,6 +212,12 @@ fn ready(process: &Process<'_>, kind: Kind, url: &str, limit: Duration) -> Resul
         if let Some(failed) = failed {
             return Err(error.context(format!("{failed}; its log ends with\n{}", process.log_tail())));
         }
-        thread::sleep(PAUSE);
+        pause();
     }
+}
+
+/// Before a starting server is asked again.
+#[expect(clippy::disallowed_methods, reason = "there is no async runtime here whose threads it could block")]
+fn pause() {
+    thread::sleep(PAUSE);
 }

@@ -6,16 +6,15 @@
 
 use std::{
     fs,
-    io::{Read, Seek, SeekFrom, Write},
+    io::{ErrorKind, Read, Seek, SeekFrom, Write},
     net::TcpListener,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
 
 /// Reads `group SIGNAL ID`, `container NAME` and `leave`; at the end of its input it ends what it was told of. A group has
@@ -99,10 +98,17 @@ pub(super) struct Scratch {
 impl Scratch {
     /// An empty directory that other users may pass through: some servers refuse to run as root.
     pub(super) fn new() -> Result<Self> {
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
-        let path = super::packages::temporary()?.join(format!("lmao-servers-{}-{time}", std::process::id()));
-        fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        Self::around(path)
+        let parent = super::packages::temporary()?;
+        // A process of the same number may have left one, in another container for example.
+        for n in 0..100 {
+            let path = parent.join(format!("lmao-servers-{}-{n}", std::process::id()));
+            match fs::create_dir(&path) {
+                Ok(()) => return Self::around(path),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error).with_context(|| format!("cannot create {}", path.display())),
+            }
+        }
+        bail!("{} is full of directories that earlier runs left", parent.display())
     }
 
     /// A directory of before, with what was started in it.
