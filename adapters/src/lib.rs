@@ -13,6 +13,7 @@ pub mod index;
 pub mod live;
 pub mod llm;
 pub mod models;
+pub mod nats;
 pub mod postgres;
 mod read_model;
 pub mod redis;

@@ -1,0 +1,200 @@
+//! The connection to a NATS server or cluster, shared by all stores of a process, and what it demands of the server.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event,
+    connection::State,
+    jetstream::{self, Context, context::AccountErrorKind},
+};
+use lmao_ports::Unavailable;
+use rand::RngExt as _;
+
+use super::{
+    STORE,
+    url::{Address, Login},
+};
+
+/// The oldest server that has batched direct gets.
+const OLDEST: (i64, i64, i64) = (2, 11, 0);
+/// What a server must take in one message: the largest snapshot.
+const MIN_PAYLOAD: usize = 1024 * 1024;
+/// How long connecting to a server may take.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a request of the JetStream API may take.
+const REQUEST: Duration = Duration::from_secs(5);
+/// How often a quiet connection is probed; two probes without an answer end it.
+const PING: Duration = Duration::from_secs(2);
+/// The longest pause between attempts to connect again, in milliseconds.
+const LONGEST_PAUSE: u64 = 1000;
+/// Messages that wait in one subscription; the stores ask for at most some hundreds at once.
+const SUBSCRIPTION: usize = 4096;
+
+/// A connection to NATS. Clones share it; it connects again by itself.
+#[derive(Clone)]
+pub struct Nats {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: Client,
+    jetstream: Context,
+    namespace: Option<String>,
+    /// For people.
+    servers: String,
+}
+
+impl fmt::Debug for Nats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Nats")
+            .field("servers", &self.shared.servers)
+            .field("namespace", &self.shared.namespace)
+            .finish()
+    }
+}
+
+impl Nats {
+    /// Connects to the servers of `url`, `nats://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…][?namespace=NAME]` (`tls://` for TLS), and
+    /// checks that they can do what the stores need.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: the URL is wrong; no server answers or lets us in; it is too old, has no JetStream, or takes too little
+    /// in one message.
+    pub async fn connect(url: &str) -> Result<Self, Unavailable> {
+        let address = Address::parse(url)?;
+        let servers = address.servers.join(",");
+        let options = options(address.login);
+        let addresses: Result<Vec<async_nats::ServerAddr>, _> =
+            address.servers.iter().map(|server| server.parse()).collect();
+        let addresses = addresses
+            .map_err(|error: std::io::Error| Unavailable::new(STORE, format!("{servers} is no address"), error))?;
+        let client = options.connect(addresses).await.map_err(|error| unreachable(&servers, error))?;
+        let jetstream =
+            jetstream::context::ContextBuilder::new().timeout(REQUEST).ack_timeout(REQUEST).build(client.clone());
+        let nats = Self { shared: Arc::new(Shared { client, jetstream, namespace: address.namespace, servers }) };
+        nats.check().await?;
+        Ok(nats)
+    }
+
+    /// The version of the server that this process is connected to.
+    #[must_use]
+    pub fn server_version(&self) -> String {
+        self.client().server_info().version
+    }
+
+    /// Whether there is a connection now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.client().connection_state() == State::Connected
+    }
+
+    /// Sends what waits to be sent, then closes the connection for all who share it.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: there is no connection any more.
+    pub async fn close(&self) -> Result<(), Unavailable> {
+        self.client()
+            .drain()
+            .await
+            .map_err(|error| Unavailable::new(STORE, "the connection could not be closed in order", error))
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.shared.client
+    }
+
+    pub(crate) fn jetstream(&self) -> &Context {
+        &self.shared.jetstream
+    }
+
+    /// What keeps this system apart from others on the same servers.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.shared.namespace.as_deref()
+    }
+
+    /// The subject `rest` of this system: `NAMESPACE.rest`.
+    pub(crate) fn subject(&self, rest: &str) -> String {
+        self.namespace().map_or_else(|| rest.to_owned(), |namespace| format!("{namespace}.{rest}"))
+    }
+
+    /// The stream or bucket `name` of this system: `NAMESPACE_name`.
+    pub(crate) fn named(&self, name: &str) -> String {
+        self.namespace().map_or_else(|| name.to_owned(), |namespace| format!("{namespace}_{name}"))
+    }
+
+    /// The servers that were named, for people.
+    pub(crate) fn servers(&self) -> &str {
+        &self.shared.servers
+    }
+
+    async fn check(&self) -> Result<(), Unavailable> {
+        let servers = self.servers();
+        let refused = |message: String| Err(Unavailable::plain(STORE, message));
+        let (major, minor, patch) = OLDEST;
+        if !self.client().is_server_compatible(major, minor, patch) {
+            let version = self.server_version();
+            return refused(format!("{servers} is version {version}; version {major}.{minor} or newer is needed"));
+        }
+        let max = self.client().server_info().max_payload;
+        if max < MIN_PAYLOAD {
+            return refused(format!(
+                "{servers} takes {max} bytes in one message; set max_payload to 1MB or more there"
+            ));
+        }
+        match self.jetstream().query_account().await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let message = match error.kind() {
+                    AccountErrorKind::JetStreamUnavailable | AccountErrorKind::JetStream(_) => {
+                        "JetStream is not available: add a jetstream block to the server's configuration, or wait until the \
+                         cluster has a leader"
+                    }
+                    AccountErrorKind::TimedOut => {
+                        "JetStream does not answer: wait until the cluster has a leader, then try again"
+                    }
+                    _ => "JetStream does not answer as it should",
+                };
+                Err(Unavailable::new(STORE, format!("{servers}: {message}"), error))
+            }
+        }
+    }
+}
+
+fn options(login: Login) -> ConnectOptions {
+    let options = match login {
+        Login::Anonymous => ConnectOptions::new(),
+        Login::User { name, password } => ConnectOptions::with_user_and_password(name, password),
+        Login::Token(token) => ConnectOptions::with_token(token),
+    };
+    options
+        .name("lmao")
+        .connection_timeout(CONNECT)
+        .request_timeout(Some(REQUEST))
+        .ping_interval(PING)
+        .subscription_capacity(SUBSCRIPTION)
+        .reconnect_delay_callback(|attempts| {
+            let longest = 20_u64.saturating_mul(1 << attempts.min(16)).min(LONGEST_PAUSE);
+            Duration::from_millis(rand::rng().random_range(longest / 2..=longest))
+        })
+        .event_callback(|event| async move {
+            match event {
+                Event::Connected => tracing::info!("connected to NATS"),
+                Event::Disconnected => tracing::warn!("the connection to NATS is lost; connecting again"),
+                other => tracing::warn!(event = %other, "NATS"),
+            }
+        })
+}
+
+fn unreachable(servers: &str, error: async_nats::ConnectError) -> Unavailable {
+    let message = match error.kind() {
+        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+            "refuses the login: check user, password or token in the URL"
+        }
+        ConnectErrorKind::Tls => {
+            "TLS could not be agreed on: check the certificate, and that the URL begins with tls://"
+        }
+        ConnectErrorKind::Dns => "the host is not known: check its name",
+        _ => "is not reachable: check that the server runs there",
+    };
+    Unavailable::new(STORE, format!("{servers} {message}"), error)
+}

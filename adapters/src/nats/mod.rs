@@ -1,0 +1,19 @@
+//! The distributed stores on NATS: the event log, snapshots, the vault and blobs on JetStream, live frames on core NATS.
+//!
+//! The streams that they need are data in the folder `nats/` and are made by [`migrate`], never by the way. One connection
+//! serves all stores of a process. A namespace keeps several systems apart on one server.
+
+mod connect;
+mod migrate;
+mod patience;
+mod stream;
+#[cfg(test)]
+mod testing;
+mod url;
+
+pub use connect::Nats;
+pub use migrate::{Change, Replicas, migrate};
+pub use patience::Limits;
+
+/// The stores' name in errors.
+const STORE: &str = "NATS";
