@@ -33,7 +33,7 @@ event_set! {
 }
 
 /// What can be asked of a claim.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Take the value, unless somebody else holds it.
     Claim {

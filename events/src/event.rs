@@ -7,6 +7,10 @@ use serde_json::Value;
 
 use crate::{Category, claim, document, session, tool_call, user, workflow};
 
+/// The version of the set of all events: raised whenever some event gets a new name or version. A node says in its lease
+/// which set it reads, and what is new is written only once every live node reads it.
+pub const EVENT_SET: u32 = 1;
+
 /// One event as stored in a payload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventData {
@@ -182,8 +186,8 @@ macro_rules! any {
             $(#[doc = concat!("Of a ", stringify!($module), ".")] $category($module::Event),)*
         }
 
-        /// A command to a stream of any category.
-        #[derive(Debug, Clone)]
+        /// A command to a stream of any category. Its serialized form goes from node to node, and is never stored.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         pub enum AnyCommand {
             $(#[doc = concat!("To a ", stringify!($module), ".")] $category($module::Command),)*
         }

@@ -25,7 +25,7 @@ pub mod workflow;
 
 pub use decider::{Decider, Due, EffectId, IllegalHistory, Pending, Place, Rejection, RejectionKind, owes};
 pub use digest::{BlobRef, ContentHash};
-pub use event::{AnyCommand, AnyEvent, DecodeError, EventData, EventSet, Upcaster, decode_any, upcast};
+pub use event::{AnyCommand, AnyEvent, DecodeError, EVENT_SET, EventData, EventSet, Upcaster, decode_any, upcast};
 pub use id::{Category, CommitId, Hash, ParseError, Position, StreamId, Version, derive_id, keyed_id};
 pub use payload::{CommandRef, Payload};
 pub use record::{CODEC, Head, Header, MAX_RECORD_BYTES, Owes, Record, RecordError};

@@ -37,7 +37,7 @@ pub const MAX_WARNINGS: usize = 100;
 pub const MAX_FILENAME_BYTES: usize = 500;
 
 /// What can be asked of a document.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Take in a file. Refused with `duplicate` while the document exists.
     Upload(Uploaded),
@@ -68,7 +68,7 @@ pub enum Command {
 }
 
 /// What a step led to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum StepOutcome {
     /// The text.
     Extracted(Extracted),

@@ -26,7 +26,7 @@ pub const MAX_MESSAGE_BYTES: usize = 128 * 1024;
 pub const MAX_CONTEXT_BYTES: usize = 32 * 1024;
 
 /// What can be asked of a session.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Say something.
     SendMessage(SendMessage),
@@ -53,7 +53,7 @@ pub enum Command {
 }
 
 /// A message of the person who owns the session.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SendMessage {
     /// Who says it.
     pub owner: Uuid,

@@ -32,7 +32,7 @@ pub const MAX_RESULT_BYTES: usize = 192 * 1024;
 pub const MAX_TOOL_NAME_BYTES: usize = 255;
 
 /// What can be asked of a tool call.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Run this tool. Said twice, it is requested once.
     Request(Requested),

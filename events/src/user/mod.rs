@@ -18,7 +18,7 @@ pub use events::{
 use crate::{Category, EffectId, StreamId, Timestamp, keyed_id};
 
 /// What can be asked of an account.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Open the account. Said twice, it is opened once.
     Register(Registered),

@@ -28,7 +28,7 @@ pub const MAX_ANSWER_BYTES: usize = 192 * 1024;
 pub const MAX_RESULTS_BYTES: usize = 192 * 1024;
 
 /// What can be asked of a workflow.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Answer this message. Said twice, it is started once.
     Start(Started),
@@ -48,7 +48,7 @@ pub enum Command {
 }
 
 /// How a run of tasks ended.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum RunEnd {
     /// With the answer.
     Answered(Box<Answer>),
