@@ -4,12 +4,13 @@ use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
 use lmao_events::{AnyCommand, CommandRef, Head, Rejection, StreamId};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::Unavailable;
 
 /// Who asks, and on what behalf.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandMeta {
     /// The person; `None` for the system.
     pub who: Option<Uuid>,
@@ -24,7 +25,7 @@ pub struct CommandMeta {
 }
 
 /// A command was carried out, durably.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The stream's head after it.
     pub head: Head,

@@ -16,6 +16,7 @@ mod live;
 mod llm;
 mod log;
 mod model;
+mod placement;
 mod projection;
 mod rate;
 mod read_model;
@@ -36,6 +37,9 @@ pub use live::{Frame, Live};
 pub use llm::{ChatMessage, ChatRole, Completion, Llm, LlmError, TokenSink};
 pub use log::{AppendError, EventLog, Filter, ReadError, Recorded};
 pub use model::{EmbedError, Embedder, ModelManifest, Pooling, SemanticState, Semantics, TokenSpan};
+pub use placement::{
+    BUCKETS, Lease, Membership, NodeId, NodeInfo, Responder, Role, RouteError, Router, Serving,
+};
 pub use projection::{
     Committed, Digest, Journal, Missed, ParkedStream, Progress, Projection, ProjectionError, Unparked, Unreadable,
 };

@@ -16,6 +16,7 @@ pub mod embedding_cache;
 pub mod fixtures;
 pub mod live;
 pub mod log;
+pub mod placement;
 pub mod rate;
 pub mod read_model;
 pub mod search;
