@@ -5,11 +5,13 @@
 //! crate is the only one that knows ractor; it knows ports, never drivers.
 
 pub mod audit;
+mod dispatch;
 mod journal;
 mod keyring;
 mod leisure;
 mod orphans;
 mod perform;
+pub mod placement;
 mod projector;
 mod runtime;
 mod search_projection;
@@ -21,6 +23,7 @@ pub use keyring::{KEYED_IDS, Keyring, KeyringError};
 pub use leisure::at_leisure;
 pub use orphans::{Orphans, OrphansError};
 pub use perform::World;
+pub use placement::Cluster;
 pub use projector::{Projector, ProjectorHandle, ProjectorStatus, catch_up};
 pub use runtime::{Limits, Runtime, Stores};
 pub use search_projection::SearchProjection;

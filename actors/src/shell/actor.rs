@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use lmao_events::{Decider, EffectId, StreamId, Version};
-use lmao_ports::{CommandError, CommandMeta, Receipt};
+use lmao_ports::{CommandError, CommandMeta, Receipt, Unavailable};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -121,6 +121,12 @@ impl<D: Decider> Memory<D> {
         let (reply, result) = match outcome {
             Ok(decided) => (Ok(decided.receipt), Ok(())),
             Err(CommitError::Answer(error)) => (Err(error), Ok(())),
+            Err(CommitError::Newer(error)) => {
+                self.directory.give_up(self.stream);
+                myself.stop(None);
+                let newer = Unavailable::new("log", "a newer build wrote to this; upgrade this node", error);
+                (Err(newer.into()), Ok(()))
+            }
             Err(CommitError::Broken(reason)) => {
                 self.directory.park(self.stream, &reason).await;
                 (Err(CommandError::Parked { stream: self.stream, reason: reason.clone() }), Err(reason))
@@ -175,6 +181,10 @@ impl<D: Decider> Memory<D> {
                 self.directory.park(self.stream, &reason).await;
                 return Err(reason.into());
             }
+            Err(CommitError::Newer(_)) => {
+                self.directory.give_up(self.stream);
+                myself.stop(None);
+            }
             Err(CommitError::Answer(CommandError::Rejected(rejection))) => {
                 let reason = format!("an effect's outcome was refused: {rejection}");
                 self.strike(effect, &reason, myself).await?;
@@ -202,9 +212,16 @@ impl<D: Decider> Memory<D> {
                     self.directory.park(self.stream, &reason).await;
                     return Err(reason.into());
                 }
-                // What is erased owes nothing; what only a newer build reads is not ours.
-                Err(LoadError::Erased | LoadError::Newer(_)) => {
+                // What is erased owes nothing.
+                Err(LoadError::Erased) => {
                     self.directory.leave_alone(self.stream);
+                    myself.stop(None);
+                    return Ok(());
+                }
+                // What only a newer build reads is not ours.
+                Err(LoadError::Newer(error)) => {
+                    tracing::error!(stream = %self.stream, %error, "a newer build wrote to the stream");
+                    self.directory.give_up(self.stream);
                     myself.stop(None);
                     return Ok(());
                 }

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use lmao_events::{
-    CODEC, CommitId, Decider, EventSet, Head, Header, Payload, Pending, Place, Record, RecordError, Rejection,
-    RejectionKind, StreamId, Version, owes,
+    CODEC, CommitId, Decider, DecodeError, EventSet, Head, Header, Payload, Pending, Place, Record, RecordError,
+    Rejection, RejectionKind, StreamId, Version, owes,
 };
 use lmao_ports::{AppendError, CommandError, CommandMeta, Frame, Receipt, Unavailable};
 use tokio::time::Instant;
@@ -23,6 +23,9 @@ pub(crate) enum CommitError {
     /// The answer for whoever sent the command.
     #[error(transparent)]
     Answer(#[from] CommandError),
+    /// A newer build wrote to the stream: this one must leave it alone.
+    #[error("a newer build wrote to the stream")]
+    Newer(#[source] DecodeError),
     /// The stream itself is broken: the actor must not go on.
     #[error("{0}")]
     Broken(String),
@@ -33,9 +36,7 @@ impl From<LoadError> for CommitError {
         match error {
             LoadError::Erased => Self::Answer(CommandError::Erased),
             LoadError::Unavailable(error) => Self::Answer(CommandError::Unavailable(error)),
-            error @ LoadError::Newer(_) => {
-                Self::Answer(CommandError::Unavailable(Unavailable::new("log", "upgrade this node", error)))
-            }
+            LoadError::Newer(error) => Self::Newer(error),
             error @ LoadError::Damaged(_) => Self::Broken(error.to_string()),
         }
     }

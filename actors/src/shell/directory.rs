@@ -14,6 +14,7 @@ use bytes::Bytes;
 use lmao_events::{Decider, StreamId};
 use lmao_ports::{CommandError, CommandMeta, Receipt, Unavailable};
 use ractor::{ActorCell, ActorId, ActorRef, ActorRuntime};
+use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Semaphore, oneshot},
     time::Instant,
@@ -22,6 +23,7 @@ use tokio::{
 use super::actor::{Envelope, Message, Shell};
 use crate::{
     perform::Perform,
+    placement::{Buckets, Owned},
     runtime::{Limits, Stores},
 };
 
@@ -29,12 +31,51 @@ use crate::{
 const MAX_DELIVERIES: u32 = 8;
 
 /// Whether a command passes the gates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Admission {
     /// A client's: bounded, refused when too many wait.
     Gated,
     /// An effect's: bounded by the number of effects.
     Internal,
+}
+
+/// Why a command came to nothing here.
+#[derive(Debug)]
+pub(crate) enum Undelivered {
+    /// Nothing happened: another node works for the stream.
+    NotMine,
+    /// What its sender is told.
+    Failed(CommandError),
+}
+
+impl From<CommandError> for Undelivered {
+    fn from(error: CommandError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Unavailable> for Undelivered {
+    fn from(error: Unavailable) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<Undelivered> for CommandError {
+    fn from(undelivered: Undelivered) -> Self {
+        match undelivered {
+            Undelivered::Failed(error) => error,
+            Undelivered::NotMine => Unavailable::plain("placement", "another node works for this; try again").into(),
+        }
+    }
+}
+
+/// How the actors of buckets that are another node's now are ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Release {
+    /// After the message they are at; what they perform is broken off.
+    AtOnce,
+    /// Once they perform nothing any more.
+    WhenDone,
 }
 
 /// An actor's place in the directory: counts what waits for it.
@@ -99,6 +140,7 @@ impl<D: Decider> Entries<D> {
 /// The live actors of one decider.
 pub(crate) struct Directory<D: Decider> {
     pub(crate) stores: Arc<Stores>,
+    owned: Arc<Owned>,
     pub(crate) performer: Arc<dyn Perform<D>>,
     limits: Limits,
     gate: Arc<Semaphore>,
@@ -114,6 +156,7 @@ pub(crate) struct Directory<D: Decider> {
 impl<D: Decider> Directory<D> {
     pub(crate) fn new(
         stores: Arc<Stores>,
+        owned: Arc<Owned>,
         performer: Arc<dyn Perform<D>>,
         limits: Limits,
         gate: Arc<Semaphore>,
@@ -123,6 +166,7 @@ impl<D: Decider> Directory<D> {
         let parked = Mutex::new(parked);
         Arc::new(Self {
             stores,
+            owned,
             performer,
             limits,
             gate,
@@ -152,7 +196,7 @@ impl<D: Decider> Directory<D> {
         command: D::Command,
         meta: CommandMeta,
         admission: Admission,
-    ) -> Result<Receipt, CommandError> {
+    ) -> Result<Receipt, Undelivered> {
         for _ in 0..MAX_DELIVERIES {
             let permit = match admission {
                 Admission::Internal => None,
@@ -169,13 +213,13 @@ impl<D: Decider> Directory<D> {
             };
             self.deliver(stream, Message::Command(Box::new(envelope)), admission)?;
             match receipt.await {
-                Ok(outcome) => return outcome,
-                Err(_) if taken.load(Ordering::Acquire) => return Err(CommandError::Unknown),
+                Ok(outcome) => return Ok(outcome?),
+                Err(_) if taken.load(Ordering::Acquire) => return Err(CommandError::Unknown.into()),
                 // The actor ended with the command still in its mailbox: nothing happened, send it again.
                 Err(_) => tokio::task::yield_now().await,
             }
         }
-        Err(overloaded())
+        Err(overloaded().into())
     }
 
     /// Tells a stream's actor that something may be due, spawning it if need be.
@@ -203,18 +247,22 @@ impl<D: Decider> Directory<D> {
         stream: StreamId,
         message: Message<D>,
         admission: Admission,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), Undelivered> {
         if self.closed.load(Ordering::Acquire) {
-            return Err(CommandError::ShuttingDown);
+            return Err(CommandError::ShuttingDown.into());
         }
         if let Some(reason) = self.lock_parked().get(&stream) {
-            return Err(CommandError::Parked { stream, reason: reason.clone() });
+            return Err(CommandError::Parked { stream, reason: reason.clone() }.into());
         }
         let mut entries = self.lock();
+        // Under the lock that a release takes: no actor is spawned behind it.
+        if !self.owned.now().hold(&stream) {
+            return Err(Undelivered::NotMine);
+        }
         if let Some(entry) = entries.by_stream.get(&stream) {
             let waiting = entry.seat.waiting.load(Ordering::Acquire);
             if admission == Admission::Gated && waiting >= self.limits.waiting_per_stream {
-                return Err(overloaded());
+                return Err(overloaded().into());
             }
             // An actor that has ended may not be removed yet: it gets a successor.
             if entry.actor.get_status() < ractor::ActorStatus::Stopping {
@@ -268,6 +316,31 @@ impl<D: Decider> Directory<D> {
             entry.seat.tell(&entry.actor, Message::Passivate);
         }
         entries.by_stream.len()
+    }
+
+    /// Ends the actors of buckets that are another node's, and forgets what is set aside there: that node knows better.
+    pub(crate) fn release(&self, lost: Buckets, how: Release) {
+        self.lock_parked().retain(|stream, _| !lost.hold(stream));
+        for (_, entry) in self.lock().by_stream.iter().filter(|(stream, _)| lost.hold(stream)) {
+            match how {
+                Release::AtOnce => entry.actor.stop(None),
+                Release::WhenDone => {
+                    entry.seat.tell(&entry.actor, Message::Passivate);
+                }
+            }
+        }
+    }
+
+    /// Knows of a stream that it was set aside, by whoever worked for it before.
+    pub(crate) fn set_aside(&self, stream: StreamId, reason: String) {
+        self.lock_parked().insert(stream, reason);
+    }
+
+    /// A newer build wrote to the stream: this one leaves its bucket to other nodes, or the stream alone.
+    pub(super) fn give_up(&self, stream: StreamId) {
+        if !self.owned.give_up(stream.bucket()) {
+            self.leave_alone(stream);
+        }
     }
 
     /// Whether a stream has a live actor.

@@ -7,7 +7,6 @@ mod effects;
 mod loaded;
 mod supervisor;
 
-pub(crate) use directory::PARKED;
-pub(crate) use directory::{Admission, Directory};
+pub(crate) use directory::{Admission, Directory, PARKED, Release, Undelivered};
 pub(crate) use loaded::{LoadError, Loaded};
 pub(crate) use supervisor::Supervisor;
