@@ -1,7 +1,8 @@
 //! A deterministic simulation of the core: two nodes over one log, under a virtual clock and a seeded generator, with
 //! crashes between any two steps, pauses, lost and delayed appends, conflicts, repeated and late commands.
 //!
-//! `LMAO_SIM_SEEDS` says how many seeds to run (2,000 if unset), `LMAO_SIM_SEED` replays one of them.
+//! `LMAO_SIM_SEEDS` says how many seeds to run (2,000 if unset), `LMAO_SIM_SEED` replays one of them;
+//! `LMAO_SIM_PLACED_SEEDS` (500) and `LMAO_SIM_PLACED_SEED` do so where nodes share the streams by leases.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,8 +11,10 @@
     reason = "a test that meets what it did not expect fails"
 )]
 
+mod meeting;
 mod node;
 mod parked;
+mod placed;
 mod script;
 mod stores;
 mod world;
@@ -23,9 +26,11 @@ use std::{
 
 use lmao_events::Hash;
 
+use self::node::Sharing;
+
 /// Runs one seed to its end; the digest of the log that it led to.
-fn run(seed: u64) -> Hash {
-    in_virtual_time(script::play(seed))
+fn run(seed: u64, sharing: Sharing) -> Hash {
+    in_virtual_time(script::play(seed, sharing))
 }
 
 fn in_virtual_time<T>(play: impl Future<Output = T>) -> T {
@@ -34,14 +39,25 @@ fn in_virtual_time<T>(play: impl Future<Output = T>) -> T {
     runtime.block_on(play)
 }
 
+/// Both nodes believe that every stream is theirs: the fence alone keeps them correct.
 #[test]
 fn every_accepted_request_ends_exactly_once() {
-    if let Ok(seed) = std::env::var("LMAO_SIM_SEED") {
+    storm(Sharing::Nothing, "LMAO_SIM_SEED", "LMAO_SIM_SEEDS", 2000);
+}
+
+/// The nodes share the streams by leases that are lost, renewed late and given up, and requests that are lost and late.
+#[test]
+fn every_accepted_request_ends_exactly_once_wherever_its_stream_is() {
+    storm(Sharing::Leases, "LMAO_SIM_PLACED_SEED", "LMAO_SIM_PLACED_SEEDS", 500);
+}
+
+fn storm(sharing: Sharing, one: &str, many: &str, seeds: u64) {
+    if let Ok(seed) = std::env::var(one) {
         tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).without_time().init();
-        run(seed.parse().expect("LMAO_SIM_SEED is a number"));
+        run(seed.parse().expect("a seed is a number"), sharing);
         return;
     }
-    let seeds = std::env::var("LMAO_SIM_SEEDS").map_or(2000, |n| n.parse().expect("LMAO_SIM_SEEDS is a number"));
+    let seeds = std::env::var(many).map_or(seeds, |n| n.parse().expect("seeds are counted by a number"));
     let next = AtomicU64::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let failed = std::thread::scope(|scope| {
@@ -54,8 +70,8 @@ fn every_accepted_request_ends_exactly_once() {
                         if seed >= seeds {
                             return failed;
                         }
-                        if catch_unwind(AssertUnwindSafe(|| run(seed))).is_err() {
-                            eprintln!("the simulation failed; replay it with LMAO_SIM_SEED={seed}");
+                        if catch_unwind(AssertUnwindSafe(|| run(seed, sharing))).is_err() {
+                            eprintln!("the simulation failed; replay it with {one}={seed}");
                             failed.push(seed);
                         }
                     }
@@ -69,7 +85,9 @@ fn every_accepted_request_ends_exactly_once() {
 
 #[test]
 fn a_seed_is_replayed_exactly() {
-    for seed in [1, 7, 42] {
-        assert_eq!(run(seed), run(seed), "seed {seed} led to two different logs");
+    for sharing in [Sharing::Nothing, Sharing::Leases] {
+        for seed in [1, 7, 42] {
+            assert_eq!(run(seed, sharing), run(seed, sharing), "seed {seed} led to two different logs");
+        }
     }
 }

@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use lmao_actors::{Keyring, Limits, Runtime, Stores};
-use lmao_ports::Commands;
+use lmao_actors::{Cluster, Keyring, Limits, Runtime, Stores};
+use lmao_ports::{Commands, Role};
 
 use crate::{
     stores::{Disk, Reached},
@@ -29,6 +29,10 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    pub(crate) fn new(disk: &Arc<Disk>, faults: &Arc<AtomicBool>) -> Arc<Self> {
+        Arc::new(Self { disk: Arc::clone(disk), dead: AtomicBool::new(false), faults: Arc::clone(faults) })
+    }
+
     /// One step of the process: takes a while, and may be the last.
     pub(crate) async fn step(&self) {
         self.alive().await;
@@ -62,17 +66,37 @@ impl Node {
     }
 }
 
+/// How nodes share the streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// Each believes that all are its own.
+    Nothing,
+    /// By leases.
+    Leases,
+}
+
 /// A node with its running core.
 pub(crate) struct Running {
     pub(crate) node: Arc<Node>,
     pub(crate) reached: Reached,
+    pub(crate) cluster: Option<Cluster>,
     runtime: Option<Runtime>,
 }
 
 impl Running {
-    /// Starts a node. It may die while it starts: then `commands` is `None`.
+    /// Starts a node that is, or believes to be, the only one. It may die while it starts: then `commands` is `None`.
     pub(crate) async fn start(disk: &Arc<Disk>, world: &Arc<World>, faults: &Arc<AtomicBool>) -> Self {
-        let node = Arc::new(Node { disk: Arc::clone(disk), dead: AtomicBool::new(false), faults: Arc::clone(faults) });
+        Self::start_sharing(Sharing::Nothing, disk, world, faults).await
+    }
+
+    /// Starts one of several nodes.
+    pub(crate) async fn start_sharing(
+        sharing: Sharing,
+        disk: &Arc<Disk>,
+        world: &Arc<World>,
+        faults: &Arc<AtomicBool>,
+    ) -> Self {
+        let node = Node::new(disk, faults);
         let reached = Reached { disk: Arc::clone(disk), node: Arc::clone(&node) };
         let shared = Arc::new(reached.clone());
         let stores = Stores {
@@ -85,10 +109,16 @@ impl Running {
             keyring: Keyring::new(shared.clone(), shared.clone()),
         };
         let limits = Limits { idle: Duration::from_secs(2), ..Limits::default() };
-        let starting = Runtime::start(stores, world.of(&node), limits);
+        let cluster = (sharing == Sharing::Leases).then(|| reached.cluster(&[Role::Worker]));
+        let starting = async {
+            let Some(cluster) = &cluster else { return Runtime::start(stores, world.of(&node), limits).await };
+            let runtime = Runtime::start_placed(stores, world.of(&node), limits, cluster).await?;
+            cluster.join().await?;
+            Ok(runtime)
+        };
         let runtime = tokio::time::timeout(Duration::from_secs(120), starting).await;
-        let runtime = runtime.ok().map(|started| started.expect("the simulated vault answers"));
-        Self { node, reached, runtime }
+        let runtime = runtime.ok().map(|started| started.expect("the simulated stores answer"));
+        Self { node, reached, cluster, runtime }
     }
 
     pub(crate) fn commands(&self) -> Option<Arc<dyn Commands>> {

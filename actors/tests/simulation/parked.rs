@@ -68,13 +68,13 @@ async fn ask(node: &Running, stream: StreamId, message: u128) -> Uuid {
     message_id
 }
 
-async fn history(node: &Running, stream: StreamId) -> Vec<AnyEvent> {
+pub(crate) async fn history(node: &Running, stream: StreamId) -> Vec<AnyEvent> {
     let commits: Vec<_> = opened(node).read(stream, Version(1)).collect().await;
     commits.into_iter().flat_map(|commit| commit.expect("it is read").events.expect("nobody is erased")).collect()
 }
 
 /// How a session's messages ended: the failure, or none for an answer.
-async fn outcomes(node: &Running, stream: StreamId, wanted: usize) -> Vec<(Uuid, Option<Failure>)> {
+pub(crate) async fn outcomes(node: &Running, stream: StreamId, wanted: usize) -> Vec<(Uuid, Option<Failure>)> {
     for _ in 0..600 {
         let events = history(node, stream).await;
         let ended = events.into_iter().filter_map(|event| match event {

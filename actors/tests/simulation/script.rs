@@ -20,7 +20,11 @@ use serde_json::json;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{node::Running, stores::Disk, world::World};
+use crate::{
+    node::{Running, Sharing},
+    stores::Disk,
+    world::World,
+};
 
 /// How long faults happen, and how long the rest may take.
 const STORM: Duration = Duration::from_secs(40);
@@ -30,6 +34,7 @@ struct Simulation {
     disk: Arc<Disk>,
     world: Arc<World>,
     faults: Arc<AtomicBool>,
+    sharing: Sharing,
     nodes: tokio::sync::Mutex<Vec<Running>>,
 }
 
@@ -44,15 +49,15 @@ struct Accepted {
 }
 
 /// Plays a seed and checks it; the digest of the log.
-pub(crate) async fn play(seed: u64) -> Hash {
+pub(crate) async fn play(seed: u64, sharing: Sharing) -> Hash {
     let disk = Disk::new(seed);
     let world = World::new(&disk);
     let faults = Arc::new(AtomicBool::new(true));
     let mut nodes = Vec::new();
     for _ in 0..2 {
-        nodes.push(Running::start(&disk, &world, &faults).await);
+        nodes.push(Running::start_sharing(sharing, &disk, &world, &faults).await);
     }
-    let simulation = Arc::new(Simulation { disk, world, faults, nodes: tokio::sync::Mutex::new(nodes) });
+    let simulation = Arc::new(Simulation { disk, world, faults, sharing, nodes: tokio::sync::Mutex::new(nodes) });
     let keeper = tokio::spawn(keep_running(Arc::clone(&simulation)));
     let accepted = simulation.clients().await;
     tokio::time::sleep_until(Instant::now() + STORM).await;
@@ -74,7 +79,8 @@ async fn keep_running(simulation: Arc<Simulation>) {
             if !dead && !leaves {
                 continue;
             }
-            let fresh = Running::start(&simulation.disk, &simulation.world, &simulation.faults).await;
+            let Simulation { disk, world, faults, sharing, .. } = &*simulation;
+            let fresh = Running::start_sharing(*sharing, disk, world, faults).await;
             let old = std::mem::replace(&mut simulation.nodes.lock().await[slot], fresh);
             old.drain().await;
         }
@@ -250,6 +256,10 @@ impl Simulation {
                 self.parked().await
             );
             tokio::time::sleep(Duration::from_secs(1)).await;
+            if self.sharing == Sharing::Leases {
+                // What nobody worked for when the storm ended was not named then.
+                self.unpark().await;
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
-use crate::node::Node;
+use crate::{meeting::Meeting, node::Node};
 
 /// What survives every crash.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(crate) struct Disk {
     /// Records stored: told to subscribers.
     stored: watch::Sender<usize>,
     begun: Instant,
+    /// Where the nodes meet.
+    pub(crate) meeting: Meeting,
 }
 
 #[derive(Debug)]
@@ -59,6 +61,7 @@ impl Disk {
             }),
             stored: watch::Sender::new(0),
             begun: Instant::now(),
+            meeting: Meeting::default(),
         })
     }
 
@@ -93,7 +96,7 @@ impl Disk {
         self.stored.send_if_modified(|known| std::mem::replace(known, stored) != stored);
     }
 
-    fn store(&self, expected: &Head, record: &Arc<Record>) -> Result<Head, AppendError> {
+    pub(crate) fn store(&self, expected: &Head, record: &Arc<Record>) -> Result<Head, AppendError> {
         let outcome = self.lock().store(expected, record);
         let stored = self.lock().records.len();
         self.stored.send_if_modified(|known| std::mem::replace(known, stored) != stored);

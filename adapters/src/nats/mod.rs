@@ -4,16 +4,20 @@
 //! serves all stores of a process. A namespace keeps several systems apart on one server.
 
 mod connect;
+mod leases;
 mod migrate;
 mod patience;
+mod router;
 mod stream;
 #[cfg(test)]
 mod testing;
 mod url;
 
 pub use connect::Nats;
+pub use leases::Leases;
 pub use migrate::{Change, Replicas, migrate};
 pub use patience::Limits;
+pub use router::Requests;
 
 /// The stores' name in errors.
 const STORE: &str = "NATS";

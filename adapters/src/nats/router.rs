@@ -1,0 +1,170 @@
+//! Requests from node to node on core NATS: each node answers on a subject of its own.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{Message, Subscriber, client::Request, client::RequestErrorKind};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use lmao_ports::{NodeId, Responder, RouteError, Router, Serving, Unavailable};
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{Nats, STORE};
+
+/// How long a connection may be lost before a request that waits for its answer is given up.
+const AWAY: Duration = Duration::from_secs(1);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Requests over a NATS server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Requests {
+    nats: Nats,
+}
+
+impl Requests {
+    /// Requests among the nodes of the system on `nats`.
+    #[must_use]
+    pub fn new(nats: &Nats) -> Self {
+        Self { nats: nats.clone() }
+    }
+
+    fn subject(&self, node: NodeId) -> String {
+        self.nats.subject(&format!("nodes.{node}"))
+    }
+
+    /// Ends when the connection has been lost for a while.
+    async fn away(&self) {
+        let mut connected = Instant::now();
+        while connected.elapsed() < AWAY {
+            tokio::time::sleep(LOOK).await;
+            if self.nats.is_connected() {
+                connected = Instant::now();
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Router for Requests {
+    async fn request(&self, to: NodeId, request: Bytes, at_most: Duration) -> Result<Bytes, RouteError> {
+        // The client would send it once it is connected again, long after the caller was told that nothing happened.
+        if !self.nats.is_connected() {
+            return Err(Unavailable::plain(STORE, "there is no connection to the other nodes").into());
+        }
+        let (size, limit) = (request.len(), self.nats.client().server_info().max_payload);
+        if size > limit {
+            return Err(RouteError::TooLarge { size, limit });
+        }
+        let request = Request::new().payload(request).timeout(None);
+        let answer = tokio::select! {
+            answer = self.nats.client().send_request(self.subject(to), request) => answer,
+            () = tokio::time::sleep(at_most) => return Err(RouteError::NoAnswer(to)),
+            () = self.away() => return Err(RouteError::NoAnswer(to)),
+        };
+        answer.map(|message| message.payload).map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => RouteError::Nobody(to),
+            RequestErrorKind::MaxPayloadExceeded => RouteError::TooLarge { size, limit },
+            RequestErrorKind::TimedOut | RequestErrorKind::InvalidSubject | RequestErrorKind::Other => {
+                RouteError::NoAnswer(to)
+            }
+        })
+    }
+
+    async fn serve(&self, node: NodeId, responder: Arc<dyn Responder>) -> Result<Box<dyn Serving>, Unavailable> {
+        let failed = |error: async_nats::Error| Unavailable::new(STORE, "requests cannot be received", error);
+        let client = self.nats.client();
+        let requests = client.subscribe(self.subject(node)).await.map_err(|error| failed(error.into()))?;
+        // From here on the server knows.
+        client.flush().await.map_err(|error| failed(error.into()))?;
+        let (stop, stopped) = oneshot::channel();
+        tokio::spawn(answer_all(self.nats.clone(), requests, responder, stopped));
+        Ok(Box::new(Served { _stop: stop }))
+    }
+}
+
+/// Answers each request in a task of its own: as many as their senders' limits allow.
+async fn answer_all(
+    nats: Nats,
+    mut requests: Subscriber,
+    responder: Arc<dyn Responder>,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            request = requests.next() => match request {
+                Some(request) => drop(tokio::spawn(answer(nats.clone(), request, Arc::clone(&responder)))),
+                None => return,
+            },
+            // The sender is dropped, never used.
+            _ = &mut stopped => break,
+        }
+    }
+    if let Err(error) = requests.drain().await {
+        tracing::debug!(%error, "there is no connection any more");
+        return;
+    }
+    // What had arrived is answered still.
+    while let Some(request) = requests.next().await {
+        tokio::spawn(answer(nats.clone(), request, Arc::clone(&responder)));
+    }
+}
+
+async fn answer(nats: Nats, request: Message, responder: Arc<dyn Responder>) {
+    let Some(to) = request.reply else { return };
+    let answer = responder.answer(request.payload).await;
+    let size = answer.len();
+    if let Err(error) = nats.client().publish(to, answer).await {
+        tracing::error!(%error, size, "an answer was not sent");
+    }
+}
+
+/// Dropped, it ends the answering.
+#[derive(Debug)]
+struct Served {
+    _stop: oneshot::Sender<()>,
+}
+
+impl Serving for Served {}
+
+#[cfg(test)]
+mod tests {
+    use lmao_ports::conformance::placement;
+    use uuid::Uuid;
+
+    use super::{super::testing, *};
+
+    #[tokio::test]
+    async fn conformance() {
+        let space = testing::empty().await;
+        let new = async || {
+            let other = Nats::connect(space.url()).await.unwrap();
+            [Arc::new(Requests::new(&space)) as Arc<dyn Router>, Arc::new(Requests::new(&other))]
+        };
+        placement::router(new).await;
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_not_sent() {
+        let space = testing::empty().await;
+        let limit = space.client().server_info().max_payload;
+        let requests = Requests::new(&space);
+        let size = limit + 1;
+        let sent = requests.request(NodeId(Uuid::new_v4()), Bytes::from(vec![0; size]), Duration::from_secs(5)).await;
+        assert!(matches!(sent, Err(RouteError::TooLarge { size: s, limit: l }) if (s, l) == (size, limit)), "{sent:?}");
+    }
+
+    #[tokio::test]
+    async fn without_a_connection_nothing_is_sent() {
+        let space = testing::empty().await;
+        let cut = Nats::connect(space.url()).await.unwrap();
+        let requests = Requests::new(&cut);
+        cut.close().await.unwrap();
+        while cut.is_connected() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let sent = requests.request(NodeId(Uuid::new_v4()), Bytes::new(), Duration::from_secs(5)).await;
+        assert!(matches!(sent, Err(RouteError::Unavailable(_))), "{sent:?}");
+    }
+}
