@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::{Message, Subscriber, client::Request, client::RequestErrorKind};
+use async_nats::{
+    Message, Subscriber,
+    client::{Request, RequestErrorKind},
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
@@ -13,7 +16,9 @@ use super::{Nats, STORE};
 
 /// How long a connection may be lost before a request that waits for its answer is given up.
 const AWAY: Duration = Duration::from_secs(1);
-/// How often that is looked at.
+/// How long the server may take to know who answers.
+const KNOWN_WITHIN: Duration = Duration::from_secs(5);
+/// How often the connection is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Requests over a NATS server. Cheap to clone.
@@ -75,8 +80,12 @@ impl Router for Requests {
         let failed = |error: async_nats::Error| Unavailable::new(STORE, "requests cannot be received", error);
         let client = self.nats.client();
         let requests = client.subscribe(self.subject(node)).await.map_err(|error| failed(error.into()))?;
-        // From here on the server knows.
-        client.flush().await.map_err(|error| failed(error.into()))?;
+        // What a connection sends is handled in order: once this is answered, by whomever, the server knows of the subject.
+        let known = Request::new().payload(Bytes::new()).timeout(Some(KNOWN_WITHIN));
+        match client.send_request(format!("{}.known", self.subject(node)), known).await {
+            Err(error) if error.kind() != RequestErrorKind::NoResponders => return Err(failed(error.into())),
+            Ok(_) | Err(_) => {}
+        }
         let (stop, stopped) = oneshot::channel();
         tokio::spawn(answer_all(self.nats.clone(), requests, responder, stopped));
         Ok(Box::new(Served { _stop: stop }))
@@ -155,16 +164,52 @@ mod tests {
         assert!(matches!(sent, Err(RouteError::TooLarge { size: s, limit: l }) if (s, l) == (size, limit)), "{sent:?}");
     }
 
-    #[tokio::test]
-    async fn without_a_connection_nothing_is_sent() {
-        let space = testing::empty().await;
-        let cut = Nats::connect(space.url()).await.unwrap();
-        let requests = Requests::new(&cut);
-        cut.close().await.unwrap();
-        while cut.is_connected() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+    /// Never answers.
+    #[derive(Debug)]
+    struct Silent;
+
+    #[async_trait]
+    impl Responder for Silent {
+        async fn answer(&self, _: Bytes) -> Bytes {
+            std::future::pending().await
         }
-        let sent = requests.request(NodeId(Uuid::new_v4()), Bytes::new(), Duration::from_secs(5)).await;
-        assert!(matches!(sent, Err(RouteError::Unavailable(_))), "{sent:?}");
+    }
+
+    /// A server of this test's own, killed when it is dropped.
+    async fn server(port: u16, dir: &std::path::Path) -> tokio::process::Child {
+        let binary = std::env::var("LMAO_TEST_NATS_SERVER")
+            .expect("LMAO_TEST_NATS_SERVER is not set: run the tests with cargo xtask test");
+        let mut server = tokio::process::Command::new(binary);
+        server.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"]).arg(dir);
+        server.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).kill_on_drop(true);
+        let server = server.spawn().expect("the server starts");
+        for _ in 0..600 {
+            if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+                return server;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the server does not listen on {port}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_goes_away_leaves_nobody_waiting() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = server(port, dir.path()).await;
+        let nats = Nats::connect(&format!("nats://127.0.0.1:{port}")).await.unwrap();
+        let (requests, node) = (Requests::new(&nats), NodeId(Uuid::new_v4()));
+        let _serving = requests.serve(node, Arc::new(Silent)).await.unwrap();
+        let ask = || requests.request(node, Bytes::new(), Duration::from_secs(300));
+        let killed = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            server.kill().await.unwrap();
+        };
+        let (unanswered, ()) = tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(ask(), killed) })
+            .await
+            .expect("long before its own time is over");
+        assert!(matches!(unanswered, Err(RouteError::NoAnswer(_))), "{unanswered:?}");
+        let unsent = ask().await;
+        assert!(matches!(unsent, Err(RouteError::Unavailable(_))), "{unsent:?}");
     }
 }

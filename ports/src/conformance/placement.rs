@@ -222,6 +222,7 @@ pub async fn what_was_begun_is_answered_still([one, two]: [Arc<dyn Router>; 2]) 
         }
         drop(serving);
     };
-    let (answer, ()) = tokio::join!(ask(&*two, a, "wait"), stop);
+    let both = async { tokio::join!(ask(&*two, a, "wait"), stop) };
+    let (answer, ()) = tokio::time::timeout(PATIENCE, both).await.expect("the request arrives");
     assert_eq!(answer.expect("an answer"), "a wait");
 }
