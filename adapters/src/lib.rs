@@ -17,4 +17,5 @@ pub mod nats;
 pub mod postgres;
 mod read_model;
 pub mod redis;
+mod passages;
 pub mod sqlite;

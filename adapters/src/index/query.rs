@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use lmao_events::Hash;
 use lmao_ports::{Digest, IndexError, LegHit, SearchFilter};
 use uuid::Uuid;
 
@@ -12,6 +11,7 @@ use super::{
     store::Document,
     vectors::{self, Altered},
 };
+use crate::passages::content::{ContentDigest, Digested};
 
 impl Engine {
     pub(super) fn keyword(&self, text: &str, filter: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
@@ -66,30 +66,27 @@ impl Engine {
         places.map(|(document, number)| view.hit(document, number, 0.0)).collect()
     }
 
-    /// Every part is preceded by its length, so that no two contents have the same bytes. Reads and verifies everything.
+    /// Reads and verifies everything.
     pub(super) fn digest(&self) -> Result<Digest, IndexError> {
         let view = self.view()?;
-        let mut hasher = blake3::Hasher::new();
-        let mut part = |bytes: &[u8]| {
-            hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
-        };
-        if let Some(model) = view.model.as_ref().filter(|_| view.catalog.live_rows() > 0) {
-            part(model.id.as_bytes());
-        }
+        let model = view.model.as_ref().filter(|_| view.catalog.live_rows() > 0);
+        let mut digest = ContentDigest::new(model.map(|model| &*model.id));
         for document in view.catalog.documents() {
-            part(document.document_id.as_bytes());
-            part(document.owner.as_bytes());
-            part(document.filename.as_bytes());
-            part(document.format.as_bytes());
-            part(document.language.as_deref().unwrap_or_default().as_bytes());
-            part(view.maps.head_bytes(document)?);
-            part(&(document.chunks.len() as u64).to_le_bytes());
+            digest.document(Digested {
+                document_id: document.document_id,
+                owner: document.owner,
+                filename: &document.filename,
+                format: &document.format,
+                language: document.language.as_deref(),
+                head: view.maps.head_bytes(document)?,
+                passages: document.chunks.len() as u64,
+            });
             for number in 0..document.chunks.len() {
-                part(view.maps.passage_bytes(document, number)?);
+                digest.passage(view.maps.passage_bytes(document, number)?);
             }
-            part(view.maps.floats_of(document)?);
+            digest.vectors(view.maps.floats_of(document)?);
         }
-        Ok(Hash(*hasher.finalize().as_bytes()))
+        Ok(digest.finish())
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use lmao_events::{Hash, Timestamp};
+use lmao_events::Hash;
 use lmao_ports::{ChunkRecord, IndexError, IndexedDocument};
 use serde::{Deserialize, Serialize};
 
@@ -30,8 +30,9 @@ use self::{
 };
 use super::{
     error,
-    vectors::{Metric, Rows, encode, unit},
+    vectors::{Metric, Rows, encode},
 };
+use crate::passages::content::{self, Head, check, no_model, row};
 
 /// Vectors that are encoded before they are written: bounds the memory that a long document takes beside itself.
 const BATCH: usize = 512;
@@ -85,14 +86,6 @@ pub(super) struct Maps {
     pub dims: usize,
     codes: Mapped,
     floats: Mapped,
-}
-
-/// What is told of a document beside its passages.
-#[derive(Debug, Serialize, Deserialize)]
-struct Head {
-    /// JSON.
-    metadata: String,
-    created_at: Timestamp,
 }
 
 impl Store {
@@ -192,7 +185,7 @@ impl Store {
     }
 
     fn write_text(&mut self, entry: u64, document: &IndexedDocument) -> Result<Document, IndexError> {
-        let head = Head { metadata: document.metadata.to_string(), created_at: document.created_at };
+        let head = Head::of(document);
         let mut bytes = Vec::new();
         let head = push_record(&mut bytes, &head)?;
         let mut types: Vec<String> = Vec::new();
@@ -224,9 +217,7 @@ impl Store {
     }
 
     fn write_vectors(&mut self, vectors: &[Vec<f32>]) -> Result<(VectorRun, Vec<Metric>), IndexError> {
-        let files = self.vectors.as_mut().ok_or_else(|| {
-            IndexError::Invalid("a document with vectors, but no model was declared for them".to_owned())
-        })?;
+        let files = self.vectors.as_mut().ok_or_else(no_model)?;
         let (codes_end, floats_end) = (files.codes.end(), files.floats.end());
         let written = files.append(vectors);
         if written.is_err() {
@@ -318,13 +309,7 @@ impl VectorFiles {
         for batch in vectors.chunks(BATCH) {
             let (mut codes, mut floats) = (Vec::new(), Vec::new());
             for vector in batch {
-                if vector.len() != self.dims {
-                    let (is, wanted) = (vector.len(), self.dims);
-                    return Err(IndexError::Invalid(format!("a vector of {is} dimensions; the model has {wanted}")));
-                }
-                let row = unit(vector).ok_or_else(|| {
-                    IndexError::Invalid("a vector with a value that is not a finite number".to_owned())
-                })?;
+                let row = row(vector, self.dims)?;
                 let encoded = encode(&row);
                 codes.extend(encoded.codes.iter().map(|code| code.cast_unsigned()));
                 floats.extend(row.iter().flat_map(|value| value.to_le_bytes()));
@@ -343,28 +328,13 @@ impl VectorFiles {
     }
 }
 
-/// What the port asks of a document.
-fn check(document: &IndexedDocument) -> Result<(), IndexError> {
-    let id = document.document_id;
-    if document.vectors.as_ref().is_some_and(|vectors| vectors.len() != document.chunks.len()) {
-        return Err(IndexError::Invalid(format!("document {id} does not have one vector for each passage")));
-    }
-    if document.chunks.windows(2).any(|pair| pair[0].ordinal >= pair[1].ordinal) {
-        return Err(IndexError::Invalid(format!(
-            "the passages of document {id} are not in the order of their ordinals"
-        )));
-    }
-    Ok(())
-}
-
 fn too_large(document: &IndexedDocument) -> IndexError {
     IndexError::Invalid(format!("document {} is too large to index: more than 4 GiB of text", document.document_id))
 }
 
 /// Appends `checksum | MessagePack`; its length.
 fn push_record(out: &mut Vec<u8>, record: &impl Serialize) -> Result<u32, IndexError> {
-    let body =
-        rmp_serde::to_vec(record).map_err(|e| IndexError::Invalid(format!("a passage cannot be stored: {e}")))?;
+    let body = content::record(record)?;
     out.extend_from_slice(&checksum(&body).to_le_bytes());
     out.extend_from_slice(&body);
     u32::try_from(CHECKSUM + body.len()).map_err(|_| IndexError::Invalid("a passage of more than 4 GiB".to_owned()))

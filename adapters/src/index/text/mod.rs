@@ -4,7 +4,6 @@
 //! into a passage. It knows the catalog's filters, no vectors.
 
 mod query;
-mod tokenizer;
 
 use std::{path::Path, sync::Arc};
 
@@ -22,6 +21,7 @@ use super::{
     error,
     store::{Catalog, Document},
 };
+use crate::passages::terms::analyzer;
 
 /// What one indexing thread may hold before it writes a segment.
 const MEMORY: usize = 64 << 20;
@@ -98,7 +98,7 @@ impl TextIndex {
         let directory = MmapDirectory::open(dir).map_err(|e| failed(e.into()))?;
         let (schema, fields) = schema();
         let index = Index::open_or_create(directory, schema).map_err(failed)?;
-        index.tokenizers().register(ANALYZER, tokenizer::analyzer());
+        index.tokenizers().register(ANALYZER, analyzer());
         let rotten = index.validate_checksum().map_err(failed)?;
         if let Some(path) = rotten.iter().next() {
             return Err(error::damaged(format!("{} was altered", dir.join(path).display())));

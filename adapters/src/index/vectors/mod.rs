@@ -9,5 +9,5 @@ mod quantize;
 mod scan;
 mod simd;
 
-pub(super) use quantize::{Metric, encode, unit};
+pub(super) use quantize::{Metric, encode};
 pub(super) use scan::{Altered, Rows, nearest};

@@ -18,20 +18,6 @@ pub(in crate::index) struct Encoded {
     pub metric: Metric,
 }
 
-/// The vector at length 1; `None` if it has a value that is not finite. A vector of length 1 keeps its bits, zero stays zero.
-pub(in crate::index) fn unit(vector: &[f32]) -> Option<Vec<f32>> {
-    let length = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
-    if !length.is_finite() {
-        return None;
-    }
-    if length == 0.0 || (length - 1.0).abs() < 1e-5 {
-        return Some(vector.to_vec());
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "f64 to f32 rounds, which is what is wanted")]
-    let unit = vector.iter().map(|x| (f64::from(*x) / length) as f32).collect();
-    Some(unit)
-}
-
 /// The codes of a row of length 1.
 pub(in crate::index) fn encode(row: &[f32]) -> Encoded {
     let largest = row.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
@@ -55,6 +41,7 @@ pub(in crate::index) fn encode(row: &[f32]) -> Encoded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::passages::content::unit;
 
     #[test]
     fn codes_are_near_and_their_error_is_known() {
@@ -67,12 +54,6 @@ mod tests {
 
     #[test]
     fn odd_vectors_have_codes_too() {
-        assert_eq!(unit(&[f32::NAN, 0.0]), None);
-        assert_eq!(unit(&[f32::INFINITY, 0.0]), None);
-        assert_eq!(unit(&[0.0, 0.0]), Some(vec![0.0, 0.0]));
-        assert_eq!(unit(&[1.0, 0.0]), Some(vec![1.0, 0.0]));
-        assert_eq!(unit(&[3.0, 4.0]), Some(vec![0.6, 0.8]));
-        assert_eq!(unit(&[f32::MAX, f32::MAX]).map(|v| v.len()), Some(2));
         assert_eq!(encode(&[0.0, 0.0]).metric, Metric { scale: 0.0, error: 0.0 });
         assert_eq!(encode(&[1e-40, 0.0]).codes, [0, 0]);
         assert_eq!(encode(&[1.0, -1.0]).codes, [127, -127]);

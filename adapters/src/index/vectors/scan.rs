@@ -12,9 +12,10 @@ use std::{
 };
 
 use super::{
-    quantize::{Metric, unit},
+    quantize::Metric,
     simd::{QUERY_LIMIT, dot_exact, dots},
 };
+use crate::passages::content::unit;
 
 /// Rows scanned between two looks at the floor; their codes fit the first-level cache's neighbourhood.
 const BLOCK: usize = 256;

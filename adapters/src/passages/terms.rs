@@ -12,7 +12,8 @@ use tantivy::tokenizer::{
 /// Longer runs are no words (base64, hashes of hashes), and would only fill the dictionary.
 const MAX_BYTES: usize = 128;
 
-pub(super) fn analyzer() -> TextAnalyzer {
+/// The analyzer of both indexes.
+pub(crate) fn analyzer() -> TextAnalyzer {
     TextAnalyzer::builder(Words)
         .filter(LowerCaser)
         .filter(AsciiFoldingFilter)
