@@ -8,6 +8,7 @@ pub mod blobs;
 pub mod cache;
 pub mod clock;
 pub mod data_dir;
+pub mod elastic;
 mod http;
 pub mod index;
 pub mod live;

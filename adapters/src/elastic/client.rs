@@ -1,0 +1,309 @@
+//! Requests and their answers: retries of what passes, limits of what is sent, and each item of a bulk looked at.
+
+use std::{fmt, time::Duration};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use elasticsearch::{
+    cert::{Certificate, CertificateValidation},
+    http::{
+        Method,
+        headers::HeaderMap,
+        transport::{SingleNodeConnectionPool, Transport, TransportBuilder},
+    },
+};
+use lmao_ports::{IndexError, Unavailable};
+use rand::RngExt;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use super::{
+    error::{Error, Refusal, STORE},
+    options::ElasticOptions,
+};
+
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How often what may pass is tried; in all, less than a second of pauses.
+const ATTEMPTS: u32 = 4;
+/// The first pause, about; each is twice the one before.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Bytes of a bulk, about: larger ones are no faster, and hold up the server's memory.
+const BULK: usize = 8 << 20;
+/// The server's limit of a request where it does not tell its own.
+const USUAL_LIMIT: usize = 100 << 20;
+/// The first version that has `flat` vectors and everything else that is used here.
+const OLDEST: (u32, u32) = (8, 13);
+
+/// A server.
+pub(super) struct Client {
+    transport: Transport,
+    endpoint: String,
+    /// Bytes that the server takes in one request.
+    limit: usize,
+}
+
+impl fmt::Debug for Client {
+    // Not the transport: it shows its credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("endpoint", &self.endpoint).field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
+/// A change of one stored entry. Those of one document go to one shard, the `routing`.
+#[derive(Debug, Clone)]
+pub(super) enum Op {
+    Put { id: String, routing: String, source: Bytes },
+    Delete { id: String, routing: String },
+}
+
+#[derive(Deserialize)]
+struct BulkAnswer {
+    #[serde(default)]
+    errors: bool,
+    #[serde(default)]
+    items: Vec<std::collections::HashMap<String, BulkItem>>,
+}
+
+#[derive(Deserialize)]
+struct BulkItem {
+    status: u16,
+    #[serde(default)]
+    error: Value,
+}
+
+#[derive(Deserialize)]
+struct Nodes {
+    #[serde(default)]
+    nodes: std::collections::HashMap<String, Node>,
+}
+
+#[derive(Deserialize)]
+struct Node {
+    version: String,
+    #[serde(default)]
+    http: Http,
+}
+
+#[derive(Deserialize, Default)]
+struct Http {
+    max_content_length_in_bytes: Option<usize>,
+}
+
+impl Client {
+    /// A client of a server that answers and is new enough.
+    pub(super) async fn connect(options: &ElasticOptions) -> Result<Self, Error> {
+        let mut client =
+            Self { transport: transport(options)?, endpoint: options.endpoint.to_string(), limit: USUAL_LIMIT };
+        // `GET /` is not there on a slim distribution.
+        let nodes = client.call::<Nodes>(Method::Get, "/_nodes/http", &[], None).await;
+        let nodes = match nodes {
+            Err(Error::Refused(refusal)) if refusal.status == 403 => {
+                tracing::warn!(error = %refusal, "the search server's version is not checked");
+                return Ok(client);
+            }
+            nodes => nodes?.nodes,
+        };
+        for node in nodes.into_values() {
+            check_version(&node.version)?;
+            client.limit = client.limit.min(node.http.max_content_length_in_bytes.unwrap_or(USUAL_LIMIT));
+        }
+        Ok(client)
+    }
+
+    /// Sends a request that may be sent twice, and reads its answer.
+    pub(super) async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<T, Error> {
+        let body = body.map(|body| Bytes::from(body.to_string()));
+        self.call_bytes(method, path, query, body).await
+    }
+
+    async fn call_bytes<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<Bytes>,
+    ) -> Result<T, Error> {
+        let mut attempt = 1;
+        let answer = loop {
+            match self.once(method, path, query, body.clone()).await {
+                Err(error) if error.is_passing() && attempt < ATTEMPTS => {
+                    tracing::debug!(%error, path, attempt, "a request to the search server is tried again");
+                    pause(attempt).await;
+                    attempt += 1;
+                }
+                answer => break answer?,
+            }
+        };
+        serde_json::from_slice(&answer).map_err(|source| Error::Unreadable { endpoint: self.endpoint.clone(), source })
+    }
+
+    async fn once(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<Bytes>,
+    ) -> Result<Bytes, Error> {
+        let lost = |source: elasticsearch::Error| match source.is_timeout() {
+            true => Error::TimedOut { endpoint: self.endpoint.clone(), seconds: TIMEOUT.as_secs() },
+            false => Error::Unreachable { endpoint: self.endpoint.clone(), source },
+        };
+        let sent = self.transport.send(method, path, HeaderMap::new(), Some(query), body, None);
+        let answer = sent.await.map_err(lost)?;
+        let status = answer.status_code();
+        let body = answer.bytes().await.map_err(lost)?;
+        if status.is_success() { Ok(body) } else { Err(Error::Refused(Refusal::of(status, &body))) }
+    }
+
+    /// Sends changes to the index behind its own alias `own`, in order, as writer of `epoch`. Safe to repeat.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when a writer of a later epoch has changed one of them. Some changes may have been made then, and
+    /// after any other error.
+    pub(super) async fn bulk(&self, own: &str, epoch: u64, ops: &[Op]) -> Result<(), Error> {
+        let most = BULK.min(self.limit / 2);
+        let mut rest = ops;
+        while !rest.is_empty() {
+            let mut body = BytesMut::new();
+            let mut taken = 0;
+            for op in rest {
+                if taken > 0 && body.len() + op.bytes() > most {
+                    break;
+                }
+                op.write(epoch, &mut body);
+                taken += 1;
+            }
+            if body.len() > self.limit {
+                let (is, limit) = (body.len(), self.limit);
+                let what = format!("a passage of {is} bytes with its vector; the search server takes {limit} at once");
+                return Err(IndexError::Invalid(what).into());
+            }
+            self.bulk_part(own, epoch, &rest[..taken], body.freeze()).await?;
+            rest = &rest[taken..];
+        }
+        Ok(())
+    }
+
+    async fn bulk_part(&self, own: &str, epoch: u64, ops: &[Op], body: Bytes) -> Result<(), Error> {
+        let path = format!("/{own}/_bulk");
+        let query = [("require_alias", "true"), ("filter_path", "errors,items.*.status,items.*.error")];
+        let (mut body, mut waiting) = (body, ops.iter().collect::<Vec<_>>());
+        for attempt in 1.. {
+            let answer: BulkAnswer = self.call_bytes(Method::Post, &path, &query, Some(body)).await?;
+            if !answer.errors {
+                break;
+            }
+            let mut again = Vec::new();
+            for (op, item) in waiting.into_iter().zip(answer.items.iter().flat_map(|item| item.values())) {
+                match Refusal::from_error(item.status, &item.error) {
+                    _ if item.error.is_null() => {}
+                    Refusal { status: 409, .. } => return Err(Error::Fenced),
+                    refusal if Error::Refused(refusal.clone()).is_passing() && attempt < ATTEMPTS => again.push(op),
+                    refusal => return Err(Error::Refused(refusal)),
+                }
+            }
+            if again.is_empty() {
+                break;
+            }
+            pause(attempt).await;
+            let mut bytes = BytesMut::new();
+            again.iter().for_each(|op| op.write(epoch, &mut bytes));
+            (body, waiting) = (bytes.freeze(), again);
+        }
+        Ok(())
+    }
+
+    /// Lets searches see all changes made so far.
+    pub(super) async fn refresh(&self, index: &str) -> Result<(), Error> {
+        let answer: Value = self.call(Method::Post, &format!("/{index}/_refresh"), &[], None).await?;
+        if answer["_shards"]["failed"].as_u64().unwrap_or(0) > 0 {
+            let status = 503;
+            return Err(Error::Refused(Refusal::from_error(status, &answer["_shards"]["failures"][0]["reason"])));
+        }
+        Ok(())
+    }
+}
+
+impl Op {
+    fn bytes(&self) -> usize {
+        // The line before the source: two ids, the version and their names.
+        256 + if let Self::Put { source, .. } = self { source.len() } else { 0 }
+    }
+
+    fn write(&self, epoch: u64, body: &mut BytesMut) {
+        let (name, id, routing) = match self {
+            Self::Put { id, routing, .. } => ("index", id, routing),
+            Self::Delete { id, routing } => ("delete", id, routing),
+        };
+        let line = json!({ name: { "_id": id, "routing": routing, "version": epoch, "version_type": "external_gte" } });
+        body.put_slice(line.to_string().as_bytes());
+        body.put_u8(b'\n');
+        if let Self::Put { source, .. } = self {
+            body.put_slice(source);
+            body.put_u8(b'\n');
+        }
+    }
+}
+
+/// Between half and all of a time that doubles, so that those who were refused together do not come back together.
+async fn pause(attempt: u32) {
+    let longest = PAUSE * 2_u32.pow(attempt.min(8) - 1);
+    let share = rand::rng().random_range(0.5..=1.0);
+    tokio::time::sleep(longest.mul_f64(share)).await;
+}
+
+fn check_version(version: &str) -> Result<(), Error> {
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if found >= OLDEST {
+        return Ok(());
+    }
+    let (major, minor) = OLDEST;
+    let message = format!("Elasticsearch is of version {version}; version {major}.{minor} or later is needed");
+    Err(IndexError::from(Unavailable::plain(STORE, message)).into())
+}
+
+fn transport(options: &ElasticOptions) -> Result<Transport, Error> {
+    let failed = |message: String, source: Box<dyn std::error::Error + Send + Sync>| {
+        Error::from(IndexError::from(Unavailable::new(STORE, message, source)))
+    };
+    let pool = SingleNodeConnectionPool::new(options.endpoint.clone());
+    let mut builder = TransportBuilder::new(pool).timeout(TIMEOUT);
+    if let Some(credentials) = &options.credentials {
+        builder = builder.auth(credentials.clone());
+    }
+    if let Some(path) = &options.ca {
+        let cannot = || format!("the certificates in {} cannot be read", path.display());
+        let pem = std::fs::read(path).map_err(|error| failed(cannot(), error.into()))?;
+        let certificate = Certificate::from_pem(&pem).map_err(|error| failed(cannot(), error.into()))?;
+        builder = builder.cert_validation(CertificateValidation::Full(certificate));
+    }
+    builder.build().map_err(|error| {
+        failed(
+            "no client for the search server can be made; check its certificates".to_owned(),
+            error.to_string().into(),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_servers_are_refused() {
+        for version in ["8.13.0", "8.19.21", "9.0.0", "10.1"] {
+            assert!(check_version(version).is_ok(), "{version}");
+        }
+        for version in ["7.17.28", "8.12.2", "", "x"] {
+            let error = IndexError::from(check_version(version).unwrap_err()).to_string();
+            assert!(error.contains("8.13 or later"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The search index on Elasticsearch: BM25 over the terms of our own analyzer and exact nearest neighbours, one index behind
+//! an alias. A slim distribution is enough: no scripts, no analyzers of modules, no `_reindex`, no `_delete_by_query`.
+//!
+//! **One result contract with the embedded index.** Text becomes terms here, by the same analyzer, and the server gets them
+//! ready-made (`whitespace`), with the same k1 and b and statistics over all shards (`dfs_query_then_fetch`). The
+//! spec's fields are all there; `content` is also indexed by the `standard` analyzer for those who look at the index with
+//! other tools.
+//!
+//! **Vectors** are `flat`: every allowed one is compared, so that results are exact whatever the filter, and nothing has to be
+//! built while documents come in. The price is a read of all allowed vectors per query, shared by the shards: 3 KB each at
+//! 768 dimensions. An HNSW graph answers faster than that from about a million passages of one person on, and is then a
+//! change of `index_options` in the mapping, with rescoring to be added here. The exact bits of each vector are kept beside,
+//! for the digest: the server may keep vectors in another form.
+//!
+//! **A commit** sends passages in bulks and looks at each item's outcome, lets searches see them, and writes the state
+//! (checkpoint, model, counts) last. Searches see nothing before, since the index refreshes by command only. A crash leaves
+//! the state behind the passages, never ahead: what comes again has the same ids, and replaces what is there, passages of a
+//! longer earlier version included. More than 32 MB of staged changes are sent ahead of their commit; after a crash they may
+//! be seen before it.
+//!
+//! **One writer.** The first change takes the index over: it counts the state's epoch up, and everything is written with the
+//! epoch as version. A writer that was paused finds its passages refused (while the server remembers deletions, ten
+//! minutes) and its state another than it left; it forgets what it staged and goes on from the checkpoint that it finds.
+//!
+//! **A rebuild** (`reset`) begins a new index beside the old one. The projector sees the new one at once; searches see the
+//! old one until the new one reaches as far, and then the alias moves and the old one goes, in one step.
+
+mod client;
+mod entries;
+mod error;
+mod layout;
+mod options;
+mod query;
+mod state;
+mod writer;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lmao_events::Position;
+use lmao_ports::{Digest, IndexError, IndexedDocument, LegHit, ModelManifest, SearchFilter, SearchIndex, Unavailable};
+use tokio::sync::{Mutex, watch};
+use uuid::Uuid;
+
+pub use self::options::{ElasticOptions, OptionsError};
+use self::{
+    client::Client,
+    error::{Error, STORE},
+    state::State,
+    writer::Writer,
+};
+use crate::passages::content::unit;
+
+/// What an index is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Feeding it: changes are allowed, and what they lead to is seen, also in an index that is being rebuilt.
+    Project,
+    /// Searching: what is complete is seen, during a rebuild the old index. Changes are refused.
+    Search,
+}
+
+/// [`SearchIndex`] on Elasticsearch, 8.13 or later.
+#[derive(Debug, Clone)]
+pub struct ElasticIndex {
+    client: Arc<Client>,
+    alias: String,
+    feeder: Option<Feeder>,
+}
+
+/// What one that feeds has beside the rest.
+#[derive(Debug, Clone)]
+struct Feeder {
+    writer: Arc<Mutex<Writer>>,
+    /// The index that it writes.
+    index: watch::Receiver<Option<String>>,
+}
+
+impl ElasticIndex {
+    /// Opens the index, creating it if it is missing.
+    ///
+    /// # Errors
+    /// [`IndexError::Unavailable`] when the server cannot be reached, is too old, refuses the credentials, or a newer version
+    /// of this program wrote the index. [`IndexError::Damaged`] when the index does not have the layout that this version
+    /// makes: [`ElasticIndex::erase`] it and replay the log.
+    pub async fn open(options: &ElasticOptions, role: Role) -> Result<Self, IndexError> {
+        let client = Arc::new(Client::connect(options).await?);
+        let alias = options.alias();
+        let feeder = match role {
+            Role::Search => {
+                layout::ensure(&client, &alias, options.replicas).await?;
+                None
+            }
+            Role::Project => {
+                let mut writer = Writer::new(alias.clone(), options.replicas, Uuid::new_v4());
+                writer.locate(&client).await?;
+                Some(Feeder { index: writer.watch(), writer: Arc::new(Mutex::new(writer)) })
+            }
+        };
+        Ok(Self { client, alias, feeder })
+    }
+
+    /// Removes every index of this prefix, what searches see included. Safe to repeat.
+    ///
+    /// # Errors
+    /// [`IndexError::Unavailable`] when the server cannot be reached or refuses.
+    pub async fn erase(options: &ElasticOptions) -> Result<(), IndexError> {
+        let client = Client::connect(options).await?;
+        for found in layout::list(&client, &options.alias()).await? {
+            layout::remove(&client, &found.name).await?;
+        }
+        Ok(())
+    }
+
+    /// The name under which this one reads: the alias, or the index that it writes.
+    async fn target(&self) -> Result<String, Error> {
+        let Some(feeder) = &self.feeder else { return Ok(self.alias.clone()) };
+        let known = feeder.index.borrow().clone();
+        match known {
+            Some(index) => Ok(index),
+            None => feeder.writer.lock().await.locate(&self.client).await,
+        }
+    }
+
+    /// The state of what this one reads.
+    async fn state(&self) -> Result<State, Error> {
+        let stored = state::read(&self.client, &self.target().await?).await?;
+        Ok(stored.map(|stored| stored.state).unwrap_or_default())
+    }
+
+    /// Lets the writer do something, and look around again where somebody else was faster.
+    async fn change<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Writer, &Client) -> Result<T, Error>,
+    ) -> Result<T, IndexError> {
+        let Some(feeder) = &self.feeder else {
+            let message = "it was opened for searching; only a projector changes it";
+            return Err(Unavailable::plain(STORE, message).into());
+        };
+        let mut writer = feeder.writer.lock().await;
+        let done = work(&mut writer, &self.client).await;
+        if let Err(error) = &done {
+            writer.notice(error);
+        }
+        Ok(done?)
+    }
+
+    async fn prepare(&self, document: IndexedDocument, dims: Option<usize>) -> Result<entries::Prepared, IndexError> {
+        let prepared = tokio::task::spawn_blocking(move || entries::prepare(&document, dims)).await;
+        prepared.unwrap_or_else(|stopped| {
+            let message = "a document could not be prepared; restart the server if it happens again";
+            Err(Unavailable::new(STORE, message, stopped).into())
+        })
+    }
+}
+
+#[async_trait]
+impl SearchIndex for ElasticIndex {
+    async fn checkpoint(&self) -> Result<Position, IndexError> {
+        match &self.feeder {
+            Some(_) => self.change(async |writer, client| writer.checkpoint(client).await).await,
+            None => Ok(self.state().await?.checkpoint),
+        }
+    }
+
+    async fn model(&self) -> Result<Option<ModelManifest>, IndexError> {
+        let state = self.state().await?;
+        Ok(state.model.filter(|_| state.vectors > 0))
+    }
+
+    async fn use_model(&self, manifest: &ModelManifest) -> Result<(), IndexError> {
+        self.change(async |writer, client| writer.use_model(client, manifest).await).await
+    }
+
+    async fn put(&self, document: IndexedDocument) -> Result<(), IndexError> {
+        let dims = self.change(async |writer, _| Ok(writer.dims())).await?;
+        let document_id = document.document_id;
+        let prepared = self.prepare(document, dims).await?;
+        self.change(async |writer, client| writer.put(client, document_id, prepared).await).await
+    }
+
+    async fn delete(&self, document_id: Uuid) -> Result<(), IndexError> {
+        self.change(async |writer, client| writer.delete(client, document_id).await).await
+    }
+
+    async fn commit(&self, checkpoint: Position) -> Result<(), IndexError> {
+        self.change(async |writer, client| writer.commit(client, checkpoint).await).await
+    }
+
+    async fn save(&self) -> Result<(), IndexError> {
+        self.change(async |writer, client| writer.save(client).await).await
+    }
+
+    async fn reset(&self) -> Result<(), IndexError> {
+        self.change(async |writer, client| writer.reset(client).await).await
+    }
+
+    async fn keyword(&self, query: &str, filter: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
+        Ok(query::keyword(&self.client, &self.target().await?, query, filter, k).await?)
+    }
+
+    async fn nearest(&self, vector: &[f32], filter: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
+        let Some(unit) = unit(vector) else {
+            return Err(IndexError::Invalid("a query vector with a value that is not a finite number".to_owned()));
+        };
+        // Nothing is near to no direction.
+        if unit.iter().all(|value| *value == 0.0) {
+            return Ok(Vec::new());
+        }
+        let found = query::nearest(&self.client, &self.target().await?, &unit, filter, k).await;
+        if found.as_ref().is_err_and(|error| error.status() == Some(400)) {
+            let wanted = self.state().await?.model.map(|model| model.dimensions);
+            if let Some(wanted) = wanted.filter(|wanted| *wanted != unit.len()) {
+                let is = unit.len();
+                let what = format!("a query vector of {is} dimensions; the index has {wanted}");
+                return Err(IndexError::Invalid(what));
+            }
+        }
+        Ok(found?)
+    }
+
+    async fn chunks(&self, wanted: &[(Uuid, u32)]) -> Result<Vec<LegHit>, IndexError> {
+        Ok(query::chunks(&self.client, &self.target().await?, wanted).await?)
+    }
+
+    async fn holds(&self, document_id: Uuid) -> Result<bool, IndexError> {
+        Ok(query::holds(&self.client, &self.target().await?, document_id).await?)
+    }
+
+    async fn count(&self) -> Result<u64, IndexError> {
+        Ok(self.state().await?.passages)
+    }
+
+    async fn without_vectors(&self) -> Result<u64, IndexError> {
+        let state = self.state().await?;
+        Ok(state.passages - state.vectors.min(state.passages))
+    }
+
+    async fn digest(&self) -> Result<Digest, IndexError> {
+        let state = self.state().await?;
+        let model = state.model.filter(|_| state.vectors > 0).map(|model| model.id);
+        Ok(query::digest(&self.client, &self.target().await?, model.as_deref()).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,400 @@
+//! Changing the index: staging, the commit, and who may.
+//!
+//! One lock holds all of it: changes come from one projector, one after another. Nothing here is a promise: what counts is
+//! the state in the index, and whoever finds another one than was left there forgets what was staged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lmao_events::Position;
+use lmao_ports::{IndexError, ModelManifest, Unavailable};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::{
+    client::{Client, Op},
+    entries::{self, Prepared, passage_id},
+    error::{Error, STORE},
+    layout::{self, Found, Serve},
+    query::{self, Pages},
+    state::{self, State, Stored},
+};
+
+/// Room for what is staged; what goes beyond is sent ahead of its commit, where searches do not see it yet.
+const STAGED: usize = 32 << 20;
+/// The server's limit of a vector.
+const MAX_DIMENSIONS: usize = 4_096;
+
+/// The last change of a document.
+#[derive(Debug)]
+enum Change {
+    Put(Prepared),
+    Delete,
+}
+
+/// What the next commit will write, and where.
+#[derive(Debug)]
+pub(super) struct Writer {
+    alias: String,
+    replicas: u32,
+    /// Of this process, at this time.
+    id: Uuid,
+    /// The index that is written; not yet, or no longer, known where it is `None`. Seen by those who only read, too: they
+    /// do not wait for a commit to end.
+    index: watch::Sender<Option<String>>,
+    dims: Option<usize>,
+    /// The state that was seen last.
+    stored: Option<Stored>,
+    /// Whether that state names this writer, and nothing else has been seen since.
+    is_owner: bool,
+    /// While the index is built beside the one that searches see: that one, and how far it reaches.
+    replaces: Option<(String, Position)>,
+    /// Of the vectors to come.
+    model: Option<ModelManifest>,
+    /// The checkpoint, where it is known in memory only.
+    reached: Position,
+    staged: BTreeMap<Uuid, Change>,
+    staged_bytes: usize,
+    /// Bytes that are staged before they are sent ahead of their commit.
+    pub(super) room: usize,
+    /// Passages that were sent since the last commit, which searches may not see yet.
+    sent: BTreeMap<Uuid, BTreeSet<u32>>,
+}
+
+impl Writer {
+    pub(super) fn new(alias: String, replicas: u32, id: Uuid) -> Self {
+        Self {
+            alias,
+            replicas,
+            id,
+            index: watch::Sender::new(None),
+            dims: None,
+            stored: None,
+            is_owner: false,
+            replaces: None,
+            model: None,
+            reached: Position::default(),
+            staged: BTreeMap::new(),
+            staged_bytes: 0,
+            room: STAGED,
+            sent: BTreeMap::new(),
+        }
+    }
+
+    fn index(&self) -> Option<String> {
+        self.index.borrow().clone()
+    }
+
+    /// Tells which index is written.
+    pub(super) fn watch(&self) -> watch::Receiver<Option<String>> {
+        self.index.subscribe()
+    }
+
+    /// The index that is written, looked up where it is not known: the newest.
+    pub(super) async fn locate(&mut self, client: &Client) -> Result<String, Error> {
+        if let Some(index) = self.index() {
+            return Ok(index);
+        }
+        let found = layout::ensure(client, &self.alias, self.replicas).await?;
+        let last =
+            found.last().ok_or_else(|| Unavailable::plain(STORE, "no index can be made")).map_err(IndexError::from)?;
+        self.dims = layout::dimensions(client, &last.name).await?;
+        let stored = state::read(client, &last.name).await?;
+        self.replaces = match found.iter().find(|found| found.is_serving && **found != *last) {
+            Some(serving) => Some((serving.name.clone(), reached_by(client, &serving.name).await?)),
+            None => None,
+        };
+        self.adopt(stored);
+        self.index.send_replace(Some(last.name.clone()));
+        Ok(last.name.clone())
+    }
+
+    /// Goes on from a state that another writer left: what was staged is nothing any more.
+    fn adopt(&mut self, stored: Option<Stored>) {
+        let state = stored.as_ref().map(|stored| stored.state.clone()).unwrap_or_default();
+        self.stored = stored;
+        self.is_owner = false;
+        self.reached = state.checkpoint;
+        self.model = state.model;
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.staged.clear();
+        self.staged_bytes = 0;
+        self.sent.clear();
+    }
+
+    /// Looks everything up again before the next step, if another process has taken over or removed the index.
+    pub(super) fn notice(&mut self, error: &Error) {
+        if matches!(error, Error::Fenced) || error.is_missing_index() {
+            self.index.send_replace(None);
+            self.is_owner = false;
+            self.forget();
+        }
+    }
+
+    /// How far the index reaches; what is known in memory only counts while nobody else has written.
+    pub(super) async fn checkpoint(&mut self, client: &Client) -> Result<Position, Error> {
+        let index = self.locate(client).await?;
+        let stored = state::read(client, &index).await?;
+        if stored != self.stored {
+            self.adopt(stored);
+        }
+        Ok(self.reached)
+    }
+
+    /// Becomes the one who writes: from here on, what writers before it send late is refused.
+    async fn own(&mut self, client: &Client) -> Result<(String, u64), Error> {
+        let index = self.locate(client).await?;
+        if let Some(stored) = self.stored.as_ref().filter(|_| self.is_owner) {
+            return Ok((index, stored.state.epoch));
+        }
+        let stored = state::read(client, &index).await?;
+        let is_ours = stored.as_ref().is_some_and(|stored| stored.state.writer == self.id);
+        if stored != self.stored && !is_ours {
+            self.adopt(stored);
+            return Err(Error::Fenced);
+        }
+        let mut state = stored.as_ref().map(|stored| stored.state.clone()).unwrap_or_default();
+        state.epoch += 1;
+        state.writer = self.id;
+        let epoch = state.epoch;
+        self.stored = Some(state::write(client, &index, stored.map(|stored| stored.place), state).await?);
+        // What a writer that died had sent is seen by searches before we ask them what to replace.
+        client.refresh(&index).await?;
+        self.is_owner = true;
+        Ok((index, epoch))
+    }
+
+    /// Dimensions of the vectors to come.
+    pub(super) fn dims(&self) -> Option<usize> {
+        self.model.as_ref().map(|model| model.dimensions)
+    }
+
+    pub(super) async fn put(&mut self, client: &Client, document: Uuid, prepared: Prepared) -> Result<(), Error> {
+        let bytes = prepared.bytes;
+        self.stage(client, document, Change::Put(prepared), bytes).await
+    }
+
+    pub(super) async fn delete(&mut self, client: &Client, document: Uuid) -> Result<(), Error> {
+        self.stage(client, document, Change::Delete, 0).await
+    }
+
+    async fn stage(&mut self, client: &Client, document: Uuid, change: Change, bytes: usize) -> Result<(), Error> {
+        self.locate(client).await?;
+        self.staged_bytes += bytes;
+        if let Some(Change::Put(replaced)) = self.staged.insert(document, change) {
+            self.staged_bytes -= replaced.bytes;
+        }
+        if self.staged_bytes > self.room {
+            self.send(client).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is staged. Searches see it after the next refresh.
+    async fn send(&mut self, client: &Client) -> Result<(), Error> {
+        let (index, epoch) = self.own(client).await?;
+        let documents: Vec<Uuid> = self.staged.keys().copied().collect();
+        let mut held = query::ordinals(client, &index, &documents).await?;
+        let mut ops = Vec::new();
+        for (&document, change) in &self.staged {
+            let sent = self.sent.entry(document).or_default();
+            let mut gone: BTreeSet<u32> = held.remove(&document).unwrap_or_default().into_iter().collect();
+            gone.extend(&*sent);
+            match change {
+                Change::Put(prepared) => {
+                    gone.retain(|ordinal| prepared.ordinals.binary_search(ordinal).is_err());
+                    // Noted before they are sent: a bulk that fails may have stored some.
+                    sent.extend(&prepared.ordinals);
+                    ops.extend(prepared.ops(document));
+                }
+                Change::Delete => ops.push(Op::Delete { id: document.to_string(), routing: document.to_string() }),
+            }
+            let gone = gone.into_iter().map(|ordinal| passage_id(document, ordinal));
+            ops.extend(gone.map(|id| Op::Delete { id, routing: document.to_string() }));
+        }
+        client.bulk(&layout::own(&index), epoch, &ops).await?;
+        self.staged.clear();
+        self.staged_bytes = 0;
+        Ok(())
+    }
+
+    /// Passages first, visible second, and only then the state that says so.
+    pub(super) async fn commit(&mut self, client: &Client, checkpoint: Position) -> Result<(), Error> {
+        self.locate(client).await?;
+        if self.staged.is_empty() && self.sent.is_empty() {
+            self.reached = checkpoint;
+        } else {
+            self.send(client).await?;
+            let (index, _) = self.own(client).await?;
+            client.refresh(&index).await?;
+            self.write_state(client, checkpoint).await?;
+            self.sent.clear();
+        }
+        self.serve_if_caught_up(client).await
+    }
+
+    /// Writes the checkpoint down. Not while changes are staged: their commit names it.
+    pub(super) async fn save(&mut self, client: &Client) -> Result<(), Error> {
+        let saved = self.stored.as_ref().map_or(Position::default(), |stored| stored.state.checkpoint);
+        if self.index().is_none() || self.reached <= saved || !self.staged.is_empty() || !self.sent.is_empty() {
+            return Ok(());
+        }
+        self.write_state(client, self.reached).await
+    }
+
+    async fn write_state(&mut self, client: &Client, checkpoint: Position) -> Result<(), Error> {
+        let (index, epoch) = self.own(client).await?;
+        let (passages, vectors) = query::counts(client, &index).await?;
+        let state = State { epoch, writer: self.id, checkpoint, model: self.model.clone(), passages, vectors };
+        let place = self.stored.as_ref().map(|stored| stored.place);
+        // Until the answer is here, what stands there is not known.
+        self.is_owner = false;
+        self.stored = Some(state::write(client, &index, place, state).await?);
+        self.is_owner = true;
+        self.reached = checkpoint;
+        Ok(())
+    }
+
+    /// Ends a rebuild: searches see the new index as soon as it reaches as far as the old one, which goes.
+    async fn serve_if_caught_up(&mut self, client: &Client) -> Result<(), Error> {
+        let Some((before, target)) = self.replaces.clone().filter(|(_, target)| self.reached >= *target) else {
+            return Ok(());
+        };
+        if self.stored.as_ref().is_none_or(|stored| stored.state.checkpoint < target) {
+            self.write_state(client, self.reached).await?;
+        }
+        let index = self.locate(client).await?;
+        layout::serve(client, &self.alias, &index, Some(&before)).await?;
+        tracing::info!(index, before, "searches see the rebuilt index");
+        self.replaces = None;
+        // Left over by a reset that was broken off: never seen, and nobody writes there.
+        let found = layout::list(client, &self.alias).await?;
+        for left in found.iter().take_while(|found| found.name != index).filter(|found| !found.is_serving) {
+            layout::remove(client, &left.name).await?;
+        }
+        Ok(())
+    }
+
+    /// Begins a new index. Searches see the old one until the new one has caught up with it.
+    pub(super) async fn reset(&mut self, client: &Client) -> Result<(), Error> {
+        self.forget();
+        self.index.send_replace(None);
+        let found = layout::ensure(client, &self.alias, self.replicas).await?;
+        let next = layout::next_name(&self.alias, found.last());
+        for found in &found {
+            retire(client, &found.name, self.id).await?;
+        }
+        layout::create(client, &self.alias, &next, (None, self.replicas), Serve::Later).await?;
+        // Those that were being built, and that searches never saw.
+        for unfinished in found.iter().filter(|found| !found.is_serving) {
+            layout::remove(client, &unfinished.name).await?;
+        }
+        self.locate(client).await?;
+        let nothing_to_wait_for = self.replaces.as_ref().is_some_and(|(_, target)| *target == Position::default());
+        if nothing_to_wait_for { self.serve_if_caught_up(client).await } else { Ok(()) }
+    }
+
+    /// Declares whose vectors come from now on.
+    pub(super) async fn use_model(&mut self, client: &Client, manifest: &ModelManifest) -> Result<(), Error> {
+        let index = self.locate(client).await?;
+        let dims = manifest.dimensions;
+        if self.dims == Some(dims) && self.model.as_ref() == Some(manifest) {
+            return Ok(());
+        }
+        if dims == 0 || dims > MAX_DIMENSIONS {
+            let what = format!("a model of {dims} dimensions; 1 to {MAX_DIMENSIONS} can be indexed");
+            return Err(IndexError::Invalid(what).into());
+        }
+        if let Some(stored) = &self.model
+            && (stored.id != manifest.id || stored.dimensions != dims)
+        {
+            let stored = stored.id.clone();
+            if self.holds_vectors(client, &index).await? {
+                return Err(IndexError::OtherModel { stored, wanted: manifest.id.clone() }.into());
+            }
+        }
+        match self.dims {
+            Some(before) if before == dims => {}
+            Some(_) => self.move_to(client, dims).await?,
+            None => layout::set_dimensions(client, &index, dims).await?,
+        }
+        self.dims = Some(dims);
+        self.model = Some(manifest.clone());
+        Ok(())
+    }
+
+    /// Whether there will be vectors after the staged changes.
+    async fn holds_vectors(&mut self, client: &Client, index: &str) -> Result<bool, Error> {
+        if self.staged.values().any(|change| matches!(change, Change::Put(prepared) if prepared.has_vectors)) {
+            return Ok(true);
+        }
+        if !self.sent.is_empty() {
+            client.refresh(index).await?;
+        }
+        let staged: Vec<Uuid> = self.staged.keys().copied().collect();
+        Ok(query::vectors_beside(client, index, &staged).await? > 0)
+    }
+
+    /// Copies everything into a new index for vectors of other dimensions, which a mapping cannot change, and lets it take
+    /// the place of this one. There are no vectors to be copied.
+    async fn move_to(&mut self, client: &Client, dims: usize) -> Result<(), Error> {
+        let (index, epoch) = self.own(client).await?;
+        let found = layout::list(client, &self.alias).await?;
+        let next = layout::next_name(&self.alias, found.last());
+        layout::create(client, &self.alias, &next, (Some(dims), self.replicas), Serve::Later).await?;
+        if !self.sent.is_empty() {
+            client.refresh(&index).await?;
+        }
+        let mut pages = Pages::open(client, &index).await?;
+        let copied = copy(client, &mut pages, &next, epoch).await;
+        pages.close().await;
+        copied?;
+        client.refresh(&next).await?;
+        let (passages, vectors) = query::counts(client, &next).await?;
+        let checkpoint = self.stored.as_ref().map_or(Position::default(), |stored| stored.state.checkpoint);
+        let state = State { epoch, writer: self.id, checkpoint, model: None, passages, vectors };
+        let stored = state::write(client, &next, None, state).await?;
+        if found.iter().any(|found: &Found| found.is_serving && found.name == index) {
+            layout::serve(client, &self.alias, &next, Some(&index)).await?;
+        } else {
+            layout::remove(client, &index).await?;
+        }
+        self.index.send_replace(Some(next));
+        self.stored = Some(stored);
+        Ok(())
+    }
+}
+
+/// Copies what is read into another index.
+async fn copy(client: &Client, pages: &mut Pages<'_>, into: &str, epoch: u64) -> Result<(), Error> {
+    loop {
+        let page = pages.next().await?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        let ops: Vec<Op> = page.iter().map(entries::Entry::op).collect::<Result<_, _>>()?;
+        client.bulk(&layout::own(into), epoch, &ops).await?;
+    }
+}
+
+/// Takes an index from whoever writes it, so that they notice that there is a newer one.
+async fn retire(client: &Client, index: &str, writer: Uuid) -> Result<(), Error> {
+    let stored = match state::read(client, index).await {
+        Err(Error::Index(IndexError::Damaged(_))) => return Ok(()),
+        stored => stored?,
+    };
+    let Some(Stored { mut state, place }) = stored else { return Ok(()) };
+    state.epoch += 1;
+    state.writer = writer;
+    state::write(client, index, Some(place), state).await.map(drop)
+}
+
+/// How far an index reaches; nowhere, if it does not say.
+async fn reached_by(client: &Client, index: &str) -> Result<Position, Error> {
+    match state::read(client, index).await {
+        Err(Error::Index(IndexError::Damaged(_))) => Ok(Position::default()),
+        stored => Ok(stored?.map_or(Position::default(), |stored| stored.state.checkpoint)),
+    }
+}
