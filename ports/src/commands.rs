@@ -1,13 +1,13 @@
 //! Commands: the one way to ask the core to do something.
 
-use std::{fmt::Debug, time::Duration};
+use std::{borrow::Cow, fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
 use lmao_events::{AnyCommand, CommandRef, Head, Rejection, StreamId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::Unavailable;
+use crate::{Span, Unavailable};
 
 /// Who asks, and on what behalf.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,17 @@ pub struct CommandMeta {
     pub correlation: Uuid,
     /// W3C trace context.
     pub traceparent: Option<String>,
+}
+
+impl CommandMeta {
+    /// The same, as what is done within `span`: it goes on with that trace. Unchanged where there is no span.
+    #[must_use]
+    pub fn within(&self, span: &Span) -> Cow<'_, Self> {
+        match span.traceparent() {
+            Some(traceparent) => Cow::Owned(Self { traceparent: Some(traceparent), ..self.clone() }),
+            None => Cow::Borrowed(self),
+        }
+    }
 }
 
 /// A command was carried out, durably.

@@ -15,6 +15,7 @@ mod ingestion;
 mod live;
 mod llm;
 mod log;
+mod metrics;
 mod model;
 mod placement;
 mod projection;
@@ -24,6 +25,7 @@ mod retrieval;
 mod search;
 mod snapshots;
 mod tools;
+pub mod trace;
 mod vault;
 
 pub use blobs::{Blobs, Folder, PendingBlob};
@@ -36,6 +38,7 @@ pub use ingestion::Ingestion;
 pub use live::{Frame, Live};
 pub use llm::{ChatMessage, ChatRole, Completion, Llm, LlmError, TokenSink};
 pub use log::{AppendError, EventLog, Filter, ReadError, Recorded};
+pub use metrics::Metrics;
 pub use model::{EmbedError, Embedder, ModelManifest, Pooling, SemanticState, Semantics, TokenSpan};
 pub use placement::{
     BUCKETS, Lease, Membership, NodeId, NodeInfo, Responder, Role, RouteError, Router, Serving,
@@ -51,4 +54,5 @@ pub use retrieval::{Hit, Retriever, SearchError, SearchRequest, SearchResults, S
 pub use search::{ChunkRecord, IndexError, IndexedDocument, LegHit, PageTurn, SearchFilter, SearchIndex};
 pub use snapshots::Snapshots;
 pub use tools::{ToolCatalog, ToolSpec};
+pub use trace::Span;
 pub use vault::{Secret, Vault, VaultError};
