@@ -15,11 +15,13 @@ use lmao_events::{
     user::User, workflow::Workflow,
 };
 use lmao_ports::{CommandError, CommandMeta, Commands, Receipt, Unavailable};
+use tokio::sync::Semaphore;
 
 use crate::{
+    metrics,
     perform::Internal,
     placement::{Buckets, Owned},
-    runtime::Stores,
+    runtime::{Limits, Stores},
     shell::{Admission, Directory, PARKED, Release, Undelivered},
     waker::Wake,
 };
@@ -219,14 +221,15 @@ pub(crate) async fn parked(stores: &Stores) -> Result<HashMap<StreamId, String>,
         .collect())
 }
 
-/// Ends idle actors. Those of streams that end by themselves are not worth keeping for long.
-pub(crate) async fn sweep(core: Weak<Core>, idle: Duration) {
+/// Ends idle actors, and measures how many there are. Those of streams that end by themselves are not worth keeping for long.
+pub(crate) async fn sweep(core: Weak<Core>, gate: Arc<Semaphore>, Limits { idle, waiting, .. }: Limits) {
     const EVERY: Duration = Duration::from_secs(1);
     let soon = idle.min(EVERY);
     loop {
         tokio::time::sleep(EVERY).await;
         let Some(core) = core.upgrade() else { return };
         let Some(directories) = core.directories.get() else { continue };
+        metrics::waiting(waiting - gate.available_permits());
         directories.session.sweep(idle);
         directories.user.sweep(idle);
         directories.document.sweep(soon);

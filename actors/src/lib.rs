@@ -9,6 +9,7 @@ mod dispatch;
 mod journal;
 mod keyring;
 mod leisure;
+mod metrics;
 mod orphans;
 mod perform;
 pub mod placement;

@@ -8,17 +8,19 @@ use std::{
 
 use futures::{FutureExt, StreamExt, stream::BoxStream};
 use lmao_events::{Category, Position};
-use lmao_ports::{Committed, Journal, ParkedStream, Projection, ProjectionError, ReadError, Unreadable};
+use lmao_ports::{Committed, Journal, ParkedStream, Projection, ProjectionError, ReadError, Span, Unreadable};
 use tokio::{
     sync::watch,
     task::JoinHandle,
     time::{Instant, MissedTickBehavior},
 };
 
-use crate::OpenedLog;
+use crate::{OpenedLog, metrics};
 
 /// Commits of one batch.
 const BATCH: usize = 500;
+/// Commits of a batch whose traces are told of it.
+const MAX_TRACED: usize = 64;
 /// How long commits gather at the log's end while nobody waits for them.
 const GATHER: Duration = Duration::from_millis(50);
 /// How often a checkpoint that is known in memory only is written down.
@@ -166,7 +168,10 @@ impl Projector {
                 batch.fill(&mut commits);
             }
             if let Some(position) = batch.end() {
+                let spans = batch.spans(self.projection.name(), self.wanted);
                 take_in(self.projection.as_ref(), &batch.commits).await.map_err(|error| describe(&error))?;
+                drop(spans);
+                metrics::projected(self.projection.name(), batch.commits.len());
                 *status.lock().unwrap_or_else(PoisonError::into_inner) = ProjectorStatus { position, error: None };
                 *pause = PAUSE;
             }
@@ -251,6 +256,21 @@ impl Batch {
             let Some(next) = commits.next().now_or_never().flatten() else { return };
             self.add(next);
         }
+    }
+
+    /// A span for each wanted commit of this batch, in the trace of what it came from.
+    fn spans(&self, projection: &str, wanted: fn(Category) -> bool) -> Vec<Span> {
+        // With so many commits at once it catches up, and nobody waits for it.
+        if self.commits.len() > MAX_TRACED {
+            return vec![];
+        }
+        let commits = self.commits.iter().filter(|commit| wanted(commit.header.stream.category)).map(|commit| {
+            let span = Span::of(commit.header.traceparent.as_deref(), || format!("project {projection}").into());
+            span.set_with("lmao.stream", || commit.header.stream.to_string());
+            span.set("lmao.version", commit.header.version.0.cast_signed());
+            span
+        });
+        commits.collect()
     }
 
     /// The last position.

@@ -134,9 +134,9 @@ impl Runtime {
             runs: Arc::new(Semaphore::new(limits.runs)),
         };
         let gate = Arc::new(Semaphore::new(limits.waiting));
-        let mut tree = Tree { stores, owned, limits, gate, parked, supervisors: vec![] };
+        let mut tree = Tree { stores, owned, limits, gate: Arc::clone(&gate), parked, supervisors: vec![] };
         core.furnish(tree.directories(hands).await?);
-        let sweeper = tokio::spawn(sweep(Arc::downgrade(&core), limits.idle));
+        let sweeper = tokio::spawn(sweep(Arc::downgrade(&core), gate, limits));
         let (stop_waker, stop) = oneshot::channel();
         let wake: Arc<dyn Wake> = Arc::clone(&core) as _;
         let waker = tokio::spawn(waker::run(tree.stores, wake, tree.owned.watch(), stop));

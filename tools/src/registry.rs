@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jsonschema::Validator;
 use lmao_events::{Failure, tool_call::Outcome};
-use lmao_ports::{Retriever, ToolCatalog, ToolSpec};
+use lmao_ports::{Retriever, ToolCatalog, ToolSpec, trace};
 use serde_json::Value;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -82,7 +82,7 @@ impl Registry {
         let tool = Arc::clone(&entry.tool);
         let call = Call { owner: run.owner, parameters: run.parameters, idempotency_key: run.idempotency_key };
         // A task of its own: a panic ends there, and a tool that does not await blocks no caller's select.
-        let task = AbortOnDropHandle::new(tokio::spawn(async move { tool.run(call).await }));
+        let task = AbortOnDropHandle::new(tokio::spawn(trace::carried(async move { tool.run(call).await })));
         match timeout(entry.spec.timeout, task).await {
             Ok(Ok(Ok(result))) => Outcome::Success(result),
             Ok(Ok(Err(failure))) => Outcome::Error(failure),

@@ -11,11 +11,13 @@ use lmao_events::{
     Failure, Timestamp,
     tool_call::{Command, Effect, Outcome, Requested, ToolCall, uncertain},
 };
+use lmao_ports::Span;
 use lmao_tools::ToolRun;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{EffectContext, Hands, Perform, Performed};
+use crate::metrics;
 
 /// The hands of tool calls, with the attempts that this process has begun.
 #[derive(Debug)]
@@ -61,7 +63,21 @@ impl ToolWorld {
             parameters: requested.parameters,
             idempotency_key: context.id.global(context.stream),
         };
-        self.hands.world.tools.run(run).await
+        let (tool, begun) = (run.tool.clone(), Instant::now());
+        let span = Span::here(|| format!("execute_tool {tool}").into());
+        span.set_with("gen_ai.tool.name", || tool.clone());
+        let outcome = span.run(self.hands.world.tools.run(run)).await;
+        let ended = match &outcome {
+            Outcome::Success(_) => "success",
+            Outcome::Error(_) => "error",
+            Outcome::Timeout(_) => "timeout",
+            Outcome::Uncertain(_) => "uncertain",
+        };
+        if ended != "success" {
+            span.fail(ended);
+        }
+        metrics::called(&tool, ended, begun.elapsed());
+        outcome
     }
 
     fn ended(&self, context: &EffectContext, outcome: Outcome, took: Duration) -> Performed<ToolCall> {

@@ -13,7 +13,8 @@ use lmao_events::{
     },
 };
 use lmao_ports::{
-    ChatMessage, ChatRole, CommandMeta, Frame, Hit, SearchError, SearchFilter, SearchRequest, SearchType, TokenSink,
+    ChatMessage, ChatRole, CommandMeta, Frame, Hit, SearchError, SearchFilter, SearchRequest, SearchType, Span,
+    TokenSink,
 };
 use lmao_retrieval::answer::Question;
 use tokio::time::Instant;
@@ -129,7 +130,12 @@ impl Hands {
         let history = if self.world.answerer.needs_history() { self.history(started).await? } else { vec![] };
         let question =
             Question { query: started.query.clone(), history, hits: findings.hits, notices: findings.notices };
-        self.world.answerer.answer(question, self.sink(started)).await
+        let span = Span::here(|| "answer".into());
+        let answer = span.run(self.world.answerer.answer(question, self.sink(started))).await;
+        if let Err(failure) = &answer {
+            span.fail(failure.message.clone());
+        }
+        answer
     }
 
     /// The messages before the question, oldest first.
@@ -195,7 +201,7 @@ impl Hands {
             command: None,
             causation: first.header.id.0,
             correlation: first.header.correlation,
-            traceparent: None,
+            traceparent: first.header.traceparent.clone(),
         };
         let told = self.tell(session_stream(&started), workflow_parked(started.message_id, reason), &meta).await;
         if let Sent::Refused(reason) = told {

@@ -23,7 +23,7 @@ use super::{
     effects::{Ended, Running},
     loaded::{LoadError, Loaded, keeps_snapshots, snapshot_key},
 };
-use crate::perform::Performed;
+use crate::{metrics, perform::Performed};
 
 /// Commits between snapshots: as many as one read of the log brings. Reading them again costs less than a snapshot.
 const SNAPSHOT_EVERY: u64 = 16;
@@ -250,6 +250,7 @@ impl<D: Decider> Memory<D> {
         reason: &str,
         myself: &ActorRef<Message<D>>,
     ) -> Result<(), ActorProcessingErr> {
+        metrics::failed(D::CATEGORY);
         let strikes = self.strikes.entry(effect).or_default();
         *strikes += 1;
         tracing::error!(stream = %self.stream, reason, strikes, "an effect failed");

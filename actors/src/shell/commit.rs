@@ -6,11 +6,11 @@ use lmao_events::{
     CODEC, CommitId, Decider, DecodeError, EventSet, Head, Header, Payload, Pending, Place, Record, RecordError,
     Rejection, RejectionKind, StreamId, Version, owes,
 };
-use lmao_ports::{AppendError, CommandError, CommandMeta, Frame, Receipt, Unavailable};
+use lmao_ports::{AppendError, CommandError, CommandMeta, Frame, Receipt, Span, Unavailable, trace};
 use tokio::time::Instant;
 
 use super::loaded::{LoadError, Loaded, Origin};
-use crate::runtime::Stores;
+use crate::{metrics, runtime::Stores};
 
 /// Decisions taken again because somebody else's commit came first.
 const MAX_CONFLICTS: u32 = 16;
@@ -60,7 +60,14 @@ pub(crate) async fn commit<D: Decider>(
     if guessed {
         *loaded = Some(Loaded::default());
     }
-    let decided = decide_and_append(stores, stream, loaded, command, meta).await;
+    let span = Span::of(meta.traceparent.as_deref(), || format!("{} {}", D::CATEGORY, trace::variant(command)).into());
+    span.set_with("lmao.stream", || stream.to_string());
+    let meta = meta.within(&span);
+    let decided = span.run(decide_and_append(stores, stream, loaded, command, &meta)).await;
+    match &decided {
+        Ok(decided) => span.set("lmao.version", decided.receipt.head.version.0.cast_signed()),
+        Err(error) => span.fail(error.to_string()),
+    }
     if guessed && decided.is_err() {
         // Perhaps the stream was not empty.
         *loaded = None;
@@ -96,14 +103,18 @@ async fn decide_and_append<D: Decider>(
             }
         };
         let next = next::<D>(stores, stream, current, command, &events, meta).await?;
-        match append(stores, &current.head, &next.record).await {
+        let span = Span::here(|| "append".into());
+        match span.run(append(stores, &current.head, &next.record)).await {
             Ok(head) => {
                 let origin = Origin { correlation: meta.correlation, traceparent: meta.traceparent.clone() };
                 current.advance(next.state, next.pending, head, meta.command, origin);
                 stores.live.publish(stream, Frame::Committed { position: head.position });
                 return Ok(Decided { receipt: Receipt { head, repeated: false } });
             }
-            Err(AppendError::Conflict) => *loaded = None,
+            Err(AppendError::Conflict) => {
+                metrics::conflict(D::CATEGORY);
+                *loaded = None;
+            }
             Err(AppendError::Unknown(error)) => {
                 tracing::warn!(%stream, %error, "outcome of an append unknown");
                 *loaded = None;
@@ -190,7 +201,18 @@ async fn next<D: Decider>(
 
 /// Appends, and asks again with the same bytes while the outcome is unknown.
 async fn append(stores: &Stores, expected: &Head, record: &Arc<Record>) -> Result<Head, AppendError> {
-    let deadline = Instant::now() + UNKNOWN_AT_MOST;
+    let begun = Instant::now();
+    let appended = append_until_known(stores, expected, record, begun + UNKNOWN_AT_MOST).await;
+    metrics::appended(record.header().stream.category, begun.elapsed());
+    appended
+}
+
+async fn append_until_known(
+    stores: &Stores,
+    expected: &Head,
+    record: &Arc<Record>,
+    deadline: Instant,
+) -> Result<Head, AppendError> {
     let mut pause = Duration::from_millis(20);
     let mut in_doubt = None;
     loop {

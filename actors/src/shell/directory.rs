@@ -22,6 +22,7 @@ use tokio::{
 
 use super::actor::{Envelope, Message, Shell};
 use crate::{
+    metrics,
     perform::Perform,
     placement::{Buckets, Owned},
     runtime::{Limits, Stores},
@@ -200,7 +201,7 @@ impl<D: Decider> Directory<D> {
         for _ in 0..MAX_DELIVERIES {
             let permit = match admission {
                 Admission::Internal => None,
-                Admission::Gated => Some(Arc::clone(&self.gate).try_acquire_owned().map_err(|_| overloaded())?),
+                Admission::Gated => Some(Arc::clone(&self.gate).try_acquire_owned().map_err(|_| refused::<D>())?),
             };
             let (reply, receipt) = oneshot::channel();
             let taken = Arc::new(AtomicBool::new(false));
@@ -262,7 +263,7 @@ impl<D: Decider> Directory<D> {
         if let Some(entry) = entries.by_stream.get(&stream) {
             let waiting = entry.seat.waiting.load(Ordering::Acquire);
             if admission == Admission::Gated && waiting >= self.limits.waiting_per_stream {
-                return Err(overloaded().into());
+                return Err(refused::<D>().into());
             }
             // An actor that has ended may not be removed yet: it gets a successor.
             if entry.actor.get_status() < ractor::ActorStatus::Stopping {
@@ -309,13 +310,13 @@ impl<D: Decider> Directory<D> {
         Some(stream)
     }
 
-    /// Asks the actors that nobody has used for a while to end; returns how many are live.
-    pub(crate) fn sweep(&self, idle: Duration) -> usize {
+    /// Asks the actors that nobody has used for a while to end, and counts those that are live.
+    pub(crate) fn sweep(&self, idle: Duration) {
         let entries = self.lock();
         for entry in entries.by_stream.values().filter(|entry| entry.seat.idle() >= idle) {
             entry.seat.tell(&entry.actor, Message::Passivate);
         }
-        entries.by_stream.len()
+        metrics::live(D::CATEGORY, entries.by_stream.len());
     }
 
     /// Ends the actors of buckets that are another node's, and forgets what is set aside there: that node knows better.
@@ -357,6 +358,7 @@ impl<D: Decider> Directory<D> {
     /// Sets a stream aside, durably as far as the snapshot store allows.
     pub(super) async fn park(&self, stream: StreamId, reason: &str) {
         tracing::error!(%stream, reason, "stream parked");
+        metrics::parked(D::CATEGORY);
         self.lock_parked().insert(stream, reason.to_owned());
         let value = Bytes::from(reason.to_owned());
         if let Err(error) = self.stores.snapshots.put(&parked_key(stream), value).await {
@@ -392,6 +394,11 @@ pub(crate) const PARKED: &str = "parked/";
 
 fn parked_key(stream: StreamId) -> String {
     format!("{PARKED}{stream}")
+}
+
+fn refused<D: Decider>() -> CommandError {
+    metrics::refused(D::CATEGORY);
+    overloaded()
 }
 
 fn overloaded() -> CommandError {

@@ -4,12 +4,15 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use lmao_events::{Decider, Due, EffectId, Pending};
-use lmao_ports::CommandMeta;
+use lmao_ports::{CommandMeta, Span, trace};
 use ractor::ActorRef;
 use tokio::{task::AbortHandle, time::Instant};
 
 use super::actor::{Memory, Message};
-use crate::perform::{EffectContext, Performed};
+use crate::{
+    metrics::AtWork,
+    perform::{EffectContext, Performed},
+};
 
 /// How an effect ended.
 pub(crate) enum Ended<D: Decider> {
@@ -106,13 +109,23 @@ impl<D: Decider> Memory<D> {
     fn start(&self, effect: Pending<D::Effect>, myself: &ActorRef<Message<D>>) -> Running {
         let id = effect.id;
         let head = self.loaded.as_ref().map(|loaded| loaded.head).unwrap_or_default();
-        let context = EffectContext { stream: self.stream, id, head, meta: self.meta(id) };
+        let meta = self.meta(id);
+        let name = || format!("{} effect {}", D::CATEGORY, trace::variant(&effect.effect)).into();
+        let span = Span::of(meta.traceparent.as_deref(), name);
+        span.set_with("lmao.stream", || self.stream.to_string());
+        let context = EffectContext { stream: self.stream, id, head, meta: meta.within(&span).into_owned() };
         let performer = Arc::clone(&self.directory.performer);
         let seat = Arc::clone(&self.seat);
         let myself = myself.clone();
         let task = tokio::spawn(async move {
-            let performed = AssertUnwindSafe(performer.perform(context, effect.effect)).catch_unwind().await;
+            let at_work = AtWork::begin(D::CATEGORY);
+            let performing = AssertUnwindSafe(performer.perform(context, effect.effect)).catch_unwind();
+            let performed = span.run(performing).await;
             let ended = performed.map_or_else(|panic| Ended::Panicked(text(panic.as_ref())), Ended::Performed);
+            if let Ended::Panicked(text) = &ended {
+                span.fail(text.clone());
+            }
+            drop((at_work, span));
             seat.tell(&myself, Message::EffectEnded { effect: id, ended });
         });
         Running::Task { _task: AbortOnDrop(task.abort_handle()) }

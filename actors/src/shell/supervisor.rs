@@ -14,6 +14,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::time::Instant;
 
 use super::directory::Directory;
+use crate::metrics;
 
 /// Failures of one stream's actor within [`WINDOW`] before the stream is parked.
 const MAX_FAILURES: usize = 5;
@@ -77,6 +78,7 @@ impl<D: Decider> Watch<D> {
             self.directory.park(stream, reason).await;
             return;
         }
+        metrics::restarted(D::CATEGORY);
         let pause = Duration::from_millis(100 << times.len());
         self.directory.wake_later(stream, pause);
     }

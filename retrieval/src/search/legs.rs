@@ -1,7 +1,7 @@
 //! The two legs: what the index knows by words, and what it knows by meaning.
 
 use lmao_ports::{
-    EmbedError, IndexError, LegHit, SearchError, SearchFilter, SearchIndex, SemanticState, Semantics, Unavailable,
+    EmbedError, IndexError, LegHit, SearchError, SearchFilter, SearchIndex, SemanticState, Semantics, Span, Unavailable,
 };
 
 /// What became of the vector leg.
@@ -22,7 +22,8 @@ pub(super) async fn keyword(
     filter: &SearchFilter,
     k: usize,
 ) -> Result<Vec<LegHit>, SearchError> {
-    Ok(index.keyword(text, filter, k).await?)
+    let span = Span::here(|| "search keyword".into());
+    Ok(span.run(index.keyword(text, filter, k)).await?)
 }
 
 /// The `k` nearest passages by meaning.
@@ -49,11 +50,14 @@ pub(super) async fn nearest(
         }
         Err(error) => return Vectors::Off(error.into()),
     }
-    let vector = match embedder.query(text).await {
+    let embedding = Span::here(|| format!("embeddings {wanted}").into());
+    let vector = match embedding.run(embedder.query(text)).await {
         Ok(vector) => vector,
         Err(error) => return Vectors::Off(error.into()),
     };
-    match index.nearest(&vector, filter, k).await {
+    drop(embedding);
+    let span = Span::here(|| "search nearest".into());
+    match span.run(index.nearest(&vector, filter, k)).await {
         Ok(found) => Vectors::Found(found),
         Err(error) => Vectors::Off(error.into()),
     }

@@ -15,7 +15,7 @@ mod tests;
 use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
-use lmao_ports::{Retriever, SearchError, SearchIndex, SearchRequest, SearchResults, SearchType, Semantics};
+use lmao_ports::{Retriever, SearchError, SearchIndex, SearchRequest, SearchResults, SearchType, Semantics, Span};
 
 use self::{
     fuse::Ranking,
@@ -93,11 +93,17 @@ impl Retriever for Hybrid {
         let began = Instant::now();
         let query = Query::of(&request)?;
         let mut notices: Vec<String> = query.notice.iter().cloned().collect();
-        let rankings = self.rankings(&query, &request, &mut notices).await?;
+        let span = Span::here(|| "search".into());
+        let rankings = span.run(self.rankings(&query, &request, &mut notices)).await;
+        if let Err(error) = &rankings {
+            span.fail(error.to_string());
+        }
+        let rankings = rankings?;
         let mut hits = fuse::distinct(fuse::fuse(rankings));
         let total = hits.len();
         hits.truncate(request.max_results);
         let took = began.elapsed();
+        span.set("lmao.hits", i64::try_from(hits.len()).unwrap_or(i64::MAX));
         tracing::debug!(total, hits = hits.len(), ?took, "searched");
         Ok(SearchResults { hits, total, notices, took })
     }
