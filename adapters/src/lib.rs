@@ -13,6 +13,7 @@ mod http;
 pub mod index;
 pub mod live;
 pub mod llm;
+mod metrics;
 pub mod models;
 pub mod nats;
 pub mod postgres;

@@ -8,19 +8,20 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use eventsource_stream::{EventStreamError, Eventsource};
 use futures::{Stream, StreamExt};
-use lmao_ports::{ChatMessage, Completion, Llm, LlmError, TokenSink};
+use lmao_ports::{ChatMessage, Completion, Llm, LlmError, Span, TokenSink};
 use reqwest::{
     StatusCode, Url,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
 };
 
 use self::wire::{Answer, Chunk, Limit, Request};
+use crate::metrics::completed;
 
 mod wire;
 
@@ -263,9 +264,38 @@ impl Llm for OpenAi {
         &self,
         messages: Vec<ChatMessage>,
         max_tokens: u32,
+        sink: TokenSink,
+    ) -> Result<Completion, LlmError> {
+        let begun = Instant::now();
+        let span = Span::asking(|| format!("chat {}", self.model).into());
+        span.set("gen_ai.operation.name", "chat");
+        span.set_with("gen_ai.request.model", || self.model.clone());
+        let completion = span.run(self.ask(&messages, max_tokens, sink)).await;
+        let error = completion.as_ref().err().map(|error| match error {
+            LlmError::Passing(_) => "passing",
+            LlmError::Refused(_) => "refused",
+        });
+        let usage = completion.as_ref().ok().and_then(|completion| completion.usage);
+        if let Some(error) = error {
+            span.fail(error);
+        }
+        if let Some(usage) = usage {
+            span.set("gen_ai.usage.input_tokens", i64::from(usage.prompt));
+            span.set("gen_ai.usage.output_tokens", i64::from(usage.completion));
+        }
+        completed(&self.model, begun.elapsed(), usage, error);
+        completion
+    }
+}
+
+impl OpenAi {
+    async fn ask(
+        &self,
+        messages: &[ChatMessage],
+        max_tokens: u32,
         mut sink: TokenSink,
     ) -> Result<Completion, LlmError> {
-        let response = self.open(Request::new(&self.model, &messages, Limit::MaxTokens(max_tokens))).await?;
+        let response = self.open(Request::new(&self.model, messages, Limit::MaxTokens(max_tokens))).await?;
         let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if kind.starts_with("text/event-stream") {
             self.streamed(response, &mut sink).await

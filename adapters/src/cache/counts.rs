@@ -2,37 +2,27 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use opentelemetry::{KeyValue, global, metrics::Counter};
+use crate::metrics::looked_up;
 
-/// How often a value was known, and was not. Also the counters `lmao.cache.hits` and `lmao.cache.misses`, with the
-/// attribute `lmao.cache`.
+/// Hits and misses of one cache, counted in its metrics too (`lmao.cache.hits`, `lmao.cache.misses`).
 #[derive(Debug)]
 pub struct Counts {
     hits: AtomicU64,
     misses: AtomicU64,
-    hit: Counter<u64>,
-    miss: Counter<u64>,
-    cache: KeyValue,
+    cache: &'static str,
 }
 
 impl Counts {
-    /// From zero; `cache` names it in metrics. The meter is the one that is installed now.
+    /// From zero; `cache` names it in metrics.
     #[must_use]
-    pub fn new(cache: &'static str) -> Self {
-        let meter = global::meter("lmao");
-        Self {
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
-            hit: meter.u64_counter("lmao.cache.hits").with_description("values that the cache knew").build(),
-            miss: meter.u64_counter("lmao.cache.misses").with_description("values that it did not know").build(),
-            cache: KeyValue::new("lmao.cache", cache),
-        }
+    pub const fn new(cache: &'static str) -> Self {
+        Self { hits: AtomicU64::new(0), misses: AtomicU64::new(0), cache }
     }
 
     pub(crate) fn asked(&self, known: bool) {
-        let (count, metric) = if known { (&self.hits, &self.hit) } else { (&self.misses, &self.miss) };
+        let count = if known { &self.hits } else { &self.misses };
         count.fetch_add(1, Ordering::Relaxed);
-        metric.add(1, std::slice::from_ref(&self.cache));
+        looked_up(self.cache, 1, usize::from(known));
     }
 
     /// Values that were known.

@@ -20,6 +20,7 @@ use ort::environment::Environment;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::tokens::TokenCounter;
+use crate::metrics::{Embedded, embedded};
 
 /// Calls that may wait in each lane; more wait outside, at no cost.
 const QUEUE_LIMIT: usize = 64;
@@ -112,6 +113,12 @@ impl OnnxEmbedder {
         let texts = texts.into_iter().map(|text| prepared(prefix, text, limit)).collect::<Vec<_>>().into_iter();
         self.queue.push(lane, Job { texts, vectors, reply, _permit: permit });
         let outcome = answer.await.map_err(|_| ended())?;
+        if let Ok(vectors) = &outcome {
+            embedded(match lane {
+                Lane::Queries => Embedded::Query,
+                Lane::Passages => Embedded::Passages(vectors.len()),
+            });
+        }
         outcome.map_err(|message| self.error(message))
     }
 

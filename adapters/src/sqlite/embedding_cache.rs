@@ -9,6 +9,8 @@ use sqlx::{
     sqlite::{SqliteArguments, SqliteSynchronous},
 };
 
+use crate::metrics::looked_up;
+
 use super::{
     file::{Database, File, Store},
     ladder::{Ladder, MAX_ROWS},
@@ -85,6 +87,7 @@ impl EmbeddingCache for SqliteEmbeddingCache {
                 query.fetch_all(&self.database.readers).await.map_err(|error| self.database.unavailable(error))?;
             found.extend(rows);
         }
+        looked_up("embeddings", keys.len(), found.len());
         Ok(keys.iter().map(|key| found.get(key.as_slice()).map(|bytes| floats(bytes))).collect())
     }
 
