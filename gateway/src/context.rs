@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lmao_events::{CommandRef, user::Role};
-use lmao_ports::CommandMeta;
+use lmao_ports::{CommandMeta, Span};
 use poem::{
     FromRequest, Request, RequestBody,
     http::{HeaderMap, StatusCode},
@@ -27,6 +27,9 @@ pub(crate) struct Context(Arc<Inner>);
 struct Inner {
     request_id: String,
     id: Uuid,
+    /// The client's, if it sent one.
+    client: Option<String>,
+    /// What commands go on with.
     traceparent: Option<String>,
 }
 
@@ -37,8 +40,24 @@ impl Context {
         let given = text("x-request-id").filter(|id| is_sane(id));
         let id = given.and_then(|id| id.parse().ok()).unwrap_or(fresh);
         let request_id = given.map_or_else(|| fresh.to_string(), str::to_owned);
-        let traceparent = text("traceparent").filter(|trace| is_traceparent(trace)).map(str::to_owned);
-        Self(Arc::new(Inner { request_id, id, traceparent }))
+        let client = text("traceparent").filter(|trace| is_traceparent(trace)).map(str::to_owned);
+        Self(Arc::new(Inner { request_id, id, traceparent: client.clone(), client }))
+    }
+
+    /// The same request, as handled in `span`: commands go on with that one's trace; without one, with the client's.
+    pub(crate) fn within(&self, span: &Span) -> Self {
+        let Inner { request_id, id, client, traceparent } = &*self.0;
+        let wanted = span.traceparent().or_else(|| client.clone());
+        if *traceparent == wanted {
+            return self.clone();
+        }
+        let (request_id, client) = (request_id.clone(), client.clone());
+        Self(Arc::new(Inner { request_id, id: *id, client, traceparent: wanted }))
+    }
+
+    /// The client's trace context, if it sent one.
+    pub(crate) fn traceparent(&self) -> Option<&str> {
+        self.0.client.as_deref()
     }
 
     /// The request's id as it is shown.

@@ -4,11 +4,12 @@
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
+use lmao_ports::Span;
 use poem::{
     Endpoint, Request, Response,
     http::{HeaderValue, Method, StatusCode, header},
 };
-use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     api::Methods,
@@ -16,6 +17,7 @@ use crate::{
     compress,
     context::Context,
     error::{ApiError, shutting_down},
+    metrics::Active,
     token::Caller,
 };
 
@@ -24,6 +26,8 @@ const OPEN: [&str; 7] =
     ["/health", "/health/live", "/health/ready", "/auth/login", "/auth/refresh", "/openapi.json", "/docs"];
 /// What is answered however busy the server is.
 const HEALTH: &str = "/health";
+/// What is asked too often to be worth a trace.
+const METRICS: &str = "/metrics";
 /// Where a token may come as `?access_token=`, because browsers set no headers on sockets.
 const SOCKETS: &str = "/api/v1/chat/ws/";
 
@@ -66,6 +70,21 @@ impl<E> Edge<E> {
 }
 
 impl<E: Endpoint<Output = Response>> Edge<E> {
+    /// The span of a request; what asks how the process is has none.
+    fn span(&self, context: &Context, method: &Method, path: &str, route: Option<&str>) -> Span {
+        if path.starts_with(HEALTH) || path == METRICS {
+            return Span::none();
+        }
+        let span = Span::request(|| format!("{method} {}", route.unwrap_or_default()).into(), context.traceparent());
+        span.set_with("http.request.method", || method.to_string());
+        span.set_with("url.path", || path.to_owned());
+        span.set_with("lmao.request_id", || context.request_id().to_owned());
+        if let Some(route) = route {
+            span.set_with("http.route", || route.to_owned());
+        }
+        span
+    }
+
     async fn answer(&self, mut request: Request) -> Result<Response, ApiError> {
         let _place = self.admit(&mut request)?;
         let path = request.uri().path().to_owned();
@@ -92,19 +111,26 @@ impl<E: Endpoint<Output = Response>> Endpoint for Edge<E> {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
-        let begun = Instant::now();
         let context = Context::new(request.headers(), self.app.fresh_id());
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let active = Active::begin(&method);
+        let route = self.methods.template(&path);
+        let span = self.span(&context, &method, &path, route);
+        let context = context.within(&span);
         let coding = compress::wanted(request.headers());
         request.extensions_mut().insert(context.clone());
         request.extensions_mut().insert(self.app.clone());
-        let response = match self.answer(request).await {
+        let response = match span.run(self.answer(request)).await {
             Ok(response) => compress::with(response, coding),
             Err(error) => refuse(&error, &context, &self.app, &method),
         };
-        let millis = begun.elapsed().as_millis();
-        tracing::debug!(request_id = context.request_id(), %method, path, status = response.status().as_u16(), millis,
-            "answered");
+        let status = response.status();
+        span.set("http.response.status_code", i64::from(status.as_u16()));
+        if status.is_server_error() {
+            span.fail(status.canonical_reason().unwrap_or_default());
+        }
+        let millis = active.answered(route, status).as_millis();
+        tracing::debug!(request_id = context.request_id(), %method, path, status = status.as_u16(), millis, "answered");
         Ok(sign(response, &context))
     }
 }

@@ -13,6 +13,7 @@ mod edge;
 mod error;
 mod idempotency;
 mod ingest;
+mod metrics;
 mod multipart;
 mod password;
 mod position;
@@ -30,7 +31,8 @@ use lmao_events::{
     user::{Field, Role, canonical, claim_of},
 };
 use lmao_ports::{
-    Blobs, Cache, Clock, Commands, Entropy, Health, Journal, Live, Projection, ReadModel, Retriever, ToolCatalog, Vault,
+    Blobs, Cache, Clock, Commands, Entropy, Health, Journal, Live, Metrics, Projection, ReadModel, Retriever,
+    ToolCatalog, Vault,
 };
 use poem::{Response, endpoint::BoxEndpoint, http::HeaderMap};
 use uuid::Uuid;
@@ -71,6 +73,8 @@ pub struct State {
     pub entropy: Arc<dyn Entropy>,
     /// What the process says of itself.
     pub health: Arc<dyn Health>,
+    /// What the process counts and measures.
+    pub metrics: Arc<dyn Metrics>,
     /// How much clients may do.
     pub limits: Limits,
 }
@@ -169,6 +173,19 @@ impl Gateway {
     ) -> std::io::Result<()> {
         serve::serve(self, listener, shutdown).await
     }
+}
+
+/// Answers `GET /metrics` at `listener` until `shutdown`, and nothing else; to everyone, so the address is one that only
+/// scrapers reach.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub async fn serve_metrics(
+    metrics: Arc<dyn Metrics>,
+    listener: tokio::net::TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    serve::metrics(metrics, listener, shutdown).await
 }
 
 /// What became of the first administrator.

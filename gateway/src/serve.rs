@@ -9,8 +9,10 @@ use std::{
     time::Duration,
 };
 
+use lmao_ports::Metrics;
 use poem::{
-    Server,
+    Route, Server,
+    endpoint::make_sync,
     http::uri::Scheme,
     listener::Acceptor,
     web::{LocalAddr, RemoteAddr},
@@ -21,12 +23,16 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use crate::{Gateway, app::App};
+use crate::{Gateway, app::App, metrics::Text};
 
 /// How long a connection may be silent between requests.
 const IDLE: Duration = Duration::from_secs(75);
 /// How long requests, sockets and streams have to end once the process is to.
 const DRAIN: Duration = Duration::from_secs(30);
+/// Connections of scrapers.
+const SCRAPERS: usize = 16;
+/// How long a scrape has to end.
+const SCRAPE: Duration = Duration::from_secs(1);
 /// The pause after a connection could not be accepted, for example because no file descriptor was left.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -51,6 +57,21 @@ pub(crate) async fn serve(
         .await?;
     drain(&app).await;
     Ok(())
+}
+
+/// Serves the metrics until `shutdown`.
+pub(crate) async fn metrics(
+    metrics: Arc<dyn Metrics>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let address = LocalAddr(listener.local_addr()?.into());
+    let acceptor = Bounded { listener, address, places: Arc::new(Semaphore::new(SCRAPERS)) };
+    let scrape = make_sync(move |_| Text(metrics.render()));
+    Server::new_with_acceptor(acceptor)
+        .idle_timeout(IDLE)
+        .run_with_graceful_shutdown(Route::new().at("/metrics", poem::get(scrape)), shutdown, Some(SCRAPE))
+        .await
 }
 
 /// Sockets outlive the connections that the server counts.

@@ -7,6 +7,7 @@ mod events;
 mod frames;
 mod health;
 mod messages;
+mod metrics;
 mod parked;
 mod projections;
 mod search;
@@ -61,6 +62,7 @@ type Routes = (
     events::Events,
     projections::Projections,
     parked::Parked,
+    metrics::Scrape,
     health::Health,
 );
 
@@ -78,6 +80,7 @@ fn service(app: Option<Arc<App>>) -> OpenApiService<Routes, ()> {
         events::Events::new(app.clone()),
         projections::Projections::new(app.clone()),
         parked::Parked::new(app.clone()),
+        metrics::Scrape::new(app.clone()),
         health::Health::new(app),
     );
     OpenApiService::new(routes, "LMA-o", env!("CARGO_PKG_VERSION"))
@@ -123,7 +126,7 @@ fn fixed(kind: &'static str, body: Bytes, policy: Option<&'static str>) -> impl 
     })
 }
 
-/// Which methods a path takes, for the header `Allow`.
+/// Which paths there are and which methods they take: for the header `Allow`, and for names of bounded number.
 #[derive(Debug)]
 pub(crate) struct Methods(Vec<(String, String)>);
 
@@ -141,6 +144,15 @@ impl Methods {
 
     /// Those of this path, as the header says them.
     pub(crate) fn of(&self, path: &str) -> String {
+        self.find(path).map(|(_, methods)| methods.clone()).unwrap_or_default()
+    }
+
+    /// The template that this path follows.
+    pub(crate) fn template(&self, path: &str) -> Option<&str> {
+        self.find(path).map(|(template, _)| template.as_str())
+    }
+
+    fn find(&self, path: &str) -> Option<&(String, String)> {
         let fits = |template: &str| {
             let (mut wanted, mut given) = (template.split('/'), path.split('/'));
             loop {
@@ -153,8 +165,7 @@ impl Methods {
         };
         // A literal segment is preferred to a parameter, as the router does.
         let fitting = self.0.iter().filter(|(template, _)| fits(template));
-        let best = fitting.min_by_key(|(template, _)| template.matches('{').count());
-        best.map(|(_, methods)| methods.clone()).unwrap_or_default()
+        fitting.min_by_key(|(template, _)| template.matches('{').count())
     }
 }
 

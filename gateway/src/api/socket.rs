@@ -15,7 +15,7 @@ use futures::{
     stream::{SplitSink, SplitStream},
 };
 use lmao_events::{AnyEvent, Category, Position, StreamId, Version};
-use lmao_ports::Frame;
+use lmao_ports::{Frame, Span};
 use poem::{
     IntoResponse, Response,
     web::websocket::{CloseCode, Message, WebSocket, WebSocketConfig, WebSocketStream},
@@ -238,8 +238,11 @@ impl Talk {
                     Ok(Sent::Message { content, context }) => {
                         let context = context.unwrap_or_default();
                         let say = Say { owner: self.owner, session: self.session, content, context, command: None };
-                        let (app, request) = (self.app.clone(), self.context.clone());
-                        self.sending = Some(Box::pin(async move { turn::say(&app, &request, say).await.map(|_| ()) }));
+                        // A trace of its own: a socket may stay open for days.
+                        let span = Span::request(|| "chat message".into(), self.context.traceparent());
+                        let (app, request) = (self.app.clone(), self.context.within(&span));
+                        self.sending =
+                            Some(Box::pin(async move { span.run(turn::say(&app, &request, say)).await.map(|_| ()) }));
                     }
                     Err(error) => self.show(sink, Shown::error(&error)).await?,
                 }

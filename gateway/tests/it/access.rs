@@ -39,9 +39,21 @@ async fn only_what_is_listed_is_open() {
     let token = world.ann().await;
     let query = format!("/api/v1/tools?access_token={token}");
     assert_eq!(Got::from(client.get(query).send().await).await.refusal(), (401, "missing_token"));
-    assert_eq!(send(client.get("/metrics"), &token).await.refusal(), (404, "not_found"));
+    assert_eq!(send(client.get("/metric"), &token).await.refusal(), (404, "not_found"));
+    assert_eq!(send(client.get("/metrics"), &token).await.refusal(), (403, "forbidden"));
     assert_eq!(send(client.get("/admin/events"), &token).await.refusal(), (403, "forbidden"));
     assert_eq!(send(client.get("/api/v1/tools"), &token).await.status, 200);
+}
+
+#[tokio::test]
+async fn metrics_are_for_administrators() {
+    let world = World::new().await;
+    let client = world.client();
+    let request = client.get("/metrics").header("authorization", format!("Bearer {}", world.admin().await));
+    let mut response = request.send().await.0;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.content_type(), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert_eq!(response.take_body().into_string().await.unwrap(), "two 2\n");
 }
 
 #[tokio::test]

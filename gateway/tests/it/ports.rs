@@ -336,3 +336,13 @@ impl Health for State {
         vec![Component { name: "log".to_owned(), state, message: "as told".to_owned() }]
     }
 }
+
+/// Metrics: there is one.
+#[derive(Debug)]
+pub(crate) struct Two;
+
+impl lmao_ports::Metrics for Two {
+    fn render(&self) -> String {
+        "two 2\n".to_owned()
+    }
+}

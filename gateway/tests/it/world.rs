@@ -61,6 +61,7 @@ impl World {
             clock: clock.clone(),
             entropy: Arc::new(Random),
             health: health.clone(),
+            metrics: Arc::new(crate::ports::Two),
             limits,
         };
         let gateway = Gateway::new(state.clone()).await.unwrap();
