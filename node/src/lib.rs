@@ -76,7 +76,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 
 /// Our own variables; one that is no UTF-8 is an error, one of somebody else's is not our business.
 fn environment() -> Result<Vec<(String, String)>, Stop> {
-    let ours = env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LMAO_"));
+    let ours = env::vars_os().filter(|(name, _)| config::is_ours(&name.to_string_lossy()));
     ours.map(|(name, value)| {
         let name = name.to_string_lossy().into_owned();
         let value = value

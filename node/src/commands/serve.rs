@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
 use serde_json::json;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use super::Invocation;
 use crate::{
@@ -14,7 +14,11 @@ use crate::{
     exit::{Code, Stop},
     output::{Ink, Output},
     progress::ModelProgress,
+    telemetry::{ProcessMetrics, Telemetry},
 };
+
+/// What this node does: one process is all of it.
+const ROLES: &str = "gateway,worker,projector";
 
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once: nothing that was accepted is lost.
 ///
@@ -22,9 +26,17 @@ use crate::{
 /// When it cannot start, or the listener fails.
 pub(crate) async fn run(invocation: &Invocation, serve: Serve) -> anyhow::Result<()> {
     let config = invocation.configuration(serve.listen.map(|address| address.to_string()))?.config;
-    let mut ending = signals()?;
+    let ending = signals()?;
+    let telemetry = Telemetry::open(&config.telemetry, ROLES)?;
+    let served = serve_until(invocation, &config, ending).await;
+    telemetry.close().await;
+    served
+}
+
+async fn serve_until(invocation: &Invocation, config: &Config, mut ending: watch::Receiver<u32>) -> anyhow::Result<()> {
+    let scrapers = scrapers(config, ending.clone()).await?;
     let started = tokio::select! {
-        started = start(invocation, &config) => started?,
+        started = start(invocation, config) => started?,
         _ = ending.wait_for(|signals| *signals > 0) => return Ok(()),
     };
     let (node, listener) = started;
@@ -33,8 +45,24 @@ pub(crate) async fn run(invocation: &Invocation, serve: Serve) -> anyhow::Result
         tracing::info!("ending: no more requests are taken; a second signal ends at once");
     })
     .await?;
+    if let Some(scrapers) = scrapers {
+        // It ends with the same signal, and within a second.
+        let _ = scrapers.await;
+    }
     tracing::info!("ended");
     Ok(())
+}
+
+/// Answers scrapers at an address of their own, if there is one, until the process is to end.
+async fn scrapers(config: &Config, mut ending: watch::Receiver<u32>) -> Result<Option<JoinHandle<()>>, Stop> {
+    let Some(address) = config.telemetry.metrics_listen else { return Ok(None) };
+    let listener = listen(address).await.map_err(|stop| stop.hint("telemetry.metrics_listen names it"))?;
+    Ok(Some(tokio::spawn(async move {
+        let ended = async move { _ = ending.wait_for(|signals| *signals > 0).await };
+        if let Err(error) = lmao_gateway::serve_metrics(Arc::new(ProcessMetrics), listener, ended).await {
+            tracing::error!(%error, "the metrics are no longer served");
+        }
+    })))
 }
 
 async fn start(invocation: &Invocation, config: &Config) -> anyhow::Result<(Node, TcpListener)> {

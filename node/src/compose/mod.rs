@@ -2,6 +2,7 @@
 //! in order.
 
 mod admin;
+mod gauges;
 mod health;
 mod node;
 mod parts;

@@ -16,9 +16,11 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use super::{
     Parts,
     admin::{FirstStart, first_start},
+    gauges,
     health::NodeHealth,
     witness::Witness,
 };
+use crate::telemetry::ProcessMetrics;
 
 /// A node that runs.
 pub(crate) struct Node {
@@ -27,6 +29,7 @@ pub(crate) struct Node {
     projectors: Arc<Projectors>,
     witness: Witness,
     orphans: JoinHandle<()>,
+    gauges: JoinHandle<()>,
     state: State,
 }
 
@@ -73,8 +76,17 @@ impl Node {
             answerer: parts.answerer.name().to_owned(),
         };
         let state = state(&parts, &runtime, tools, health);
+        let gauges = gauges::run(Arc::clone(&parts.log), Arc::clone(&projectors), runtime.commands());
         let orphans = Orphans::new(stores(&parts), Arc::clone(&parts.blobs));
-        Ok(Self { parts, runtime, projectors, witness, orphans: tokio::spawn(orphans.run()), state })
+        Ok(Self {
+            parts,
+            runtime,
+            projectors,
+            witness,
+            orphans: tokio::spawn(orphans.run()),
+            gauges: tokio::spawn(gauges),
+            state,
+        })
     }
 
     /// What it runs on.
@@ -122,10 +134,12 @@ impl Node {
 
     /// Ends everything: first what makes commits, then what follows them, then the stores.
     pub(crate) async fn drain(self) {
-        let Self { parts, runtime, projectors, witness, orphans, state } = self;
-        orphans.abort();
-        // Cancelled, as it was meant to be.
-        let _ = orphans.await;
+        let Self { parts, runtime, projectors, witness, orphans, gauges, state } = self;
+        for task in [orphans, gauges] {
+            task.abort();
+            // Cancelled, as it was meant to be.
+            let _ = task.await;
+        }
         runtime.drain().await;
         projectors.stop().await;
         witness.stop().await;
@@ -175,6 +189,7 @@ fn state(parts: &Parts, runtime: &Runtime, tools: Arc<Registry>, health: NodeHea
         clock: Arc::clone(&parts.clock),
         entropy: Arc::clone(&parts.entropy),
         health: Arc::new(health),
+        metrics: Arc::new(ProcessMetrics),
         limits: lmao_gateway::Limits::default(),
     }
 }

@@ -2,6 +2,7 @@
 //! read, and where each value came from can be told. Nothing is opened here.
 
 mod origin;
+mod telemetry;
 mod value;
 
 use std::{
@@ -12,7 +13,8 @@ use std::{
 
 use serde::{Deserialize, Serialize, Serializer};
 
-pub(crate) use origin::{Loaded, Overrides, load};
+pub(crate) use origin::{Loaded, Overrides, is_ours, load};
+pub(crate) use telemetry::{Endpoint, Ratio, Telemetry};
 pub(crate) use value::{Blobs, Cache, Live, Models, Search, Sqlite, parse_address};
 
 /// Everything that can be configured. The field names are the keys.
@@ -44,6 +46,8 @@ pub(crate) struct Config {
     pub models: Models,
     /// The language model; answers are extractive without one.
     pub llm: Llm,
+    /// What the process tells of itself.
+    pub telemetry: Telemetry,
 }
 
 impl Default for Config {
@@ -61,7 +65,15 @@ impl Default for Config {
             live: Live::default(),
             models: Models::default(),
             llm: Llm::default(),
+            telemetry: Telemetry::default(),
         }
+    }
+}
+
+impl Config {
+    /// What is wrong with keys taken together.
+    fn fault(&self) -> Option<String> {
+        self.llm.fault().or_else(|| self.telemetry.fault())
     }
 }
 

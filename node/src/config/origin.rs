@@ -20,6 +20,9 @@ use crate::exit::{Code, Stop};
 const RESERVED: [&str; 8] =
     ["SERVER", "TOKEN", "CONFIG", "ADMIN_PASSWORD", "MASTER_KEY", "MODEL_CACHE", "LOG_FILTER", "LOG_FORMAT"];
 const PREFIX: &str = "LMAO_";
+/// Variables that OpenTelemetry has defined for everybody, and the keys that they set; our own of the same key win.
+const STANDARD: [(&str, &str); 2] =
+    [("OTEL_EXPORTER_OTLP_ENDPOINT", "telemetry.otlp"), ("OTEL_SERVICE_NAME", "telemetry.service_name")];
 /// Beginnings of those that tests, simulations and benchmarks use.
 const RESERVED_PREFIXES: [&str; 3] = ["TEST_", "SIM_", "BENCH_"];
 
@@ -64,7 +67,7 @@ pub(crate) fn load(
         figment = figment.merge(Setting { origin: (*option).to_owned(), key: key.clone(), value: value.clone() });
     }
     let config: Config = figment.extract().map_err(|error| refused(&error))?;
-    if let Some(fault) = config.llm.fault() {
+    if let Some(fault) = config.fault() {
         return Err(Stop::new(Code::Usage, fault));
     }
     let origins = flatten(&config).into_iter().map(|(key, _)| {
@@ -99,9 +102,17 @@ impl Provider for Setting {
     }
 }
 
+/// Whether a variable of the process is of use here.
+pub(crate) fn is_ours(name: &str) -> bool {
+    name.starts_with(PREFIX) || STANDARD.iter().any(|(known, _)| *known == name)
+}
+
 /// `LMAO_LLM__BASE_URL=x` -> `llm.base_url = x`. An empty variable counts as absent.
 fn variables(environment: impl IntoIterator<Item = (String, String)>) -> Vec<Setting> {
     let setting = |(name, value): (String, String)| {
+        if let Some((_, key)) = STANDARD.iter().find(|(known, _)| *known == name && !value.is_empty()) {
+            return Some(Setting { origin: name, key: (*key).to_owned(), value });
+        }
         let rest = name.strip_prefix(PREFIX).filter(|rest| !value.is_empty() && !rest.is_empty())?;
         if RESERVED.contains(&rest) || RESERVED_PREFIXES.iter().any(|prefix| rest.starts_with(prefix)) {
             return None;
@@ -110,7 +121,8 @@ fn variables(environment: impl IntoIterator<Item = (String, String)>) -> Vec<Set
         Some(Setting { origin: name, key, value })
     };
     let mut settings: Vec<Setting> = environment.into_iter().filter_map(setting).collect();
-    settings.sort_by(|a, b| a.key.cmp(&b.key));
+    // What comes later wins.
+    settings.sort_by_key(|setting| (setting.key.clone(), setting.origin.starts_with(PREFIX)));
     settings
 }
 
