@@ -17,4 +17,5 @@ mod main_job;
 mod models;
 mod serve;
 mod support;
+mod telemetry;
 mod tidy;

@@ -39,7 +39,8 @@ fn binary() -> PathBuf {
 /// anew, since what a test asks is seldom how well it embeds.
 pub(crate) fn lmao(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
-    let ours = env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("LMAO_"));
+    let ours = env::vars_os().map(|(name, _)| name);
+    let ours = ours.filter(|name| ["LMAO_", "OTEL_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)));
     ours.for_each(|name| _ = command.env_remove(name));
     command.env("LMAO_MODELS", "off").args(arguments).stdin(Stdio::null());
     command

@@ -3,6 +3,7 @@
 //! It drives `cargo`, and the servers that tests run against.
 
 mod bench;
+mod otelcol;
 mod schemas;
 mod servers;
 mod test;

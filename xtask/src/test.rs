@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::servers::Servers;
+use crate::{otelcol, servers::Servers};
 
 /// The package whose tests run the `lmao` binary.
 const END_TO_END: &str = "lmao-tests";
@@ -41,8 +41,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let servers =
         if crate::servers::needed(&options.package) { Some(build_and_start(options, &packages)?) } else { None };
+    let end_to_end = options.package.is_empty() || options.package.iter().any(|package| package == END_TO_END);
 
     let mut tests = crate::cargo();
+    if end_to_end && std::env::var_os(otelcol::VARIABLE).is_none() {
+        tests.env(otelcol::VARIABLE, otelcol::obtain()?);
+    }
     tests.args(["test", "--no-fail-fast"]).args(&packages);
     tests.args(["--", "--show-output"]).args(&options.filter);
     tests.envs(servers.iter().flat_map(Servers::variables));
