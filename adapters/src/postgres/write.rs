@@ -1,7 +1,7 @@
 //! The statements that write the read model. Each takes all rows of its kind in a batch as arrays, one for each column.
 //! Parents come before their children, for the foreign keys.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use lmao_events::{Position, Timestamp, user::Role};
 use lmao_ports::ParkedStream;
@@ -26,11 +26,7 @@ const STATEMENT_BYTES: usize = 8 << 20;
 pub(super) async fn write(connection: &mut PgConnection, changes: &Changes) -> sqlx::Result<()> {
     register(connection, &changes.registered).await?;
     change_accounts(connection, changes.accounts.values()).await?;
-    open(connection, &changes.opened).await?;
-    touch(connection, changes.touched.values()).await?;
-    for messages in parts(&changes.messages, |message| message.3.len() + size(&message.5)) {
-        say(connection, messages).await?;
-    }
+    talk(connection, changes).await?;
     for executions in parts(&changes.executions, |call| size(&call.3)) {
         call(connection, executions).await?;
     }
@@ -108,86 +104,103 @@ async fn change_accounts(
     Ok(())
 }
 
-async fn open(connection: &mut PgConnection, sessions: &[OpenedRecord]) -> sqlx::Result<()> {
-    if sessions.is_empty() {
-        return Ok(());
+/// A session that a batch opens, as the batch leaves it.
+struct Opened<'c> {
+    new: &'c OpenedRecord,
+    last: Timestamp,
+    title: Option<&'c str>,
+}
+
+impl<'c> Opened<'c> {
+    fn of(new: &'c OpenedRecord, touched: Option<&'c Touch>) -> Self {
+        let last = touched.map_or(new.3, |touch| touch.2.max(new.3));
+        Self { new, last, title: touched.and_then(|touch| touch.3.as_deref()) }
     }
-    sqlx::query(
-        "WITH new AS (
-             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::timestamptz[])
-                 AS new (id, conversation, owner, at, expires)
-         ), opened AS (
-             INSERT INTO sessions (id, user_id, session_token, created_at, expires_at, last_activity)
-             SELECT id, owner, id::text, at, expires, at FROM new
-         )
-         INSERT INTO conversations (id, session_id, user_id, created_at, updated_at)
-         SELECT conversation, id, owner, at, at FROM new",
-    )
-    .bind(column(sessions, |session| session.0))
-    .bind(column(sessions, |session| session.1))
-    .bind(column(sessions, |session| session.2))
-    .bind(column(sessions, |session| Time(session.3)))
-    .bind(column(sessions, |session| expiry(session.3)))
-    .execute(connection)
-    .await?;
+}
+
+/// Sessions, conversations and messages: what most batches are, in one statement as a rule.
+async fn talk(connection: &mut PgConnection, changes: &Changes) -> sqlx::Result<()> {
+    let mut opened: Vec<Opened<'_>> =
+        changes.opened.iter().map(|new| Opened::of(new, changes.touched.get(&new.0))).collect();
+    let new: HashSet<Uuid> = changes.opened.iter().map(|new| new.0).collect();
+    let mut touched: Vec<&Touch> = changes.touched.values().filter(|touch| !new.contains(&touch.0)).collect();
+    for messages in parts(&changes.messages, |message| message.3.len() + size(&message.5)) {
+        // The first takes the sessions along.
+        say(connection, &std::mem::take(&mut opened), &std::mem::take(&mut touched), messages).await?;
+    }
+    if !opened.is_empty() || !touched.is_empty() {
+        say(connection, &opened, &touched, &[]).await?;
+    }
     Ok(())
 }
 
-async fn touch(
+async fn say(
     connection: &mut PgConnection,
-    touched: impl ExactSizeIterator<Item = &Touch> + Clone,
+    opened: &[Opened<'_>],
+    touched: &[&Touch],
+    messages: &[MessageRecord],
 ) -> sqlx::Result<()> {
-    if touched.len() == 0 {
-        return Ok(());
-    }
-    sqlx::query(
-        "WITH touch AS (
-             SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::text[])
-                 AS touch (id, conversation, at, expires, title)
-         ), touched AS (
-             UPDATE sessions SET
-                 last_activity = greatest(last_activity, touch.at),
-                 expires_at = greatest(expires_at, touch.expires)
-             FROM touch WHERE sessions.id = touch.id
-         )
-         UPDATE conversations SET
-             updated_at = greatest(updated_at, touch.at),
-             title = coalesce(conversations.title, touch.title)
-         FROM touch WHERE conversations.id = touch.conversation",
-    )
-    .bind(column(touched.clone(), |touch| touch.0))
-    .bind(column(touched.clone(), |touch| touch.1))
-    .bind(column(touched.clone(), |touch| Time(touch.2)))
-    .bind(column(touched.clone(), |touch| expiry(touch.2)))
-    .bind(column(touched, |touch| touch.3.as_deref().map(text)))
-    .execute(connection)
-    .await?;
+    sqlx::query(SAY)
+        .bind(column(opened, |opened| opened.new.0))
+        .bind(column(opened, |opened| opened.new.1))
+        .bind(column(opened, |opened| opened.new.2))
+        .bind(column(opened, |opened| Time(opened.new.3)))
+        .bind(column(opened, |opened| Time(opened.last)))
+        .bind(column(opened, |opened| expiry(opened.last)))
+        .bind(column(opened, |opened| opened.title.map(text)))
+        .bind(column(touched, |touch| touch.0))
+        .bind(column(touched, |touch| touch.1))
+        .bind(column(touched, |touch| Time(touch.2)))
+        .bind(column(touched, |touch| expiry(touch.2)))
+        .bind(column(touched, |touch| touch.3.as_deref().map(text)))
+        .bind(column(messages, |message| message.0))
+        .bind(column(messages, |message| message.1))
+        .bind(column(messages, |message| message.2))
+        .bind(column(messages, |message| text(&message.3)))
+        .bind(column(messages, |message| Time(message.4)))
+        .bind(column(messages, |message| json(&message.5)))
+        .bind(column(messages, |message| message.6.map(i64::from)))
+        .bind(column(messages, |message| message.7.as_deref().map(text)))
+        .bind(column(messages, |message| message.8))
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
-async fn say(connection: &mut PgConnection, messages: &[MessageRecord]) -> sqlx::Result<()> {
-    sqlx::query(
-        "INSERT INTO messages
-             (id, conversation_id, role, content, created_at, metadata, tokens_used, model_used, ordinal)
-         SELECT id, conversation, role, content, at, metadata::jsonb, tokens, model, ordinal
-         FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::bigint[],
-                 $8::text[], $9::bigint[])
-             AS new (id, conversation, role, content, at, metadata, tokens, model, ordinal)
-         ON CONFLICT (id) DO NOTHING",
+/// $1 to $7 are new sessions, $8 to $12 those that were there before, $13 to $21 messages. Foreign keys are looked at when all of
+/// it is done.
+const SAY: &str = "
+    WITH opened AS (
+        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::timestamptz[],
+                $6::timestamptz[], $7::text[])
+            AS opened (id, conversation, owner, at, last, expires, title)
+    ), new_sessions AS (
+        INSERT INTO sessions (id, user_id, session_token, created_at, expires_at, last_activity)
+        SELECT id, owner, id::text, at, expires, last FROM opened
+    ), new_conversations AS (
+        INSERT INTO conversations (id, session_id, user_id, created_at, updated_at, title)
+        SELECT conversation, id, owner, at, last, title FROM opened
+    ), touched AS (
+        SELECT * FROM unnest($8::uuid[], $9::uuid[], $10::timestamptz[], $11::timestamptz[], $12::text[])
+            AS touched (id, conversation, last, expires, title)
+    ), changed_sessions AS (
+        UPDATE sessions SET
+            last_activity = greatest(last_activity, touched.last),
+            expires_at = greatest(expires_at, touched.expires)
+        FROM touched WHERE sessions.id = touched.id
+    ), changed_conversations AS (
+        UPDATE conversations SET
+            updated_at = greatest(updated_at, touched.last),
+            title = coalesce(conversations.title, touched.title)
+        FROM touched WHERE conversations.id = touched.conversation
     )
-    .bind(column(messages, |message| message.0))
-    .bind(column(messages, |message| message.1))
-    .bind(column(messages, |message| message.2))
-    .bind(column(messages, |message| text(&message.3)))
-    .bind(column(messages, |message| Time(message.4)))
-    .bind(column(messages, |message| json(&message.5)))
-    .bind(column(messages, |message| message.6.map(i64::from)))
-    .bind(column(messages, |message| message.7.as_deref().map(text)))
-    .bind(column(messages, |message| message.8))
-    .execute(connection)
-    .await?;
-    Ok(())
-}
+    INSERT INTO messages
+        (id, conversation_id, role, content, created_at, metadata, tokens_used, model_used, ordinal)
+    SELECT id, conversation, role, content, at, metadata::jsonb, tokens, model, ordinal
+    FROM unnest($13::uuid[], $14::uuid[], $15::text[], $16::text[], $17::timestamptz[], $18::text[], $19::bigint[],
+            $20::text[], $21::bigint[])
+        AS new (id, conversation, role, content, at, metadata, tokens, model, ordinal)
+    ON CONFLICT (id) DO NOTHING";
 
 async fn call(connection: &mut PgConnection, calls: &[ExecutionRecord]) -> sqlx::Result<()> {
     sqlx::query(
