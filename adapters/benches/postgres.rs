@@ -34,7 +34,10 @@ const FIRST: i64 = 1_750_000_000_000_000;
 #[tokio::main]
 async fn main() {
     let commits: usize = std::env::var("LMAO_BENCH_COMMITS").map_or(20_000, |value| value.parse().unwrap());
-    let server = std::env::var("LMAO_TEST_POSTGRES").expect("LMAO_TEST_POSTGRES names no server");
+    let Ok(server) = std::env::var("LMAO_TEST_POSTGRES") else {
+        eprintln!("LMAO_TEST_POSTGRES is not set: it names the server to measure");
+        std::process::exit(1);
+    };
     let history = history(commits);
     println!("{:>6} {:<10} {:>10} {:>10}", "batch", "", "commits/s", "rows/s");
     for size in BATCHES {
