@@ -195,6 +195,10 @@ impl Writer {
     /// Sends what is staged. Searches see it after the next refresh.
     async fn send(&mut self, client: &Client) -> Result<(), Error> {
         let (index, epoch) = self.own(client).await?;
+        // One that was paused learns here that it was replaced; what is on its way already, by the epoch.
+        if state::read(client, &index).await? != self.stored {
+            return Err(Error::Fenced);
+        }
         let documents: Vec<Uuid> = self.staged.keys().copied().collect();
         let mut held = query::ordinals(client, &index, &documents).await?;
         let mut ops = Vec::new();
