@@ -150,9 +150,13 @@ impl Client {
         query: &[(&str, &str)],
         body: Option<Bytes>,
     ) -> Result<Bytes, Error> {
-        let lost = |source: elasticsearch::Error| match source.is_timeout() {
-            true => Error::TimedOut { endpoint: self.endpoint.clone(), seconds: TIMEOUT.as_secs() },
-            false => Error::Unreachable { endpoint: self.endpoint.clone(), source },
+        let lost = |source: elasticsearch::Error| {
+            let endpoint = self.endpoint.clone();
+            if source.is_timeout() {
+                Error::TimedOut { endpoint, seconds: TIMEOUT.as_secs() }
+            } else {
+                Error::Unreachable { endpoint, source }
+            }
         };
         let sent = self.transport.send(method, path, HeaderMap::new(), Some(query), body, None);
         let answer = sent.await.map_err(lost)?;
@@ -223,8 +227,7 @@ impl Client {
     pub(super) async fn refresh(&self, index: &str) -> Result<(), Error> {
         let answer: Value = self.call(Method::Post, &format!("/{index}/_refresh"), &[], None).await?;
         if answer["_shards"]["failed"].as_u64().unwrap_or(0) > 0 {
-            let status = 503;
-            return Err(Error::Refused(Refusal::from_error(status, &answer["_shards"]["failures"][0]["reason"])));
+            return Err(Error::Refused(Refusal::from_error(503, &answer["_shards"]["failures"][0]["reason"])));
         }
         Ok(())
     }

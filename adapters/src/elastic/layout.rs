@@ -18,7 +18,7 @@ use super::{
     error::{Error, STORE},
 };
 
-/// What `lmao migrate` and the adapter make: the one place that says so.
+/// How an index is made: the one place that says so.
 const CHUNKS: &str = include_str!("../../../schemas/elasticsearch/chunks.json");
 /// Of the form above; a part of what is stored.
 const FORMAT: u64 = 1;

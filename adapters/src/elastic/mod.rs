@@ -7,10 +7,11 @@
 //! other tools.
 //!
 //! **Vectors** are `flat`: every allowed one is compared, so that results are exact whatever the filter, and nothing has to be
-//! built while documents come in. The price is a read of all allowed vectors per query, shared by the shards: 3 KB each at
-//! 768 dimensions. An HNSW graph answers faster than that from about a million passages of one person on, and is then a
-//! change of `index_options` in the mapping, with rescoring to be added here. The exact bits of each vector are kept beside,
-//! for the digest: the server may keep vectors in another form.
+//! built while documents come in. The price is a read of the vectors that the filter allows, the owner's at most, 3 KB each
+//! at 768 dimensions. With 100,000 of them in three shards on two busy cores a query took 60 to 100 ms among all and 13 ms
+//! among a tenth, and they were loaded at 2,200 a second; a graph (HNSW) loads at a tenth of that and misses one or two in
+//! a hundred: it is for people who have far more passages. The exact bits of each vector are kept beside, for the digest: the server may
+//! keep vectors in another form. A vector of zeros is near to nothing and is never found, unlike in the embedded index.
 //!
 //! **A commit** sends passages in bulks and looks at each item's outcome, lets searches see them, and writes the state
 //! (checkpoint, model, counts) last. Searches see nothing before, since the index refreshes by command only. A crash leaves
