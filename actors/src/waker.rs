@@ -3,6 +3,8 @@
 
 mod index;
 mod line;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 

@@ -136,6 +136,7 @@ impl Placed {
         let request: Bytes = encode(&Envelope { within_millis: millis(left), request });
         let table = self.place.table.subscribe();
         let answer = tokio::select! {
+            biased;
             answer = self.place.router.request(node, request, left) => answer?,
             () = gone(table, node) => return Err(RouteError::NoAnswer(node)),
         };
