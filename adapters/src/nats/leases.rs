@@ -223,59 +223,35 @@ impl Watcher {
     /// Follows the bucket until it cannot be followed any more, or nobody looks.
     async fn follow(&mut self, views: &mpsc::Sender<Vec<NodeInfo>>) -> Result<(), Unavailable> {
         let (mut entries, is_empty) = self.leases.entries().await?;
-        let before = std::mem::take(&mut self.known);
+        let mut held = HashMap::new();
         if !is_empty {
-            self.first(&mut entries, before).await?;
+            first(&mut entries, &mut held).await?;
         }
+        // What was seen before has not been renewed just because it is read again.
+        for (key, known) in &mut held {
+            if let Some(before) = self.known.get(key).filter(|before| before.revision == known.revision) {
+                known.seen = before.seen;
+            }
+        }
+        self.known = held;
         let mut tick = tokio::time::interval(self.leases.ttl / 2);
         loop {
             if !self.show(views).await {
                 return Ok(());
             }
             tokio::select! {
-                entry = entries.next() => self.take(entry.ok_or_else(ended)?.map_err(broken)?),
+                entry = entries.next() => take(&mut self.known, entry.ok_or_else(ended)?.map_err(broken)?),
                 _ = tick.tick() => {}
             }
         }
     }
 
-    /// Takes in what the bucket holds: no view is shown of a part of it.
-    async fn first(&mut self, entries: &mut Watch, before: HashMap<String, Known>) -> Result<(), Unavailable> {
-        let until = Instant::now() + FIRST_VIEW;
-        loop {
-            let entry = tokio::time::timeout_at(until, entries.next()).await;
-            let entry = entry.map_err(|_| ended())?.ok_or_else(ended)?.map_err(broken)?;
-            let is_last = entry.delta == 0;
-            self.take(entry);
-            if is_last {
-                break;
-            }
-        }
-        // What was seen before has not been renewed just because it is read again.
-        for (key, known) in &mut self.known {
-            if let Some(before) = before.get(key).filter(|before| before.revision == known.revision) {
-                known.seen = before.seen;
-            }
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, entry: Entry) {
-        if entry.operation != Operation::Put {
-            self.known.remove(&entry.key);
-            return;
-        }
-        match serde_json::from_slice(&entry.value) {
-            Ok(info) => {
-                self.known.insert(entry.key, Known { info, revision: entry.revision, seen: Instant::now() });
-            }
-            Err(error) => tracing::error!(key = entry.key, %error, "a lease that is none"),
-        }
-    }
-
     /// Shows who lives if that is new; `false` when nobody looks any more. Who has not renewed for twice the time does not
-    /// live, should the server fail to say so.
+    /// live, should the server fail to say so; without a connection nobody knows.
     async fn show(&mut self, views: &mpsc::Sender<Vec<NodeInfo>>) -> bool {
+        if !self.leases.nats().is_connected() {
+            return !views.is_closed();
+        }
         let lives = |known: &&Known| known.seen.elapsed() <= 2 * self.leases.ttl;
         let mut view: Vec<NodeInfo> = self.known.values().filter(lives).map(|known| known.info.clone()).collect();
         view.sort_by_key(|node| node.id);
@@ -284,6 +260,33 @@ impl Watcher {
         }
         self.shown = Some(view.clone());
         views.send(view).await.is_ok()
+    }
+}
+
+/// Takes in what the bucket holds: no view is shown of a part of it.
+async fn first(entries: &mut Watch, held: &mut HashMap<String, Known>) -> Result<(), Unavailable> {
+    let until = Instant::now() + FIRST_VIEW;
+    loop {
+        let entry = tokio::time::timeout_at(until, entries.next()).await;
+        let entry = entry.map_err(|_| ended())?.ok_or_else(ended)?.map_err(broken)?;
+        let is_last = entry.delta == 0;
+        take(held, entry);
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+fn take(known: &mut HashMap<String, Known>, entry: Entry) {
+    if entry.operation != Operation::Put {
+        known.remove(&entry.key);
+        return;
+    }
+    match serde_json::from_slice(&entry.value) {
+        Ok(info) => {
+            known.insert(entry.key, Known { info, revision: entry.revision, seen: Instant::now() });
+        }
+        Err(error) => tracing::error!(key = entry.key, %error, "a lease that is none"),
     }
 }
 
