@@ -101,6 +101,12 @@ pub trait EventLog: Debug + Send + Sync {
     /// The records of one stream from version `from` on (1 is the first), in order. A stream that does not exist has none.
     fn read(&self, stream: &StreamId, from: Version) -> BoxStream<'static, Result<Recorded, ReadError>>;
 
+    /// As [`EventLog::read`] from the version of `head` on, its own record included. A position that is not of this log does
+    /// no harm; one that is may save looking for the place.
+    fn read_from(&self, stream: &StreamId, head: &Head) -> BoxStream<'static, Result<Recorded, ReadError>> {
+        self.read(stream, head.version.max(Version(1)))
+    }
+
     /// The last record of a stream.
     async fn last(&self, stream: &StreamId) -> Result<Option<Recorded>, ReadError>;
 

@@ -131,7 +131,7 @@ impl<D: Decider> Loaded<D> {
         let mut loaded = base;
         let mut anchored = loaded.head.version == Version(0);
         // The base's own record is read too: it proves that the snapshot belongs to this log.
-        let mut records = stores.log.read(&stream, loaded.head.version.max(Version(1)));
+        let mut records = stores.log.read_from(&stream, &loaded.head);
         while let Some(recorded) = records.next().await {
             let recorded = recorded?;
             if !anchored {
