@@ -9,13 +9,13 @@ const GENERATION: usize = 32 * 1024;
 
 /// A bounded map in which the least recently used half is forgotten at once: no bookkeeping for each use.
 #[derive(Debug, Default)]
-pub(super) struct Heads {
+pub(crate) struct Heads {
     young: HashMap<StreamId, Head>,
     old: HashMap<StreamId, Head>,
 }
 
 impl Heads {
-    pub(super) fn get(&mut self, stream: &StreamId) -> Option<Head> {
+    pub(crate) fn get(&mut self, stream: &StreamId) -> Option<Head> {
         if let Some(head) = self.young.get(stream) {
             return Some(*head);
         }
@@ -24,14 +24,14 @@ impl Heads {
         Some(head)
     }
 
-    pub(super) fn put(&mut self, stream: StreamId, head: Head) {
+    pub(crate) fn put(&mut self, stream: StreamId, head: Head) {
         if self.young.len() >= GENERATION {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(stream, head);
     }
 
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         *self = Self::default();
     }
 }

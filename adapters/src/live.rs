@@ -16,7 +16,7 @@ use lmao_ports::{Frame, Live};
 use tokio::sync::Notify;
 
 /// Frames that a watcher may lag behind before it loses the oldest.
-const BACKLOG: usize = 512;
+pub(crate) const BACKLOG: usize = 512;
 
 type Topics = Arc<RwLock<HashMap<StreamId, Vec<Arc<Inbox>>>>>;
 
@@ -42,13 +42,13 @@ impl BroadcastLive {
 
 /// What one watcher has not looked at.
 #[derive(Debug, Default)]
-struct Inbox {
+pub(crate) struct Inbox {
     frames: Mutex<VecDeque<Frame>>,
     arrived: Notify,
 }
 
 impl Inbox {
-    fn put(&self, frame: Frame) {
+    pub(crate) fn put(&self, frame: Frame) {
         let mut frames = self.frames();
         if frames.len() == BACKLOG {
             frames.pop_front();
@@ -59,7 +59,7 @@ impl Inbox {
     }
 
     /// The next frame. One watcher only: whoever finds nothing is told of the next.
-    async fn next(&self) -> Frame {
+    pub(crate) async fn next(&self) -> Frame {
         loop {
             if let Some(frame) = self.frames().pop_front() {
                 return frame;

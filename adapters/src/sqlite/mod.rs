@@ -17,4 +17,7 @@ pub use file::merge_wal;
 pub use log::{Access, SqliteLog};
 pub use read_model::SqliteReadModel;
 pub use snapshots::SqliteSnapshots;
+#[cfg(test)]
+pub(crate) use vault::MAX_SECRET;
+pub(crate) use vault::probe;
 pub use vault::{MasterKey, SqliteVault};

@@ -28,7 +28,7 @@ const STORE: Store = Store {
 };
 
 /// The largest secret, in bytes.
-const MAX_SECRET: usize = 4096;
+pub(crate) const MAX_SECRET: usize = 4096;
 /// The name of a secret that every vault holds: it tells whether the master key fits.
 const PROBE: &str = "probe";
 const PROBE_TEXT: &[u8] = b"the master key fits";
@@ -59,6 +59,38 @@ impl MasterKey {
         });
         loaded.await.unwrap_or_else(|error| Err(Unavailable::new("master key", "reading it did not end", error)))
     }
+}
+
+impl MasterKey {
+    /// Seals a secret under its name, for this store: a fresh nonce, then the sealed text.
+    pub(crate) fn seal(&self, store: &'static str, name: &str, secret: &Secret) -> Result<Vec<u8>, VaultError> {
+        if secret.0.len() > MAX_SECRET {
+            let message = format!("{name} has {} bytes; at most {MAX_SECRET} are kept", secret.0.len());
+            return Err(Unavailable::plain(store, message).into());
+        }
+        let nonce = OsEntropy.nonce();
+        let mut sealed = nonce.to_vec();
+        sealed.extend(self.0.seal(&nonce, &bound_to(name), &secret.0));
+        Ok(sealed)
+    }
+
+    /// Opens what [`MasterKey::seal`] sealed under this name.
+    pub(crate) fn open(&self, name: &str, sealed: &[u8]) -> Result<Secret, VaultError> {
+        let altered = || VaultError::Sealed(format!("{name} was altered, or sealed with another master key"));
+        let (nonce, text) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or_else(altered)?;
+        self.0.open(nonce, &bound_to(name), text).map(Secret).map_err(|_| altered())
+    }
+}
+
+/// Whether the master key fits the vault at `place`: a secret that every vault holds must open.
+pub(crate) async fn probe(vault: &dyn Vault, place: &str) -> Result<(), VaultError> {
+    vault.put_new(PROBE, &Secret(PROBE_TEXT.to_vec())).await.map(drop).map_err(|error| match error {
+        VaultError::Sealed(_) => {
+            let message = format!("the master key does not fit {place}; restore the key that it was made with");
+            VaultError::Sealed(message)
+        }
+        other @ VaultError::Unavailable(_) => other,
+    })
 }
 
 enum LoadError {
@@ -144,31 +176,8 @@ impl SqliteVault {
         let mut connection = file.connect().await?;
         file.prepare(&mut connection).await?;
         let vault = Self { key: key.clone(), connection: Mutex::new(connection) };
-        vault.put_new(PROBE, &Secret(PROBE_TEXT.to_vec())).await.map_err(|error| match error {
-            VaultError::Sealed(_) => VaultError::Sealed(format!(
-                "the master key does not fit {}; restore the key that it was made with",
-                path.display()
-            )),
-            other @ VaultError::Unavailable(_) => other,
-        })?;
+        probe(&vault, &path.display().to_string()).await?;
         Ok(vault)
-    }
-
-    fn seal(&self, name: &str, secret: &Secret) -> Result<Vec<u8>, VaultError> {
-        if secret.0.len() > MAX_SECRET {
-            let message = format!("{name} has {} bytes; at most {MAX_SECRET} are kept", secret.0.len());
-            return Err(Unavailable::plain(STORE.name, message).into());
-        }
-        let nonce = OsEntropy.nonce();
-        let mut sealed = nonce.to_vec();
-        sealed.extend(self.key.0.seal(&nonce, &bound_to(name), &secret.0));
-        Ok(sealed)
-    }
-
-    fn open_sealed(&self, name: &str, sealed: &[u8]) -> Result<Secret, VaultError> {
-        let altered = || VaultError::Sealed(format!("{name} was altered, or sealed with another master key"));
-        let (nonce, text) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or_else(altered)?;
-        self.key.0.open(nonce, &bound_to(name), text).map(Secret).map_err(|_| altered())
     }
 }
 
@@ -189,11 +198,11 @@ fn failed(error: sqlx::Error) -> VaultError {
 impl Vault for SqliteVault {
     async fn get(&self, key: &str) -> Result<Option<Secret>, VaultError> {
         let sealed = stored(&mut *self.connection.lock().await, key).await.map_err(failed)?;
-        sealed.map(|sealed| self.open_sealed(key, &sealed)).transpose()
+        sealed.map(|sealed| self.key.open(key, &sealed)).transpose()
     }
 
     async fn put(&self, key: &str, secret: &Secret) -> Result<(), VaultError> {
-        let sealed = self.seal(key, secret)?;
+        let sealed = self.key.seal(STORE.name, key, secret)?;
         sqlx::query(
             "INSERT INTO secrets (name, sealed) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET sealed = excluded.sealed",
         )
@@ -206,7 +215,7 @@ impl Vault for SqliteVault {
     }
 
     async fn put_new(&self, key: &str, secret: &Secret) -> Result<Secret, VaultError> {
-        let sealed = self.seal(key, secret)?;
+        let sealed = self.key.seal(STORE.name, key, secret)?;
         let mut connection = self.connection.lock().await;
         sqlx::query("INSERT INTO secrets (name, sealed) VALUES (?, ?) ON CONFLICT (name) DO NOTHING")
             .bind(key)
@@ -216,7 +225,7 @@ impl Vault for SqliteVault {
             .map_err(failed)?;
         let stands = stored(&mut connection, key).await.map_err(failed)?;
         let vanished = || VaultError::Sealed(format!("{key} was destroyed by another process as it was stored"));
-        self.open_sealed(key, &stands.ok_or_else(vanished)?)
+        self.key.open(key, &stands.ok_or_else(vanished)?)
     }
 
     async fn destroy(&self, key: &str) -> Result<(), VaultError> {

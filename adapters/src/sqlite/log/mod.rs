@@ -3,7 +3,6 @@
 //! Positions are 1, 2, 3 … without gaps. A record's bytes, its hash and its place are checked against each other whenever it
 //! is read. Another process may read the file while this one writes it.
 
-mod heads;
 mod read;
 mod tail;
 #[cfg(test)]

@@ -12,10 +12,13 @@ use lmao_ports::{AppendError, Recorded, Unavailable};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Shared, heads::Heads};
-use crate::sqlite::{
-    error::{Outcome, explain, outcome},
-    file::{File, Store},
+use super::Shared;
+use crate::{
+    heads::Heads,
+    sqlite::{
+        error::{Outcome, explain, outcome},
+        file::{File, Store},
+    },
 };
 
 /// Appends that wait for the writer, and at most as many in one transaction; more wait before they are queued.
