@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use async_nats::connection::State;
-use rand::RngExt as _;
 use tokio::time::Instant;
 
 use super::Nats;
@@ -57,7 +56,8 @@ impl Patience {
         if self.left().is_zero() {
             return false;
         }
-        tokio::time::sleep(self.pause.mul_f64(rand::rng().random_range(0.5..1.0)).min(self.left())).await;
+        let jittered = self.pause.mul_f64(rand::random_range(0.5..1.0));
+        tokio::time::sleep(jittered.min(self.left())).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         true
     }

@@ -175,6 +175,40 @@ impl Stream {
         }
     }
 
+    /// Publishes behind the message with this sequence (0: as the first of its subject), once, however often it is tried.
+    /// `None` when another message stands there. The payload must be unlike any that others publish there.
+    pub(super) async fn publish_once(
+        &self,
+        subject: &str,
+        payload: Bytes,
+        after: u64,
+    ) -> Result<Option<u64>, Unavailable> {
+        let mut patience = Patience::new(self.limits);
+        loop {
+            if !patience.connected(&self.nats).await {
+                return Err(self.away());
+            }
+            let (expect, wait) = (Expect::Last(after), patience.attempt());
+            let failed = match self.publish(subject, HeaderMap::new(), payload.clone(), expect, wait).await {
+                Ok(sequence) => return Ok(Some(sequence)),
+                Err(Unpublished::Refused(error)) => return Err(error),
+                Err(unpublished @ Unpublished::Stale) => match self.last_once(subject, patience.attempt()).await {
+                    Ok(Some(last)) if last.sequence > after => {
+                        return Ok((last.payload == payload).then_some(last.sequence));
+                    }
+                    // Erased since, by whoever may do that.
+                    Ok(None) if after > 0 => return Ok(None),
+                    Ok(_) => unpublished.into_unavailable(),
+                    Err(error) => error,
+                },
+                Err(unpublished) => unpublished.into_unavailable(),
+            };
+            if !patience.again().await {
+                return Err(failed);
+            }
+        }
+    }
+
     /// Publishes what may be stored twice, and tries again within the limits.
     pub(super) async fn publish_patiently(&self, subject: &str, payload: Bytes) -> Result<u64, Unavailable> {
         let mut patience = Patience::new(self.limits);
@@ -238,7 +272,7 @@ impl Stream {
 
     /// The last message of a subject, as the leader has it.
     pub(super) async fn last(&self, subject: &str) -> Result<Option<Stored>, Unavailable> {
-        self.patiently(async |wait| {
+        self.patiently(move |wait| async move {
             self.from_leader(self.handle.raw_message_builder().last_by_subject(subject).send(), wait).await
         })
         .await
@@ -252,7 +286,7 @@ impl Stream {
 
     /// The first message of a subject from a sequence on, as the leader has it.
     pub(super) async fn next(&self, subject: &str, from: u64) -> Result<Option<Stored>, Unavailable> {
-        self.patiently(async |wait| {
+        self.patiently(move |wait| async move {
             let request = self.handle.raw_message_builder().sequence(from).next_by_subject(subject);
             self.from_leader(request.send(), wait).await
         })
@@ -285,7 +319,7 @@ impl Stream {
 
     /// Up to `count` messages of a subject from a sequence on, as some replica has them.
     pub(super) async fn batch(&self, subject: &str, from: u64, count: usize) -> Result<Batch, Unavailable> {
-        self.patiently(async |wait| self.batch_once(subject, from, count, wait).await).await
+        self.patiently(move |wait| self.batch_once(subject, from, count, wait)).await
     }
 
     async fn batch_once(&self, subject: &str, from: u64, count: usize, wait: Duration) -> Result<Batch, Failed> {
@@ -344,7 +378,7 @@ impl Stream {
 
     /// The subjects that match, in any order, as the leader has them.
     pub(super) async fn subjects(&self, filter: &str) -> Result<Vec<String>, Unavailable> {
-        self.patiently(async |wait| {
+        self.patiently(move |wait| async move {
             let listed = async {
                 let found = self.handle.info_with_subjects(filter).await.map_err(|error| error.to_string())?;
                 let subjects = found.map_ok(|(subject, _)| subject).take(MAX_SUBJECTS).try_collect::<Vec<_>>();
@@ -361,48 +395,57 @@ impl Stream {
 
     /// Removes all messages whose subjects match.
     pub(super) async fn purge(&self, filter: &str) -> Result<(), Unavailable> {
-        self.patiently(async |wait| match tokio::time::timeout(wait, self.handle.purge().filter(filter)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(Failed::Passing(self.no_leader(error))),
-            Err(late) => Err(Failed::Passing(self.late(late))),
+        self.patiently(move |wait| async move {
+            match tokio::time::timeout(wait, self.handle.purge().filter(filter)).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(Failed::Passing(self.no_leader(error))),
+                Err(late) => Err(Failed::Passing(self.late(late))),
+            }
         })
         .await
     }
 
     /// Removes one message and overwrites its bytes on the disk; fine if it is gone.
     pub(super) async fn erase(&self, sequence: u64) -> Result<(), Unavailable> {
-        self.patiently(async |wait| match tokio::time::timeout(wait, self.handle.delete_message(sequence)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => match error.kind() {
-                DeleteMessageErrorKind::JetStream(said)
-                    if matches!(
-                        said.error_code(),
-                        ErrorCode::STREAM_MESSAGE_DELETE_FAILED
-                            | ErrorCode::NO_MESSAGE_FOUND
-                            | ErrorCode::SEQUENCE_NOT_FOUND
-                    ) && said.to_string().contains("not found") =>
-                {
-                    Ok(())
-                }
-                _ => Err(Failed::Passing(self.no_leader(error))),
-            },
-            Err(late) => Err(Failed::Passing(self.late(late))),
+        self.patiently(move |wait| async move {
+            match tokio::time::timeout(wait, self.handle.delete_message(sequence)).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => match error.kind() {
+                    DeleteMessageErrorKind::JetStream(said)
+                        if matches!(
+                            said.error_code(),
+                            ErrorCode::STREAM_MESSAGE_DELETE_FAILED
+                                | ErrorCode::NO_MESSAGE_FOUND
+                                | ErrorCode::SEQUENCE_NOT_FOUND
+                        ) && said.to_string().contains("not found") =>
+                    {
+                        Ok(())
+                    }
+                    _ => Err(Failed::Passing(self.no_leader(error))),
+                },
+                Err(late) => Err(Failed::Passing(self.late(late))),
+            }
         })
         .await
     }
 
     /// The sequence of the last message of the stream; 0 when there is none.
     pub(super) async fn end(&self) -> Result<u64, Unavailable> {
-        self.patiently(async |wait| match tokio::time::timeout(wait, self.handle.get_info()).await {
-            Ok(Ok(info)) => Ok(info.state.last_sequence),
-            Ok(Err(error)) => Err(Failed::Passing(self.no_leader(error))),
-            Err(late) => Err(Failed::Passing(self.late(late))),
+        self.patiently(move |wait| async move {
+            match tokio::time::timeout(wait, self.handle.get_info()).await {
+                Ok(Ok(info)) => Ok(info.state.last_sequence),
+                Ok(Err(error)) => Err(Failed::Passing(self.no_leader(error))),
+                Err(late) => Err(Failed::Passing(self.late(late))),
+            }
         })
         .await
     }
 
     /// Tries again within the limits what may be done twice.
-    async fn patiently<T>(&self, attempt: impl AsyncFn(Duration) -> Result<T, Failed>) -> Result<T, Unavailable> {
+    async fn patiently<T, F>(&self, attempt: impl Fn(Duration) -> F) -> Result<T, Unavailable>
+    where
+        F: Future<Output = Result<T, Failed>>,
+    {
         let mut patience = Patience::new(self.limits);
         loop {
             if !patience.connected(&self.nats).await {

@@ -67,3 +67,64 @@ pub(super) async fn migrated() -> Scratch {
     migrate(&scratch, Replicas::One).await.unwrap();
     scratch
 }
+
+/// Ports that nobody uses now.
+pub(super) fn free_ports<const N: usize>() -> [u16; N] {
+    let held = [(); N].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    held.map(|listener| listener.local_addr().unwrap().port())
+}
+
+/// A server of a test's own.
+#[derive(Debug)]
+pub(super) struct Server {
+    config: std::path::PathBuf,
+    process: Option<std::process::Child>,
+}
+
+impl Server {
+    /// Starts a server with this configuration; `dir` is its folder.
+    pub(super) fn start(dir: &std::path::Path, config: &str) -> Self {
+        std::fs::create_dir_all(dir).unwrap();
+        let path = dir.join("nats.conf");
+        std::fs::write(&path, config).unwrap();
+        let mut server = Self { config: path, process: None };
+        server.run();
+        server
+    }
+
+    /// Starts it again.
+    pub(super) fn run(&mut self) {
+        let binary = std::env::var("LMAO_TEST_NATS_SERVER")
+            .expect("LMAO_TEST_NATS_SERVER is not set: run the tests with cargo xtask test");
+        let log = std::fs::File::create(self.config.with_extension("log")).unwrap();
+        let mut command = std::process::Command::new(binary);
+        command.arg("-c").arg(&self.config).stdout(std::process::Stdio::null()).stderr(log);
+        self.process = Some(command.spawn().unwrap());
+    }
+
+    /// As a power cut would end it.
+    pub(super) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Connects as soon as the servers are ready.
+pub(super) async fn connect_when_ready(url: &str) -> Nats {
+    let begun = std::time::Instant::now();
+    loop {
+        match Nats::connect(url).await {
+            Ok(nats) => return nats,
+            Err(error) => assert!(begun.elapsed().as_secs() < 60, "{error:?}"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
