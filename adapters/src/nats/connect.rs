@@ -198,3 +198,51 @@ fn unreachable(servers: &str, error: async_nats::ConnectError) -> Unavailable {
     };
     Unavailable::new(STORE, format!("{servers} {message}"), error)
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::nats::testing::{self, Server};
+
+    /// What connecting to a server with this configuration says once it runs.
+    async fn refused(rest: &str, login: &str) -> String {
+        let (dir, [port]) = (TempDir::new().unwrap(), testing::free_ports());
+        let _server = Server::start(dir.path(), &format!("listen: 127.0.0.1:{port}\n{rest}\n"));
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Nats::connect(&format!("nats://{login}127.0.0.1:{port}")).await.unwrap_err().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_fit_is_refused_with_what_to_do() {
+        let [port] = testing::free_ports();
+        let nobody = Nats::connect(&format!("nats://ada:secret@127.0.0.1:{port}")).await.unwrap_err().to_string();
+        assert!(nobody.contains("is not reachable") && !nobody.contains("secret"), "{nobody}");
+        let off = refused("", "").await;
+        assert!(off.contains("add a jetstream block"), "{off}");
+        let small = refused("max_payload: 65536", "").await;
+        assert!(small.contains("set max_payload"), "{small}");
+        let stranger = refused("authorization { user: ada, password: lovelace }", "ada:wrong@").await;
+        assert!(stranger.contains("refuses the login") && !stranger.contains("wrong@"), "{stranger}");
+    }
+
+    #[tokio::test]
+    async fn users_and_tokens_in_the_url_are_used() {
+        for (authorization, login) in
+            [("user: ada, password: \"love@lace\"", "ada:love%40lace"), ("token: s3cret", "s3cret")]
+        {
+            let (dir, [port]) = (TempDir::new().unwrap(), testing::free_ports());
+            let store = dir.path().join("store").display().to_string();
+            let config = format!(
+                "listen: 127.0.0.1:{port}\njetstream {{ store_dir: {store:?} }}\nauthorization {{ {authorization} }}\n"
+            );
+            let _server = Server::start(dir.path(), &config);
+            let nats = testing::connect_when_ready(&format!("nats://{login}@127.0.0.1:{port}")).await;
+            assert!(nats.is_connected() && nats.server_version().starts_with("2."));
+            nats.close().await.unwrap();
+        }
+    }
+}

@@ -77,16 +77,21 @@ impl Live for NatsLive {
     }
 
     async fn subscribe(&self, topic: StreamId) -> BoxStream<'static, Frame> {
-        // What was published here before goes out before the subscription: it is not for the new watcher.
-        let (reply, reached) = oneshot::channel();
-        if self.queue.send(Item::Reached(reply)).await.is_ok() {
-            let _ = reached.await;
-        }
-        let Ok(mut messages) = self.nats.client().subscribe(subject(&self.nats, &topic)).await else {
-            // The connection was closed for good.
+        let begun = async {
+            // What was published here before goes out before the subscription: it is not for the new watcher.
+            let (reply, reached) = oneshot::channel();
+            if self.queue.send(Item::Reached(reply)).await.is_ok() {
+                let _ = reached.await;
+            }
+            let messages = self.nats.client().subscribe(subject(&self.nats, &topic)).await.ok()?;
+            // Without an answer the server may know of it a little later: frames are hints.
+            let _ = tokio::time::timeout(KNOWN, self.nats.client().flush()).await;
+            Some(messages)
+        };
+        let Ok(Some(mut messages)) = tokio::time::timeout(2 * KNOWN, begun).await else {
+            // The connection is stuck, or was closed for good: there is nothing to see.
             return stream::pending().boxed();
         };
-        let _ = tokio::time::timeout(KNOWN, self.nats.client().flush()).await;
         let inbox = Arc::<Inbox>::default();
         let filled = Arc::clone(&inbox);
         let pump = AbortOnDropHandle::new(tokio::spawn(async move {

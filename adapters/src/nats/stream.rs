@@ -378,13 +378,19 @@ impl Stream {
 
     /// The subjects that match, in any order, as the leader has them.
     pub(super) async fn subjects(&self, filter: &str) -> Result<Vec<String>, Unavailable> {
-        self.patiently(move |wait| async move {
+        self.patiently(move |_| async move {
             let listed = async {
                 let found = self.handle.info_with_subjects(filter).await.map_err(|error| error.to_string())?;
-                let subjects = found.map_ok(|(subject, _)| subject).take(MAX_SUBJECTS).try_collect::<Vec<_>>();
+                let subjects = found.map_ok(|(subject, _)| subject).take(MAX_SUBJECTS + 1).try_collect::<Vec<_>>();
                 subjects.await.map_err(|error| error.to_string())
             };
-            match tokio::time::timeout(wait, listed).await {
+            // A long list comes in many answers.
+            match tokio::time::timeout(self.limits.deadline, listed).await {
+                Ok(Ok(subjects)) if subjects.len() > MAX_SUBJECTS => {
+                    let message =
+                        format!("{} has over {MAX_SUBJECTS} subjects like {filter}; too many to list", self.name);
+                    Err(Failed::Lasting(Unavailable::plain(STORE, message)))
+                }
                 Ok(Ok(subjects)) => Ok(subjects),
                 Ok(Err(text)) => Err(Failed::Passing(self.no_leader(text))),
                 Err(late) => Err(Failed::Passing(self.late(late))),

@@ -1,3 +1,5 @@
+//! Blobs on a real server: the port's promises, and what crashes and other processes leave behind.
+
 use lmao_ports::conformance;
 use tempfile::TempDir;
 

@@ -1,3 +1,5 @@
+//! The log on a real server that behaves: the port's promises, other logs' positions, damage.
+
 use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _};
