@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The vault's name of the last checkpoint.
-const CHECKPOINT: &str = "audit/checkpoint";
+pub(crate) const CHECKPOINT: &str = "audit/checkpoint";
 
 /// The digest of all records up to a position: `digest' = BLAKE3(digest ‖ record hash)`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

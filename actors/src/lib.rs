@@ -4,6 +4,7 @@
 //! An actor holds no truth: all of it can be killed at any line and is rebuilt from snapshot, log and `pending`. This
 //! crate is the only one that knows ractor; it knows ports, never drivers.
 
+pub mod archive;
 pub mod audit;
 mod dispatch;
 mod journal;
@@ -27,4 +28,4 @@ pub use perform::World;
 pub use placement::Cluster;
 pub use projector::{Projector, ProjectorHandle, ProjectorStatus, catch_up};
 pub use runtime::{Limits, Runtime, Stores};
-pub use search_projection::SearchProjection;
+pub use search_projection::{Feeder, SearchProjection};

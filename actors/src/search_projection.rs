@@ -20,9 +20,22 @@ const PARKED: &str = "search/parked/";
 /// turned off, and it is in no event.
 const MODEL: &str = "search/model";
 
+/// How often the index is asked how far it is, while somebody waits for what another process feeds.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Who feeds an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feeder {
+    /// This process, and nobody else.
+    Here,
+    /// This process or another.
+    Somewhere,
+}
+
 /// Feeds a search index.
 #[derive(Debug)]
 pub struct SearchProjection {
+    feeder: Feeder,
     index: Arc<dyn SearchIndex>,
     steps: Arc<dyn Ingestion>,
     semantics: Arc<dyn Semantics>,
@@ -31,6 +44,8 @@ pub struct SearchProjection {
     progress: Progress,
     /// One at a time changes the index: the checkpoint stands still while a stream is taken in again.
     turn: Mutex<()>,
+    /// One asks the index for all who wait.
+    asking: Mutex<()>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -51,12 +66,14 @@ impl SearchProjection {
         semantics: Arc<dyn Semantics>,
         log: OpenedLog,
         snapshots: Arc<dyn Snapshots>,
+        feeder: Feeder,
     ) -> Result<Self, IndexError> {
         let progress = Progress::at(index.checkpoint().await?);
         if let Some(held) = index.model().await? {
             remember(&*snapshots, &held).await?;
         }
-        Ok(Self { index, steps, semantics, log, snapshots, progress, turn: Mutex::default() })
+        let (turn, asking) = (Mutex::default(), Mutex::default());
+        Ok(Self { feeder, index, steps, semantics, log, snapshots, progress, turn, asking })
     }
 
     /// Which categories it needs opened.
@@ -146,6 +163,18 @@ impl SearchProjection {
 
     async fn parked_of(&self, stream: StreamId) -> Result<Option<ParkedStream>, ProjectionError> {
         Ok(self.parked().await?.into_iter().find(|parked| parked.stream == stream))
+    }
+
+    /// Asks the index how far it is, without end.
+    async fn ask<T>(&self) -> T {
+        let _asking = self.asking.lock().await;
+        loop {
+            // Away, it is asked again; whoever waits has a limit of its own.
+            if let Ok(checkpoint) = self.index.checkpoint().await {
+                self.progress.rise(checkpoint);
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     async fn superseded(&self, stream: StreamId, version: Version) -> Result<bool, ProjectionError> {
@@ -274,7 +303,14 @@ impl Projection for SearchProjection {
     }
 
     async fn wait_for(&self, position: Position, at_most: Duration) -> bool {
-        self.progress.wait_for(position, at_most).await
+        let reached = self.progress.wait_for(position, at_most);
+        match self.feeder {
+            Feeder::Here => reached.await,
+            Feeder::Somewhere => tokio::select! {
+                reached = reached => reached,
+                never = self.ask() => never,
+            },
+        }
     }
 
     async fn awaited(&self) {

@@ -47,9 +47,7 @@ impl FileBlobs {
     /// rubbish to this one.
     pub async fn open(dir: &Path, log: Uuid) -> Result<Self, Unavailable> {
         tokio::fs::create_dir_all(dir).await.map_err(|error| failed("create", dir, error))?;
-        let root = tokio::fs::canonicalize(dir).await.map_err(|error| failed("open", dir, error))?;
-        let files = LocalFileSystem::new_with_prefix(&root).map_err(|error| failed("open", dir, error))?;
-        let store = Self { root: Arc::new(root), files: Arc::new(files.with_fsync(true)) };
+        let store = Self::at(dir).await?;
         store.belong_to(log).await?;
         let incoming = dir.join(INCOMING);
         match tokio::fs::remove_dir_all(&incoming).await {
@@ -58,6 +56,20 @@ impl FileBlobs {
         }
         tokio::fs::create_dir_all(&incoming).await.map_err(|error| failed("create", &incoming, error))?;
         Ok(store)
+    }
+
+    /// Opens the store in `dir`, beside the process that writes it or without one, only to read what was kept.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub async fn open_to_read(dir: &Path) -> Result<Self, Unavailable> {
+        Self::at(dir).await
+    }
+
+    async fn at(dir: &Path) -> Result<Self, Unavailable> {
+        let root = tokio::fs::canonicalize(dir).await.map_err(|error| failed("open", dir, error))?;
+        let files = LocalFileSystem::new_with_prefix(&root).map_err(|error| failed("open", dir, error))?;
+        Ok(Self { root: Arc::new(root), files: Arc::new(files.with_fsync(true)) })
     }
 
     /// The first log to come has it.
@@ -246,6 +258,15 @@ impl Blobs for FileBlobs {
         // Refused while the owner has other documents, which is what we want.
         let _ = tokio::fs::remove_dir(self.root.join(folder.owner.to_string())).await;
         Ok(())
+    }
+
+    async fn list(&self, folder: Folder) -> Result<Vec<BlobRef>, Unavailable> {
+        let listed = self.files.list(Some(&Key::from(folder.to_string())));
+        let named = listed.try_filter_map(|file| {
+            let sha256 = file.location.filename().and_then(|name| name.parse().ok());
+            future::ready(Ok(sha256.map(|sha256| BlobRef { sha256, size: file.size })))
+        });
+        named.try_collect().await.map_err(|error| failed("list", &self.root.join(folder.to_string()), error))
     }
 
     fn folders(&self) -> BoxStream<'_, Result<Folder, Unavailable>> {

@@ -155,6 +155,16 @@ impl Gateway {
         Ok(Self { app, endpoint })
     }
 
+    /// As [`Gateway::new`], with health and metrics alone: for a node that answers no clients.
+    ///
+    /// # Errors
+    /// When the vault cannot be used.
+    pub async fn probes(state: State) -> Result<Self, Error> {
+        let app = Arc::new(App::new(state).await?);
+        let endpoint = api::probes(app.clone());
+        Ok(Self { app, endpoint })
+    }
+
     /// All routes, for tests that need no network.
     #[must_use]
     pub fn endpoint(&self) -> &BoxEndpoint<'static, Response> {

@@ -86,9 +86,19 @@ pub(crate) enum Command {
     /// Checks the event log.
     #[command(subcommand)]
     Audit(Audit),
+    /// The event log as a whole, to be moved into other stores.
+    #[command(subcommand)]
+    Log(Log),
     /// The tables and indexes that are computed from the log.
     #[command(subcommand)]
     Projections(Projections),
+    /// Who lives, who works for what, and how far everything is.
+    Status,
+    /// Whether a server works; the exit code says so. Needs no token.
+    Health,
+    /// Makes the streams, tables and indexes that NATS, Postgres and Elasticsearch have to hold, or brings them up to date. Needed
+    /// once before the first node starts, and after an upgrade; repeating it does nothing.
+    Migrate(Migrate),
     /// Streams that keep failing and were set aside.
     Parked(Parked),
     /// Prints the effective configuration and where each value comes from; secrets are masked.
@@ -120,6 +130,36 @@ pub(crate) struct Serve {
     /// The address to listen on [default: 127.0.0.1:8000].
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub listen: Option<SocketAddr>,
+    /// What this node does: all, or some of gateway,worker,projector [default: all].
+    #[arg(long, value_name = "ROLES")]
+    pub roles: Option<String>,
+}
+
+/// `lmao log`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Log {
+    /// Writes the log and the files that it names into one archive, beside a running server or without one.
+    Export {
+        /// The archive to write. Must not exist.
+        file: PathBuf,
+        /// With the keys and passwords, in the clear: whoever has the archive can read everything. Without them it can only be
+        /// imported where the vault has them.
+        #[arg(long)]
+        with_keys: bool,
+    },
+    /// Takes an archive into an empty system. After an interruption the same archive goes on where it was.
+    Import {
+        /// The archive.
+        file: PathBuf,
+    },
+}
+
+/// `lmao migrate`.
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    /// On how many NATS servers everything is stored: 1, or 3 of a cluster.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = parse::replicas)]
+    pub replicas: u8,
 }
 
 /// `lmao doctor`.

@@ -90,6 +90,9 @@ pub trait Blobs: Debug + Send + Sync {
     /// Deletes a folder with all its blobs; fine if there is none.
     async fn delete(&self, folder: Folder) -> Result<(), Unavailable>;
 
+    /// The blobs of a folder, in any order; none if there is no such folder.
+    async fn list(&self, folder: Folder) -> Result<Vec<BlobRef>, Unavailable>;
+
     /// The folders that there are, each once, in any order. One that comes or goes meanwhile may be among them or not.
     fn folders(&self) -> BoxStream<'_, Result<Folder, Unavailable>>;
 }

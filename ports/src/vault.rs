@@ -44,4 +44,7 @@ pub trait Vault: Debug + Send + Sync {
 
     /// Destroys a secret; fine if there is none.
     async fn destroy(&self, key: &str) -> Result<(), VaultError>;
+
+    /// The keys of all secrets that it keeps, in any order.
+    async fn keys(&self) -> Result<Vec<String>, VaultError>;
 }

@@ -41,6 +41,14 @@ impl Table {
         (0..=u8::MAX).filter(|bucket| self.owner(*bucket) == Some(node)).collect()
     }
 
+    /// The one node with this role that has the duty `name`; `None` while none with it lives.
+    #[must_use]
+    pub fn on_duty(&self, role: Role, name: &str) -> Option<NodeId> {
+        let willing = self.nodes.iter().filter(|node| node.roles.contains(&role));
+        let weight = |node: NodeId| Hash::of(&[node.0.as_bytes(), name.as_bytes()].concat()).0;
+        willing.map(|node| node.id).max_by_key(|node| (weight(*node), *node))
+    }
+
     /// Who lives.
     #[must_use]
     pub fn nodes(&self) -> &[NodeInfo] {

@@ -156,6 +156,10 @@ impl Vault for Memory {
     async fn destroy(&self, _: &str) -> Result<(), VaultError> {
         Ok(())
     }
+
+    async fn keys(&self) -> Result<Vec<String>, VaultError> {
+        Ok(vec![])
+    }
 }
 
 #[async_trait]

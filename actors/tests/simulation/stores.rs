@@ -307,6 +307,11 @@ impl Vault for Reached {
         self.disk.lock().vault.remove(key);
         Ok(())
     }
+
+    async fn keys(&self) -> Result<Vec<String>, VaultError> {
+        self.node.step().await;
+        Ok(self.disk.lock().vault.keys().cloned().collect())
+    }
 }
 
 impl Clock for Reached {

@@ -225,6 +225,10 @@ impl Blobs for FromNode {
         self.works("delete").await.map_err(|failure| Unavailable::plain("simulation", failure.message))
     }
 
+    async fn list(&self, _: Folder) -> Result<Vec<BlobRef>, Unavailable> {
+        Ok(vec![])
+    }
+
     fn folders(&self) -> BoxStream<'_, Result<Folder, Unavailable>> {
         futures::stream::empty().boxed()
     }

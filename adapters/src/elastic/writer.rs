@@ -46,6 +46,8 @@ pub(super) struct Writer {
     stored: Option<Stored>,
     /// Whether that state names this writer, and nothing else has been seen since.
     is_owner: bool,
+    /// Passages and vectors of an index, while nothing has changed since they were counted.
+    counted: Option<(String, (u64, u64))>,
     /// While the index is built beside the one that searches see: that one, and how far it reaches.
     replaces: Option<(String, Position)>,
     /// Of the vectors to come.
@@ -70,6 +72,7 @@ impl Writer {
             dims: None,
             stored: None,
             is_owner: false,
+            counted: None,
             replaces: None,
             model: None,
             reached: Position::default(),
@@ -119,6 +122,7 @@ impl Writer {
     }
 
     fn forget(&mut self) {
+        self.counted = None;
         self.staged.clear();
         self.staged_bytes = 0;
         self.sent.clear();
@@ -227,30 +231,28 @@ impl Writer {
     /// Passages first, visible second, and only then the state that says so.
     pub(super) async fn commit(&mut self, client: &Client, checkpoint: Position) -> Result<(), Error> {
         self.locate(client).await?;
-        if self.staged.is_empty() && self.sent.is_empty() {
-            self.reached = checkpoint;
-        } else {
+        if !self.staged.is_empty() || !self.sent.is_empty() {
             self.send(client).await?;
             let (index, _) = self.own(client).await?;
             client.refresh(&index).await?;
-            self.write_state(client, checkpoint).await?;
-            self.sent.clear();
+            self.counted = None;
         }
+        // Without changes, too: other nodes wait for the checkpoint, and see it only here.
+        self.write_state(client, checkpoint).await?;
+        self.sent.clear();
         self.serve_if_caught_up(client).await
     }
 
-    /// Writes the checkpoint down. Not while changes are staged: their commit names it.
-    pub(super) async fn save(&mut self, client: &Client) -> Result<(), Error> {
-        let saved = self.stored.as_ref().map_or(Position::default(), |stored| stored.state.checkpoint);
-        if self.index().is_none() || self.reached <= saved || !self.staged.is_empty() || !self.sent.is_empty() {
-            return Ok(());
-        }
-        self.write_state(client, self.reached).await
-    }
-
     async fn write_state(&mut self, client: &Client, checkpoint: Position) -> Result<(), Error> {
+        if !self.is_owner {
+            self.counted = None;
+        }
         let (index, epoch) = self.own(client).await?;
-        let (passages, vectors) = query::counts(client, &index).await?;
+        let (passages, vectors) = match &self.counted {
+            Some((of, counts)) if *of == index => *counts,
+            _ => query::counts(client, &index).await?,
+        };
+        self.counted = Some((index.clone(), (passages, vectors)));
         let state = State { epoch, writer: self.id, checkpoint, model: self.model.clone(), passages, vectors };
         let place = self.stored.as_ref().map(|stored| stored.place);
         // Until the answer is here, what stands there is not known.

@@ -1,6 +1,6 @@
 //! Leases of live nodes: a key for each in the bucket `nodes`, which the server removes when its time to live has passed.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use async_nats::{
     HeaderMap, header,
@@ -300,6 +300,8 @@ fn broken(error: impl std::error::Error + Send + Sync + 'static) -> Unavailable 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use lmao_ports::conformance::placement;
 
     use super::{

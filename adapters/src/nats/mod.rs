@@ -5,15 +5,13 @@
 
 mod blobs;
 mod connect;
-mod leases;
-mod migrate;
-mod patience;
-mod router;
 mod keys;
+mod leases;
 mod live;
 mod log;
 mod migrate;
 mod patience;
+mod router;
 mod snapshots;
 mod stream;
 #[cfg(test)]
@@ -24,13 +22,11 @@ mod vault;
 pub use blobs::NatsBlobs;
 pub use connect::Nats;
 pub use leases::Leases;
-pub use migrate::{Change, Replicas, migrate};
-pub use patience::Limits;
-pub use router::Requests;
 pub use live::NatsLive;
 pub use log::NatsLog;
 pub use migrate::{Change, Replicas, migrate};
 pub use patience::Limits;
+pub use router::Requests;
 pub use snapshots::NatsSnapshots;
 pub use vault::NatsVault;
 

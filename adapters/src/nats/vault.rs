@@ -8,7 +8,7 @@ use bytes::Bytes;
 use lmao_ports::{Secret, Unavailable, Vault, VaultError};
 
 use super::{Limits, Nats, STORE, keys, migrate::Definition, stream::Stream};
-use crate::sqlite::{MasterKey, probe};
+use crate::sqlite::{MasterKey, PROBE, probe};
 
 /// How often a write is tried again because others wrote the same secret.
 const CONTENTION: usize = 64;
@@ -82,6 +82,12 @@ impl Vault for NatsVault {
             self.stream.erase(stored.sequence).await?;
         }
         Err(Self::contended(key))
+    }
+
+    async fn keys(&self) -> Result<Vec<String>, VaultError> {
+        let subjects = self.stream.subjects(&self.stream.subject(">")).await?;
+        let keys = subjects.iter().filter_map(|subject| keys::decode(self.stream.rest(subject)?));
+        Ok(keys.filter(|key| key != PROBE).collect())
     }
 }
 

@@ -30,7 +30,7 @@ const STORE: Store = Store {
 /// The largest secret, in bytes.
 pub(crate) const MAX_SECRET: usize = 4096;
 /// The name of a secret that every vault holds: it tells whether the master key fits.
-const PROBE: &str = "probe";
+pub(crate) const PROBE: &str = "probe";
 const PROBE_TEXT: &[u8] = b"the master key fits";
 
 /// The key that wraps every secret.
@@ -235,6 +235,11 @@ impl Vault for SqliteVault {
             .await
             .map_err(failed)?;
         Ok(())
+    }
+
+    async fn keys(&self) -> Result<Vec<String>, VaultError> {
+        let names = sqlx::query_scalar("SELECT name FROM secrets WHERE name != ? ORDER BY name").bind(PROBE);
+        names.fetch_all(&mut *self.connection.lock().await).await.map_err(failed)
     }
 }
 

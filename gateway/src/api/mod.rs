@@ -98,6 +98,14 @@ pub(crate) fn openapi_json() -> String {
     text
 }
 
+/// Health and metrics behind the edge: for a node that answers no clients.
+pub(crate) fn probes(app: Arc<App>) -> BoxEndpoint<'static, Response> {
+    let routes = (metrics::Scrape::new(Some(app.clone())), health::Health::new(Some(app.clone())));
+    let service = OpenApiService::new(routes, "LMA-o", env!("CARGO_PKG_VERSION"));
+    let methods = Methods::of_spec(&service.spec());
+    Edge::new(service.into_endpoint().map_to_response(), app, methods).boxed()
+}
+
 /// All routes behind the edge.
 pub(crate) fn endpoint(app: Arc<App>) -> BoxEndpoint<'static, Response> {
     let service = service(Some(app.clone()));

@@ -83,6 +83,10 @@ impl Vault for Secrets {
         self.0.lock().unwrap().remove(key);
         Ok(())
     }
+
+    async fn keys(&self) -> Result<Vec<String>, VaultError> {
+        Ok(self.0.lock().unwrap().keys().cloned().collect())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -319,6 +323,11 @@ impl Blobs for Files {
     async fn delete(&self, folder: Folder) -> Result<(), Unavailable> {
         self.kept.lock().unwrap().retain(|(of, _), _| *of != folder);
         Ok(())
+    }
+
+    async fn list(&self, folder: Folder) -> Result<Vec<BlobRef>, Unavailable> {
+        let kept = self.kept.lock().unwrap();
+        Ok(kept.keys().filter(|(of, _)| *of == folder).map(|(_, blob)| *blob).collect())
     }
 
     fn folders(&self) -> BoxStream<'_, Result<Folder, Unavailable>> {

@@ -29,3 +29,12 @@ pub(super) fn stream(text: &str) -> Result<StreamId, ParseError> {
 pub(super) fn filter(text: &str) -> Result<Filter, ParseError> {
     if text.contains('/') { stream(text).map(Filter::Stream) } else { text.parse::<Category>().map(Filter::Category) }
 }
+
+/// On how many servers.
+pub(super) fn replicas(text: &str) -> Result<u8, &'static str> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        _ => Err("1, or 3 in a cluster: two servers agree on nothing when one of them is away"),
+    }
+}

@@ -52,6 +52,17 @@ pub(crate) enum Credentials {
     },
 }
 
+/// What the server at `base` says of itself. Needs no token, and is asked once.
+///
+/// # Errors
+/// [`Code::Unreachable`] when it does not answer.
+pub(crate) async fn health(base: &str) -> Result<Value, Stop> {
+    let client = Client::new(base, Credentials::Token(String::new()))?;
+    let silent = |error| Stop::new(Code::Unreachable, format!("{base} does not say how it is")).because(error);
+    let asked = client.request(Method::GET, "/health", &[]).timeout(CONNECT_TIMEOUT);
+    asked.send().await.map_err(silent)?.json().await.map_err(silent)
+}
+
 /// A client of one server.
 pub(crate) struct Client {
     http: reqwest::Client,

@@ -7,13 +7,16 @@ mod doctor;
 mod documents;
 mod events;
 mod ingest;
+mod log;
 mod login;
+mod migrate;
 mod models;
 mod parked;
 mod projections;
 mod search;
 mod serve;
 mod session;
+mod status;
 mod user;
 
 use clap::CommandFactory as _;
@@ -55,10 +58,20 @@ impl Invocation {
     /// # Errors
     /// [`crate::exit::Code::Usage`].
     pub(crate) fn configuration(&self, listen: Option<String>) -> Result<Loaded, Stop> {
+        self.configuration_with(listen.map(|listen| ("--listen", "listen".to_owned(), listen)))
+    }
+
+    /// The configuration with what the options of one command set.
+    ///
+    /// # Errors
+    /// [`crate::exit::Code::Usage`].
+    pub(crate) fn configuration_with(
+        &self,
+        options: impl IntoIterator<Item = (&'static str, String, String)>,
+    ) -> Result<Loaded, Stop> {
         let set = self.global.set.iter().map(|(key, value)| ("--set", key.clone(), value.clone()));
         let data = self.global.data.as_ref().map(|data| ("--data", "data".to_owned(), data.display().to_string()));
-        let listen = listen.map(|listen| ("--listen", "listen".to_owned(), listen));
-        let overrides = Overrides { file: self.global.config.clone(), flags: set.chain(data).chain(listen).collect() };
+        let overrides = Overrides { file: self.global.config.clone(), flags: set.chain(data).chain(options).collect() };
         load(&overrides, self.environment.iter().cloned())
     }
 }
@@ -84,7 +97,11 @@ pub(crate) async fn run(command: Command, invocation: Invocation) -> anyhow::Res
         Command::Serve(serve) => serve::run(&invocation, serve).await,
         Command::Events(events) => events::run(&invocation, events).await,
         Command::Audit(Audit::Verify) => audit::verify(&invocation).await,
+        Command::Log(log) => log::run(&invocation, log).await,
         Command::Projections(projections) => projections::run(&invocation, projections).await,
+        Command::Status => status::run(&invocation).await,
+        Command::Health => status::health(&invocation).await,
+        Command::Migrate(migrate) => migrate::run(&invocation, migrate).await,
         Command::Parked(parked) => parked::run(&invocation, parked).await,
         Command::Doctor(doctor) => doctor::run(&invocation, doctor).await,
         Command::Models(models) => models::run(&invocation, models).await,

@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
+use lmao_ports::Role;
 use serde_json::json;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
@@ -17,17 +18,16 @@ use crate::{
     telemetry::{ProcessMetrics, Telemetry},
 };
 
-/// What this node does: one process is all of it.
-const ROLES: &str = "gateway,worker,projector";
-
 /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once: nothing that was accepted is lost.
 ///
 /// # Errors
 /// When it cannot start, or the listener fails.
 pub(crate) async fn run(invocation: &Invocation, serve: Serve) -> anyhow::Result<()> {
-    let config = invocation.configuration(serve.listen.map(|address| address.to_string()))?.config;
+    let listen = serve.listen.map(|address| ("--listen", "listen".to_owned(), address.to_string()));
+    let roles = serve.roles.map(|roles| ("--roles", "roles".to_owned(), roles));
+    let config = invocation.configuration_with(listen.into_iter().chain(roles))?.config;
     let ending = signals()?;
-    let telemetry = Telemetry::open(&config.telemetry, ROLES)?;
+    let telemetry = Telemetry::open(&config.telemetry, &config.roles.to_string())?;
     let served = serve_until(invocation, &config, ending).await;
     telemetry.close().await;
     served
@@ -71,7 +71,17 @@ async fn start(invocation: &Invocation, config: &Config) -> anyhow::Result<(Node
     let parts = Parts::open(config, data, DamagedIndex::Refuse, Arc::new(ModelProgress::default())).await?;
     parts.models.begin();
     let node = Node::start(parts).await?;
-    let first = match node.first_start(invocation.variable("LMAO_ADMIN_PASSWORD")).await {
+    let password = invocation.variable("LMAO_ADMIN_PASSWORD");
+    let first = match (config.is_distributed(), config.roles.has(Role::Gateway)) {
+        (false, _) => node.first_start(password).await,
+        // The workers may come later.
+        (true, true) => {
+            node.first_start_when_possible(password.map(str::to_owned));
+            Ok(None)
+        }
+        (true, false) => Ok(None),
+    };
+    let first = match first {
         Ok(first) => first,
         Err(error) => {
             node.drain().await;

@@ -9,7 +9,7 @@ use opentelemetry::{
     metrics::{Gauge, Meter},
 };
 
-use super::node::Projectors;
+use super::duties::Projectors;
 
 /// How often it is looked up.
 const EVERY: Duration = Duration::from_secs(5);

@@ -8,7 +8,7 @@ use lmao_ports::{
     Commands, Component, EventLog, Health, HealthState, IndexError, Projection, SearchIndex, SemanticState, Semantics,
 };
 
-use super::node::Projectors;
+use super::duties::Projectors;
 
 /// So many commits behind, a projection is worth mentioning.
 const LAG: u64 = 1000;

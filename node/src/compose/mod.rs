@@ -2,11 +2,13 @@
 //! in order.
 
 mod admin;
+mod duties;
 mod gauges;
 mod health;
 mod node;
 mod parts;
 mod reader;
+mod stores;
 #[cfg(test)]
 mod tests;
 mod witness;
@@ -15,3 +17,4 @@ pub(crate) use admin::{ADMIN, FirstStart, random_password};
 pub(crate) use node::{Node, base_url};
 pub(crate) use parts::{DamagedIndex, Parts, WORKER};
 pub(crate) use reader::{Reader, existing};
+pub(crate) use stores::elasticsearch;

@@ -1,60 +1,37 @@
 //! A running node: core, projectors, witness and gateway on opened parts, and the order in which they end.
 
-use std::{
-    future::Future,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeSet, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use lmao_actors::{Limits, Orphans, ProjectorHandle, Runtime, Stores, World};
+use lmao_actors::{Cluster, Limits, Runtime, Stores, World};
+use lmao_adapters::nats::{Leases, Nats, Requests};
 use lmao_gateway::{Gateway, State};
-use lmao_ports::{Commands, Projection};
+use lmao_ports::{Commands, NodeId, NodeInfo, Role};
 use lmao_tools::Registry;
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::{
     Parts,
     admin::{FirstStart, first_start},
+    duties::Duties,
     gauges,
     health::NodeHealth,
-    witness::Witness,
 };
 use crate::telemetry::ProcessMetrics;
+
+/// The pause before the first account is tried again.
+const FIRST_START_PAUSE: Duration = Duration::from_secs(2);
 
 /// A node that runs.
 pub(crate) struct Node {
     parts: Parts,
-    runtime: Runtime,
-    projectors: Arc<Projectors>,
-    witness: Witness,
-    orphans: JoinHandle<()>,
+    /// `None` where others work.
+    runtime: Option<Runtime>,
+    /// `None` where it is alone.
+    cluster: Option<Cluster>,
+    duties: Duties,
     gauges: JoinHandle<()>,
     state: State,
-}
-
-/// The projectors that run, for those who ask how they are, and for the one who ends them.
-#[derive(Debug)]
-pub(crate) struct Projectors(Mutex<Vec<(Arc<dyn Projection>, ProjectorHandle)>>);
-
-impl Projectors {
-    fn spawn(parts: &Parts) -> Self {
-        let spawned = parts.projectors().into_iter().map(|(projection, projector)| (projection, projector.spawn()));
-        Self(Mutex::new(spawned.collect()))
-    }
-
-    /// Each projection, with what keeps it from going on.
-    pub(crate) fn errors(&self) -> Vec<(Arc<dyn Projection>, Option<String>)> {
-        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        running.iter().map(|(projection, handle)| (Arc::clone(projection), handle.status().error)).collect()
-    }
-
-    async fn stop(&self) {
-        let running = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        for (_, handle) in running {
-            handle.stop().await;
-        }
-    }
 }
 
 impl Node {
@@ -64,29 +41,38 @@ impl Node {
     /// When a store cannot be used.
     pub(crate) async fn start(parts: Parts) -> anyhow::Result<Self> {
         let tools = Arc::new(Registry::builtin(Arc::clone(&parts.retriever)));
-        let runtime = Runtime::start(stores(&parts), world(&parts, Arc::clone(&tools)), Limits::default()).await?;
-        let projectors = Arc::new(Projectors::spawn(&parts));
-        let witness = Witness::start(Arc::clone(&parts.log), Arc::clone(&parts.vault)).await?;
+        let cluster = match &parts.nats {
+            Some(nats) => Some(cluster(&parts, nats).await?),
+            None => None,
+        };
+        let world = world(&parts, Arc::clone(&tools));
+        let runtime = match &cluster {
+            None => Some(Runtime::start(stores(&parts), world, Limits::default()).await?),
+            Some(cluster) if parts.roles.has(Role::Worker) => {
+                Some(Runtime::start_placed(stores(&parts), world, Limits::default(), cluster).await?)
+            }
+            Some(_) => None,
+        };
+        let commands = match (&runtime, &cluster) {
+            (Some(runtime), _) => runtime.commands(),
+            (None, Some(cluster)) => cluster.commands(),
+            (None, None) => unreachable!("a node that is alone has a runtime"),
+        };
+        let duties = Duties::start(&parts, cluster.as_ref());
         let health = NodeHealth {
             log: Arc::clone(&parts.log),
             index: Arc::clone(&parts.index),
             semantics: Arc::clone(&parts.models) as _,
-            commands: runtime.commands(),
-            projectors: Arc::clone(&projectors),
+            commands: Arc::clone(&commands),
+            projectors: duties.projectors(),
             answerer: parts.answerer.name().to_owned(),
         };
-        let state = state(&parts, &runtime, tools, health);
-        let gauges = gauges::run(Arc::clone(&parts.log), Arc::clone(&projectors), runtime.commands());
-        let orphans = Orphans::new(stores(&parts), Arc::clone(&parts.blobs));
-        Ok(Self {
-            parts,
-            runtime,
-            projectors,
-            witness,
-            orphans: tokio::spawn(orphans.run()),
-            gauges: tokio::spawn(gauges),
-            state,
-        })
+        let gauges = gauges::run(Arc::clone(&parts.log), duties.projectors(), Arc::clone(&commands));
+        let state = state(&parts, commands, tools, health);
+        if let Some(cluster) = &cluster {
+            cluster.join().await?;
+        }
+        Ok(Self { parts, runtime, cluster, duties, gauges: tokio::spawn(gauges), state })
     }
 
     /// What it runs on.
@@ -96,7 +82,7 @@ impl Node {
 
     /// The way into the core.
     pub(crate) fn commands(&self) -> Arc<dyn Commands> {
-        self.runtime.commands()
+        Arc::clone(&self.state.commands)
     }
 
     /// Opens the administrator's account on the first start; `password` is used then, and only then.
@@ -105,6 +91,25 @@ impl Node {
     /// When it cannot be opened.
     pub(crate) async fn first_start(&self, password: Option<&str>) -> anyhow::Result<Option<FirstStart>> {
         first_start(&self.state, &self.parts.data.admin_password(), password).await
+    }
+
+    /// As [`Node::first_start`], tried until a worker lives that opens the account. What comes of it is logged.
+    pub(crate) fn first_start_when_possible(&self, password: Option<String>) {
+        let (state, file) = (self.state.clone(), self.parts.data.admin_password());
+        self.duties.beside(async move {
+            loop {
+                match first_start(&state, &file, password.as_deref()).await {
+                    Ok(None) => return,
+                    Ok(Some(first)) => {
+                        let file = file.display().to_string();
+                        tracing::info!(username = first.username, file, "the first account is open; its password is kept");
+                        return;
+                    }
+                    Err(error) => tracing::warn!(error = format!("{error:#}"), "the first account cannot be opened yet"),
+                }
+                tokio::time::sleep(FIRST_START_PAUSE).await;
+            }
+        });
     }
 
     /// Answers requests at `listener` until `shutdown`, then ends everything in order.
@@ -127,25 +132,47 @@ impl Node {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
         let address = listener.local_addr().context("the listener has no address")?;
-        let gateway = Gateway::new(self.state.clone()).await?;
+        let gateway = if self.parts.roles.has(Role::Gateway) {
+            Gateway::new(self.state.clone()).await?
+        } else {
+            Gateway::probes(self.state.clone()).await?
+        };
         self.parts.data.set_address(&base_url(address))?;
         gateway.serve(listener, shutdown).await.context("the listener cannot be used any more")
     }
 
     /// Ends everything: first what makes commits, then what follows them, then the stores.
     pub(crate) async fn drain(self) {
-        let Self { parts, runtime, projectors, witness, orphans, gauges, state } = self;
-        for task in [orphans, gauges] {
-            task.abort();
-            // Cancelled, as it was meant to be.
-            let _ = task.await;
+        let Self { parts, runtime, cluster, duties, gauges, state } = self;
+        gauges.abort();
+        // Cancelled, as it was meant to be.
+        let _ = gauges.await;
+        match (runtime, &cluster) {
+            (Some(runtime), _) => runtime.drain().await,
+            (None, Some(cluster)) => cluster.leave().await,
+            (None, None) => {}
         }
-        runtime.drain().await;
-        projectors.stop().await;
-        witness.stop().await;
+        duties.stop().await;
+        drop(cluster);
         drop(state);
         parts.close().await;
     }
+}
+
+/// This node's place among those that share the log.
+async fn cluster(parts: &Parts, nats: &Nats) -> anyhow::Result<Cluster> {
+    let id = NodeId(parts.entropy.id(parts.clock.now()));
+    // A container's is its pod's name.
+    let name = std::fs::read_to_string("/etc/hostname").unwrap_or_else(|_| "node".to_owned());
+    let me = NodeInfo {
+        id,
+        name: format!("{}:{}", name.trim(), std::process::id()),
+        roles: parts.roles.iter().collect(),
+        reads: lmao_events::EVENT_SET,
+        gave_up: BTreeSet::new(),
+    };
+    let leases = Leases::open(nats).await?;
+    Ok(Cluster::new(Arc::new(leases), Arc::new(Requests::new(nats)), Arc::clone(&parts.entropy), me))
 }
 
 /// What the core stands on.
@@ -174,10 +201,10 @@ fn world(parts: &Parts, tools: Arc<Registry>) -> World {
 }
 
 /// What the gateway answers from.
-fn state(parts: &Parts, runtime: &Runtime, tools: Arc<Registry>, health: NodeHealth) -> State {
+fn state(parts: &Parts, commands: Arc<dyn Commands>, tools: Arc<Registry>, health: NodeHealth) -> State {
     State {
-        commands: runtime.commands(),
-        journal: Arc::new(runtime.journal()),
+        commands,
+        journal: Arc::new(parts.journal.clone()),
         read_model: Arc::clone(&parts.read_model),
         search: Arc::clone(&parts.search),
         retriever: Arc::clone(&parts.retriever),

@@ -1,22 +1,16 @@
 //! What every process that writes a data directory opens: stores, model, retrieval, projections. Nothing here runs yet.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
-use lmao_actors::{Keyring, OpenedLog, Projector, SearchProjection};
+use lmao_actors::{Feeder, Keyring, OpenedLog, Projector, SearchProjection, archive::Archived};
 use lmao_adapters::{
-    blobs::FileBlobs,
-    cache::MemoryCache,
     clock::{OsEntropy, SystemClock},
     data_dir::{DataDir, Mode},
-    index::EmbeddedIndex,
-    live::BroadcastLive,
     llm::OpenAi,
+    nats::Nats,
     models::{self, ModelConfig, ModelSource, Models, Progress},
-    sqlite::{self, Access, MasterKey, SqliteEmbeddingCache, SqliteLog, SqliteReadModel, SqliteSnapshots, SqliteVault},
+    sqlite::{self, Access, SqliteEmbeddingCache, SqliteReadModel},
 };
 use lmao_ports::{
     Blobs, Cache, Clock, Entropy, EventLog, Ingestion, Live, Projection, ReadModel, Retriever, SearchIndex, Semantics,
@@ -28,15 +22,14 @@ use lmao_retrieval::{
     search::Hybrid,
 };
 
+use super::stores::Opening;
 use crate::{
-    config::{self, Config},
+    config::{self, Config, Roles},
     exit::{Code, Stop},
 };
 
 /// Bytes of vectors that are remembered: some 300,000 passages of 384 dimensions.
 const EMBEDDING_CACHE_BYTES: u64 = 512 * 1024 * 1024;
-/// Bytes of the cache in memory.
-const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// The hidden command that extracts text in a process of its own.
 pub(crate) const WORKER: &str = "extract-worker";
 
@@ -76,8 +69,12 @@ pub(crate) struct Parts {
     pub retriever: Arc<dyn Retriever>,
     /// Answering.
     pub answerer: Arc<dyn Answerer>,
+    /// What this node does.
+    pub roles: Roles,
+    /// The server that holds the log, where it is shared with other nodes.
+    pub nats: Option<Nats>,
     /// The files that are written through a write-ahead log.
-    logged: [PathBuf; 4],
+    logged: Vec<PathBuf>,
     /// The folder. The last field: its lock is given back when everything else is closed.
     pub data: DataDir,
 }
@@ -113,20 +110,21 @@ impl Parts {
         let models = Models::new(model_config(config, &data), progress);
         let semantics: Arc<dyn Semantics> = Arc::clone(&models) as _;
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
-        let logged @ [log, snapshots, read_model, embeddings] = &[
-            config.log.or(data.log_db()),
-            config.snapshots.or(data.snapshots_db()),
-            config.read_model.or(data.read_db()),
-            data.cache_db(),
-        ];
-        let master = MasterKey::load_or_create(&data.master_key()).await?;
-        let vault: Arc<dyn Vault> = Arc::new(SqliteVault::open(&config.vault.or(data.vault_db()), &master).await?);
-        let log: Arc<dyn EventLog> = Arc::new(SqliteLog::open(log, Access::ReadWrite).await?);
-        let snapshots: Arc<dyn Snapshots> = Arc::new(SqliteSnapshots::open(snapshots).await?);
-        let read_model: Arc<dyn ReadModel> = Arc::new(SqliteReadModel::open(read_model).await?);
-        let embeddings = SqliteEmbeddingCache::open(embeddings, EMBEDDING_CACHE_BYTES).await?;
-        let blobs: Arc<dyn Blobs> = Arc::new(FileBlobs::open(&config.blobs.or(data.blobs_dir()), log.id()).await?);
-        let index = open_index(&data.search_dir(), damaged).await?;
+        let mut opening = Opening::new(config, &data, Access::ReadWrite);
+        let vault = opening.vault().await?;
+        let log = opening.log().await?;
+        let snapshots = opening.snapshots().await?;
+        let read_model = opening.read_model().await?;
+        let blobs = opening.blobs(log.id()).await?;
+        let [fed, index] = opening.index(damaged).await?;
+        let (cache, live) = (opening.cache().await?, opening.live().await?);
+        let nats = match &config.log {
+            config::Durable::Nats(url) => Some(opening.nats(url).await?),
+            _ => None,
+        };
+        let mut logged = opening.logged;
+        let embeddings = SqliteEmbeddingCache::open(&data.cache_db(), EMBEDDING_CACHE_BYTES).await?;
+        logged.push(data.cache_db());
 
         let keyring = Keyring::new(Arc::clone(&vault), Arc::clone(&entropy));
         let journal = OpenedLog::new(Arc::clone(&log), keyring.clone());
@@ -137,11 +135,12 @@ impl Parts {
         let steps: Arc<dyn Ingestion> =
             Arc::new(Ingest::new(Arc::clone(&blobs), Arc::clone(&semantics), Arc::new(embeddings), worker));
         let search = SearchProjection::open(
-            Arc::clone(&index),
+            fed,
             Arc::clone(&steps),
             Arc::clone(&semantics),
             journal.clone(),
             Arc::clone(&snapshots),
+            if config.is_distributed() { Feeder::Somewhere } else { Feeder::Here },
         )
         .await?;
         let retriever: Arc<dyn Retriever> = Arc::new(Hybrid::new(Arc::clone(&index), Arc::clone(&semantics)));
@@ -156,17 +155,30 @@ impl Parts {
             index,
             search: Arc::new(search),
             blobs,
-            cache: Arc::new(MemoryCache::new(CACHE_BYTES)),
-            live: Arc::new(BroadcastLive::new()),
+            cache,
+            live,
             clock: Arc::new(SystemClock),
             entropy,
             models,
             steps,
             retriever,
             answerer,
-            logged: logged.clone(),
+            roles: config.roles.clone(),
+            nats,
+            logged,
             data,
         })
+    }
+
+    /// What an archive is taken into: the stores of the truth alone, so that nothing is made there meanwhile.
+    ///
+    /// # Errors
+    /// When a store cannot be opened.
+    pub(crate) async fn archived(config: &Config, data: &DataDir) -> anyhow::Result<Archived> {
+        let mut opening = Opening::new(config, data, Access::ReadWrite);
+        let (vault, log) = (opening.vault().await?, opening.log().await?);
+        let blobs = opening.blobs(log.id()).await?;
+        Ok(Archived { log, vault, blobs })
     }
 
     /// Closes everything; afterwards each store is one file, and a copy of it is whole. Nobody else has any of it any more.
@@ -181,7 +193,7 @@ impl Parts {
     }
 
     /// Drops the rest.
-    fn into_files(self) -> ([PathBuf; 4], DataDir) {
+    fn into_files(self) -> (Vec<PathBuf>, DataDir) {
         (self.logged, self.data)
     }
 
@@ -193,18 +205,6 @@ impl Parts {
             (Arc::clone(&tables), Projector::new(tables, self.journal.clone(), SqliteReadModel::wants)),
             (Arc::clone(&search), Projector::new(search, self.journal.clone(), SearchProjection::wants)),
         ]
-    }
-}
-
-async fn open_index(dir: &Path, damaged: DamagedIndex) -> anyhow::Result<Arc<dyn SearchIndex>> {
-    let opened = EmbeddedIndex::open(dir).await;
-    match (opened, damaged) {
-        (Ok(index), _) => Ok(Arc::new(index)),
-        (Err(lmao_ports::IndexError::Damaged(_)), DamagedIndex::Erase) => {
-            EmbeddedIndex::erase(dir).await?;
-            Ok(Arc::new(EmbeddedIndex::open(dir).await?))
-        }
-        (Err(error), _) => Err(error.into()),
     }
 }
 

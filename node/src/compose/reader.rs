@@ -6,10 +6,11 @@ use lmao_actors::{Keyring, OpenedLog};
 use lmao_adapters::{
     clock::OsEntropy,
     data_dir::{self, DataDir, Mode},
-    sqlite::{Access, MasterKey, SqliteLog, SqliteVault},
+    sqlite::Access,
 };
-use lmao_ports::{EventLog, Vault};
+use lmao_ports::{Blobs, EventLog, Vault};
 
+use super::stores::Opening;
 use crate::{
     config::Config,
     exit::{Code, Stop},
@@ -20,7 +21,12 @@ use crate::{
 /// # Errors
 /// [`Code::Unreachable`] when there is none, whatever else is there.
 pub(crate) fn existing(config: &Config) -> Result<DataDir, Stop> {
-    DataDir::open(&config.data, Mode::ReadOnly).map_err(|error| match error {
+    let opened = match DataDir::open(&config.data, Mode::ReadOnly) {
+        // What is to be read is elsewhere.
+        Err(data_dir::Error::Missing(_)) if config.is_distributed() => DataDir::open(&config.data, Mode::Exclusive),
+        opened => opened,
+    };
+    opened.map_err(|error| match error {
         data_dir::Error::Missing(_) | data_dir::Error::NotOurs(..) => Stop::new(Code::Unreachable, error.to_string())
             .hint("name a data directory with --data, or a server with --server"),
         error => error.into(),
@@ -44,17 +50,18 @@ impl Reader {
     /// [`Code::Unreachable`] when there is no data directory; when a store cannot be read.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
         let data = existing(config)?;
-        let key = data.master_key();
-        if !key.is_file() {
-            let text = format!("there is no master key at {}", key.display());
-            return Err(Stop::new(Code::Failed, text)
-                .hint("restore it from a backup: nothing can be read without it")
-                .into());
-        }
-        let log: Arc<dyn EventLog> = Arc::new(SqliteLog::open(&config.log.or(data.log_db()), Access::ReadOnly).await?);
-        let master = MasterKey::load_or_create(&key).await?;
-        let vault: Arc<dyn Vault> = Arc::new(SqliteVault::open(&config.vault.or(data.vault_db()), &master).await?);
+        let mut opening = Opening::new(config, &data, Access::ReadOnly);
+        let (vault, log) = (opening.vault().await?, opening.log().await?);
         let journal = OpenedLog::new(Arc::clone(&log), Keyring::new(Arc::clone(&vault), Arc::new(OsEntropy)));
         Ok(Self { log, vault, journal })
+    }
+
+    /// The files that the log names.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(crate) async fn blobs(&self, config: &Config) -> anyhow::Result<Arc<dyn Blobs>> {
+        let data = existing(config)?;
+        Opening::new(config, &data, Access::ReadOnly).blobs(self.log.id()).await
     }
 }

@@ -2,6 +2,7 @@
 //! read, and where each value came from can be told. Nothing is opened here.
 
 mod origin;
+mod roles;
 mod telemetry;
 mod value;
 
@@ -14,8 +15,9 @@ use std::{
 use serde::{Deserialize, Serialize, Serializer};
 
 pub(crate) use origin::{Loaded, Overrides, is_ours, load};
+pub(crate) use roles::Roles;
 pub(crate) use telemetry::{Endpoint, Ratio, Telemetry};
-pub(crate) use value::{Blobs, Cache, Live, Models, Search, Sqlite, parse_address};
+pub(crate) use value::{Blobs, Cache, Durable, Live, Models, Search, Tables, Url, parse_address};
 
 /// Everything that can be configured. The field names are the keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,14 +28,18 @@ pub(crate) struct Config {
     /// Where the server listens.
     #[serde(deserialize_with = "value::address")]
     pub listen: SocketAddr,
+    /// What this node does.
+    pub roles: Roles,
     /// The event log.
-    pub log: Sqlite,
+    pub log: Durable,
     /// Snapshots of states.
-    pub snapshots: Sqlite,
+    pub snapshots: Durable,
     /// Secrets.
-    pub vault: Sqlite,
+    pub vault: Durable,
+    /// The key that wraps them, 64 hexadecimal digits; the data directory's own without one.
+    pub master_key: Option<ApiKey>,
     /// The tables.
-    pub read_model: Sqlite,
+    pub read_model: Tables,
     /// The search index.
     pub search: Search,
     /// What may be forgotten.
@@ -55,10 +61,12 @@ impl Default for Config {
         Self {
             data: PathBuf::from("lmao-data"),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
-            log: Sqlite::default(),
-            snapshots: Sqlite::default(),
-            vault: Sqlite::default(),
-            read_model: Sqlite::default(),
+            roles: Roles::default(),
+            log: Durable::default(),
+            snapshots: Durable::default(),
+            vault: Durable::default(),
+            master_key: None,
+            read_model: Tables::default(),
             search: Search::default(),
             cache: Cache::default(),
             blobs: Blobs::default(),
@@ -71,9 +79,59 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What is wrong with keys taken together.
+    /// Where the log is on NATS, so is what else NATS can hold, unless it is set. Returns the keys that follow.
+    fn follow_log(&mut self, is_set: impl Fn(&str) -> bool) -> Vec<&'static str> {
+        let Durable::Nats(url) = &self.log else { return vec![] };
+        let mut followed = vec![];
+        let mut follow = |key: &'static str| {
+            let follows = !is_set(key);
+            followed.extend(follows.then_some(key));
+            follows
+        };
+        if follow("snapshots") {
+            self.snapshots = Durable::Nats(url.clone());
+        }
+        if follow("vault") {
+            self.vault = Durable::Nats(url.clone());
+        }
+        if follow("blobs") {
+            self.blobs = Blobs::Nats(url.clone());
+        }
+        if follow("live") {
+            self.live = Live::Nats(url.clone());
+        }
+        followed
+    }
+
+    /// Whether other nodes work on the same log.
+    pub(crate) fn is_distributed(&self) -> bool {
+        matches!(self.log, Durable::Nats(_))
+    }
+
+    /// What is wrong with the keys taken together.
     fn fault(&self) -> Option<String> {
-        self.llm.fault().or_else(|| self.telemetry.fault())
+        let shares = |is_shared: bool, key: &str, what: &str| {
+            (!is_shared).then(|| format!("roles is {} and {key} is a store of this node alone: name {what}", self.roles))
+        };
+        let local_log = || {
+            let stores = [("snapshots", &self.snapshots), ("vault", &self.vault)];
+            let (key, _) = stores.into_iter().find(|(_, store)| matches!(store, Durable::Nats(_)))?;
+            Some(format!("{key} is on NATS and log is not: a log of this machine goes with stores of this machine"))
+        };
+        let shared_log = || {
+            let stores = [("snapshots", &self.snapshots), ("vault", &self.vault)];
+            let (key, _) = stores.into_iter().find(|(_, store)| !matches!(store, Durable::Nats(_)))?;
+            Some(format!("log is on NATS and {key} is not: nodes that share a log share it too"))
+        };
+        let stores = if self.is_distributed() { shared_log() } else { local_log() };
+        let stores = stores.or_else(|| self.llm.fault()).or_else(|| self.telemetry.fault());
+        if self.roles.is_all() {
+            return stores;
+        }
+        stores
+            .or_else(|| shares(self.is_distributed(), "log", "a NATS server, nats://HOST:PORT"))
+            .or_else(|| shares(matches!(self.read_model, Tables::Postgres(_)), "read_model", "a Postgres server"))
+            .or_else(|| shares(matches!(self.search, Search::Elasticsearch(_)), "search", "an Elasticsearch server"))
     }
 }
 

@@ -17,8 +17,8 @@ use super::Config;
 use crate::exit::{Code, Stop};
 
 /// Environment variables with our prefix that are no configuration keys.
-const RESERVED: [&str; 8] =
-    ["SERVER", "TOKEN", "CONFIG", "ADMIN_PASSWORD", "MASTER_KEY", "MODEL_CACHE", "LOG_FILTER", "LOG_FORMAT"];
+const RESERVED: [&str; 7] =
+    ["SERVER", "TOKEN", "CONFIG", "ADMIN_PASSWORD", "MODEL_CACHE", "LOG_FILTER", "LOG_FORMAT"];
 const PREFIX: &str = "LMAO_";
 /// Variables that OpenTelemetry has defined for everybody, and the keys that they set; our own of the same key win.
 const STANDARD: [(&str, &str); 2] =
@@ -66,12 +66,14 @@ pub(crate) fn load(
     for (option, key, value) in &overrides.flags {
         figment = figment.merge(Setting { origin: (*option).to_owned(), key: key.clone(), value: value.clone() });
     }
-    let config: Config = figment.extract().map_err(|error| refused(&error))?;
+    let mut config: Config = figment.extract().map_err(|error| refused(&error))?;
+    let followed = config.follow_log(|key| figment.find_metadata(key).is_some());
     if let Some(fault) = config.fault() {
         return Err(Stop::new(Code::Usage, fault));
     }
     let origins = flatten(&config).into_iter().map(|(key, _)| {
-        let origin = figment.find_metadata(&key).map_or_else(|| "default".to_owned(), source);
+        let default = if followed.contains(&key.as_str()) { "default: as log" } else { "default" };
+        let origin = figment.find_metadata(&key).map_or_else(|| default.to_owned(), source);
         (key, origin)
     });
     let origins = origins.collect();
@@ -136,7 +138,7 @@ fn source(metadata: &Metadata) -> String {
 fn refused(error: &Error) -> Stop {
     let key = error.path.join(".");
     let place = error.metadata.as_ref().map(source).unwrap_or_default();
-    let secret = key.ends_with("api_key");
+    let secret = key.ends_with("_key");
     let what = match &error.kind {
         Kind::UnknownField(field, known) => {
             let parent = error.path.iter().filter(|part| *part != field).cloned().collect::<Vec<_>>();

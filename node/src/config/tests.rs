@@ -91,19 +91,50 @@ fn variables_that_are_no_keys_are_left_alone() {
 }
 
 #[test]
-fn adapters_of_the_distributed_system_are_refused_honestly() {
-    for (variable, address) in [
-        ("LMAO_LOG", "nats://user:secret@localhost:4222"),
-        ("LMAO_VAULT", "nats://localhost"),
-        ("LMAO_READ_MODEL", "postgres://u:secret@h/db"),
-        ("LMAO_SEARCH", "elasticsearch+http://localhost:9200"),
-        ("LMAO_CACHE", "redis://localhost"),
-        ("LMAO_BLOBS", "s3://bucket"),
-        ("LMAO_LIVE", "nats://localhost"),
+fn what_nats_can_hold_follows_the_log_unless_it_is_set() {
+    let url = "nats://user:secret@localhost:4222?namespace=a";
+    let loaded = from_environment(&[("LMAO_LOG", url), ("LMAO_BLOBS", "file:/shared")]).unwrap();
+    let Config { snapshots, vault, blobs, live, read_model, .. } = &loaded.config;
+    assert_eq!((snapshots.to_string(), vault.to_string(), live.to_string()), (url.into(), url.into(), url.into()));
+    assert_eq!((blobs.to_string(), read_model), ("file:/shared".to_owned(), &Tables::InDataDir));
+    assert_eq!(loaded.origins["vault"], "default: as log");
+    assert_eq!(loaded.origins["blobs"], "LMAO_BLOBS");
+    let shown = format!("{:?} {:?}", loaded.entries(), loaded.config);
+    assert!(!shown.contains("secret"), "{shown}");
+}
+
+#[test]
+fn stores_and_roles_that_do_not_go_together_are_refused() {
+    let nats = ("LMAO_LOG", "nats://localhost:4222");
+    let tables = ("LMAO_READ_MODEL", "postgres://u@h/db");
+    let cases: [(&[(&str, &str)], &str); 6] = [
+        (&[nats, ("LMAO_VAULT", "sqlite:")], "log is on NATS and vault is not"),
+        (&[("LMAO_SNAPSHOTS", "nats://h")], "snapshots is on NATS and log is not"),
+        (&[("LMAO_ROLES", "gateway")], "log is a store of this node alone"),
+        (&[nats, ("LMAO_ROLES", "worker,gateway")], "read_model is a store of this node alone"),
+        (&[nats, tables, ("LMAO_ROLES", "worker")], "search is a store of this node alone"),
+        (&[("LMAO_ROLES", "cook")], "\"cook\" is no role"),
+    ];
+    for (variables, fault) in cases {
+        let error = from_environment(variables).unwrap_err().to_string();
+        assert!(error.contains(fault), "{error}");
+    }
+    let search = ("LMAO_SEARCH", "elasticsearch+http://h:9200");
+    let loaded = from_environment(&[nats, tables, search, ("LMAO_ROLES", "worker, gateway")]).unwrap();
+    assert_eq!(loaded.config.roles.to_string(), "gateway,worker");
+}
+
+#[test]
+fn addresses_that_fit_no_adapter_are_refused_without_their_passwords() {
+    for (variable, address, reason) in [
+        ("LMAO_LOG", "postgres://u:secret@h/db", "nothing that this build knows here"),
+        ("LMAO_READ_MODEL", "nats://u:secret@h", "nothing that this build knows here"),
+        ("LMAO_BLOBS", "s3://key:secret@bucket", "not supported by this build yet"),
+        ("LMAO_CACHE", "redis://", "nothing that this build knows here"),
     ] {
         let error = from_environment(&[(variable, address)]).unwrap_err().to_string();
         assert!(error.starts_with(&format!("{variable}: ")), "{error}");
-        assert!(error.contains("not supported by this build yet"), "{error}");
+        assert!(error.contains(reason), "{error}");
         assert!(!error.contains("secret"), "{error}");
     }
     let error = from_environment(&[("LMAO_MODELS", "maybe")]).unwrap_err().to_string();
@@ -155,9 +186,9 @@ fn secrets_are_masked_when_shown() {
 #[test]
 fn values_survive_being_written() {
     for text in ["sqlite:", "sqlite:/var/lib/log.db"] {
-        assert_eq!(text.parse::<Sqlite>().unwrap().to_string(), text);
+        assert_eq!(text.parse::<Durable>().unwrap().to_string(), text);
     }
-    assert_eq!("sqlite:///abs.db".parse::<Sqlite>().unwrap(), Sqlite::At(PathBuf::from("/abs.db")));
+    assert_eq!("sqlite:///abs.db".parse::<Durable>().unwrap(), Durable::Sqlite(PathBuf::from("/abs.db")));
     for text in ["auto", "off", "dir:/m"] {
         assert_eq!(text.parse::<Models>().unwrap().to_string(), text);
     }

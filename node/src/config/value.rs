@@ -4,18 +4,51 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-/// Schemes of adapters that belong to the distributed system.
-const PLANNED: [&str; 8] =
-    ["nats", "postgres", "postgresql", "elasticsearch+http", "elasticsearch+https", "redis", "s3", "rediss"];
+/// Schemes of adapters that are planned.
+const PLANNED: [&str; 1] = ["s3"];
 
 /// Why `text` names no adapter of this build; `usable` says what would.
 fn refused(text: &str, usable: &str) -> String {
-    let scheme = text.split(':').next().unwrap_or(text);
+    let scheme = scheme(text);
     if PLANNED.contains(&scheme) {
         // The rest of the address may hold a password.
         format!("{scheme}:… is not supported by this build yet; use {usable}")
+    } else if text.contains("://") {
+        format!("{scheme}://… is nothing that this build knows here; use {usable}")
     } else {
         format!("{text:?} is nothing that this build knows; use {usable}")
+    }
+}
+
+fn scheme(text: &str) -> &str {
+    text.split(':').next().unwrap_or(text)
+}
+
+/// The address of a server. May hold a password, and is therefore masked where it is shown.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Url(String);
+
+impl Url {
+    const NATS: &[&str] = &["nats", "tls"];
+    const POSTGRES: &[&str] = &["postgres", "postgresql"];
+    const ELASTICSEARCH: &[&str] = &["elasticsearch+http", "elasticsearch+https"];
+    const REDIS: &[&str] = &["redis", "rediss"];
+
+    /// An address of one of these schemes.
+    fn of(schemes: &[&str], text: &str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        (schemes.contains(&scheme) && !rest.is_empty()).then(|| Self(text.to_owned()))
+    }
+
+    /// The address itself, for the one who connects.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://…", scheme(&self.0))
     }
 }
 
@@ -51,46 +84,72 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(Sqlite, Search, Cache, Blobs, Live, Models);
+as_text!(Durable, Tables, Search, Cache, Blobs, Live, Models);
 
-/// An SQLite file: `sqlite:` is the one in the data directory, `sqlite:PATH` another.
+/// Where the write side keeps its state: the log, the vault, the snapshots.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub(crate) enum Sqlite {
-    /// The one in the data directory.
+pub(crate) enum Durable {
+    /// `sqlite:`, the file in the data directory.
     #[default]
     InDataDir,
-    /// This file.
-    At(PathBuf),
+    /// `sqlite:PATH`, this file.
+    Sqlite(PathBuf),
+    /// `nats://…`, JetStream.
+    Nats(Url),
 }
 
-impl Sqlite {
-    /// Its file; `own` is the one in the data directory.
-    pub(crate) fn or(&self, own: PathBuf) -> PathBuf {
-        match self {
-            Self::InDataDir => own,
-            Self::At(path) => path.clone(),
-        }
-    }
-}
-
-impl FromStr for Sqlite {
+impl FromStr for Durable {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_prefix("sqlite:") {
-            Some("") => Ok(Self::InDataDir),
-            Some(path) => Ok(Self::At(PathBuf::from(path.strip_prefix("//").unwrap_or(path)))),
-            None => Err(refused(text, "\"sqlite:\" (in the data directory) or \"sqlite:PATH\"")),
+        let file = sqlite(text).map(|path| path.map_or(Self::InDataDir, Self::Sqlite));
+        let nats = || Url::of(Url::NATS, text).map(Self::Nats);
+        file.or_else(nats).ok_or_else(|| refused(text, "\"sqlite:\" (in the data directory), \"sqlite:PATH\" or \"nats://HOST:PORT\""))
+    }
+}
+
+impl fmt::Display for Durable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InDataDir => f.write_str("sqlite:"),
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Nats(url) => f.write_str(url.reveal()),
         }
     }
 }
 
-impl fmt::Display for Sqlite {
+/// The tables.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) enum Tables {
+    /// `sqlite:`, the file in the data directory.
+    #[default]
+    InDataDir,
+    /// `sqlite:PATH`, this file.
+    Sqlite(PathBuf),
+    /// `postgres://…`.
+    Postgres(Url),
+}
+
+impl FromStr for Tables {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let file = sqlite(text).map(|path| path.map_or(Self::InDataDir, Self::Sqlite));
+        let postgres = || Url::of(Url::POSTGRES, text).map(Self::Postgres);
+        file.or_else(postgres).ok_or_else(|| {
+            refused(text, "\"sqlite:\" (in the data directory), \"sqlite:PATH\" or \"postgres://USER@HOST/DATABASE\"")
+        })
+    }
+}
+
+impl fmt::Display for Tables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InDataDir => f.write_str("sqlite:"),
-            Self::At(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(url) => f.write_str(url.reveal()),
         }
     }
 }
@@ -102,22 +161,28 @@ pub(crate) enum Search {
     /// In the data directory.
     #[default]
     Embedded,
+    /// `elasticsearch+http://…`.
+    Elasticsearch(Url),
 }
 
 impl FromStr for Search {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "embedded" => Ok(Self::Embedded),
-            _ => Err(refused(text, "\"embedded\"")),
+        if text == "embedded" {
+            return Ok(Self::Embedded);
         }
+        let url = Url::of(Url::ELASTICSEARCH, text).map(Self::Elasticsearch);
+        url.ok_or_else(|| refused(text, "\"embedded\" or \"elasticsearch+http://HOST:PORT\""))
     }
 }
 
 impl fmt::Display for Search {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("embedded")
+        match self {
+            Self::Embedded => f.write_str("embedded"),
+            Self::Elasticsearch(url) => f.write_str(url.reveal()),
+        }
     }
 }
 
@@ -128,55 +193,53 @@ pub(crate) enum Cache {
     /// In this process.
     #[default]
     Memory,
+    /// `redis://…`.
+    Redis(Url),
 }
 
 impl FromStr for Cache {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "memory" => Ok(Self::Memory),
-            _ => Err(refused(text, "\"memory\"")),
+        if text == "memory" {
+            return Ok(Self::Memory);
         }
+        let url = Url::of(Url::REDIS, text).map(Self::Redis);
+        url.ok_or_else(|| refused(text, "\"memory\" or \"redis://HOST:PORT\""))
     }
 }
 
 impl fmt::Display for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("memory")
+        match self {
+            Self::Memory => f.write_str("memory"),
+            Self::Redis(url) => f.write_str(url.reveal()),
+        }
     }
 }
 
-/// Files and large payloads: `file:` is the folder in the data directory, `file:PATH` another.
+/// Files and large payloads.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) enum Blobs {
-    /// The folder in the data directory.
+    /// `file:`, the folder in the data directory.
     #[default]
     InDataDir,
-    /// This folder.
+    /// `file:PATH`, this folder.
     At(PathBuf),
-}
-
-impl Blobs {
-    /// Its folder; `own` is the one in the data directory.
-    pub(crate) fn or(&self, own: PathBuf) -> PathBuf {
-        match self {
-            Self::InDataDir => own,
-            Self::At(path) => path.clone(),
-        }
-    }
+    /// `nats://…`, the object store.
+    Nats(Url),
 }
 
 impl FromStr for Blobs {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_prefix("file:") {
-            Some("") => Ok(Self::InDataDir),
-            Some(path) => Ok(Self::At(PathBuf::from(path.strip_prefix("//").unwrap_or(path)))),
-            None => Err(refused(text, "\"file:\" (in the data directory) or \"file:PATH\"")),
-        }
+        let file = path(text, "file:").map(|path| path.map_or(Self::InDataDir, Self::At));
+        let nats = || Url::of(Url::NATS, text).map(Self::Nats);
+        file.or_else(nats).ok_or_else(|| {
+            refused(text, "\"file:\" (in the data directory), \"file:PATH\" or \"nats://HOST:PORT\"")
+        })
     }
 }
 
@@ -185,6 +248,7 @@ impl fmt::Display for Blobs {
         match self {
             Self::InDataDir => f.write_str("file:"),
             Self::At(path) => write!(f, "file:{}", path.display()),
+            Self::Nats(url) => f.write_str(url.reveal()),
         }
     }
 }
@@ -196,23 +260,40 @@ pub(crate) enum Live {
     /// In this process.
     #[default]
     Memory,
+    /// `nats://…`, without storing anything.
+    Nats(Url),
 }
 
 impl FromStr for Live {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "memory" => Ok(Self::Memory),
-            _ => Err(refused(text, "\"memory\"")),
+        if text == "memory" {
+            return Ok(Self::Memory);
         }
+        let url = Url::of(Url::NATS, text).map(Self::Nats);
+        url.ok_or_else(|| refused(text, "\"memory\" or \"nats://HOST:PORT\""))
     }
 }
 
 impl fmt::Display for Live {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("memory")
+        match self {
+            Self::Memory => f.write_str("memory"),
+            Self::Nats(url) => f.write_str(url.reveal()),
+        }
     }
+}
+
+/// `sqlite:` is `Some(None)`, `sqlite:PATH` is `Some(Some(PATH))`.
+fn sqlite(text: &str) -> Option<Option<PathBuf>> {
+    path(text, "sqlite:")
+}
+
+fn path(text: &str, prefix: &str) -> Option<Option<PathBuf>> {
+    let path = text.strip_prefix(prefix)?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    Some((!path.is_empty()).then(|| PathBuf::from(path)))
 }
 
 /// Where the embedding model comes from.

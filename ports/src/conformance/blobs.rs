@@ -106,6 +106,13 @@ pub async fn folders_are_listed_until_they_are_deleted(blobs: &dyn Blobs) {
             blobs.put(folder, Bytes::from(content)).await.expect("put");
         }
     }
+    let mut blobs_of_one = blobs.list(one).await.expect("list");
+    let contents = ["more", "some"].map(|content| blobs.put(one, Bytes::from(content)));
+    let mut put = futures::future::try_join_all(contents).await.expect("put");
+    put.sort_unstable_by_key(|blob| blob.sha256);
+    blobs_of_one.sort_unstable_by_key(|blob| blob.sha256);
+    assert_eq!(blobs_of_one, put);
+    assert_eq!(blobs.list(folder()).await.expect("list"), []);
     let found = listed().await;
     assert!(ours.iter().all(|folder| found.iter().filter(|found| *found == folder).count() == 1), "{found:?}");
     for folder in ours {

@@ -45,7 +45,9 @@ pub async fn what_is_destroyed_is_gone(vault: &dyn Vault) {
     vault.put(&key, &secret(1)).await.expect("put");
     vault.destroy(&key).await.expect("destroy");
     assert_eq!(get(vault, &key).await, None);
+    assert!(!vault.keys().await.expect("keys").contains(&key));
     assert_eq!(vault.put_new(&key, &secret(2)).await.expect("put_new"), secret(2));
+    assert!(vault.keys().await.expect("keys").contains(&key));
 }
 
 /// A secret that stands is returned and stays.

@@ -56,6 +56,10 @@ impl Blobs for Files {
         unreachable!("ingestion deletes nothing")
     }
 
+    async fn list(&self, _: Folder) -> Result<Vec<BlobRef>, Unavailable> {
+        unreachable!("ingestion lists nothing")
+    }
+
     fn folders(&self) -> BoxStream<'_, Result<Folder, Unavailable>> {
         unreachable!("ingestion lists nothing")
     }

@@ -285,6 +285,17 @@ impl Blobs for NatsBlobs {
         Ok(())
     }
 
+    async fn list(&self, folder: Folder) -> Result<Vec<BlobRef>, Unavailable> {
+        let mut blobs = vec![];
+        for subject in self.stream.subjects(&format!("{}.*.{WHOLE}", self.folder(folder))).await? {
+            let Some(place) = subject.strip_suffix(&format!(".{WHOLE}")) else { continue };
+            let Some(sha256) = place.rsplit('.').next().and_then(|hash| hash.parse().ok()) else { continue };
+            // Deleted meanwhile, it is not there.
+            blobs.extend(self.whole(place).await?.map(|whole| BlobRef { sha256, size: whole.size }));
+        }
+        Ok(blobs)
+    }
+
     fn folders(&self) -> BoxStream<'_, Result<Folder, Unavailable>> {
         let listed = async move {
             let subjects = self.stream.subjects(&self.stream.subject("*.*.*.>")).await?;
