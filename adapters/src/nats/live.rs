@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::{
     StreamExt as _,
     stream::{self, BoxStream},
@@ -84,8 +85,10 @@ impl Live for NatsLive {
                 let _ = reached.await;
             }
             let messages = self.nats.client().subscribe(subject(&self.nats, &topic)).await.ok()?;
-            // Without an answer the server may know of it a little later: frames are hints.
-            let _ = tokio::time::timeout(KNOWN, self.nats.client().flush()).await;
+            // The server answers in order: that nobody serves this request it says when it knows of the subscription.
+            // Without an answer that is a little later: frames are hints.
+            let nobody = self.nats.client().request(self.nats.subject("live"), Bytes::new());
+            let _ = tokio::time::timeout(KNOWN, nobody).await;
             Some(messages)
         };
         let Ok(Some(mut messages)) = tokio::time::timeout(2 * KNOWN, begun).await else {

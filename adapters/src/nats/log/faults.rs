@@ -35,7 +35,7 @@ use crate::nats::{
 };
 
 const SHORT: Limits =
-    Limits { deadline: Duration::from_secs(3), attempt: Duration::from_millis(300), away: Duration::from_millis(300) };
+    Limits { deadline: Duration::from_secs(5), attempt: Duration::from_millis(300), away: Duration::from_millis(300) };
 
 fn next(stream: StreamId, head: &Head) -> Arc<Record> {
     record(stream, head, &[AnyEvent::User(user::LoggedIn {}.into())])
@@ -139,7 +139,7 @@ async fn pipe(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, side: Side, mode:
             used.store(true, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let twice = side == Side::Client && said.starts_with(b"HPUB") && is(Mode::DoublePublishes);
+        let twice = side == Side::Client && publishes && is(Mode::DoublePublishes);
         for _ in 0..=usize::from(twice) {
             if to.write_all(said).await.is_err() {
                 return;
