@@ -23,7 +23,7 @@ use crate::{at_leisure, placement::Buckets, runtime::Stores};
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 /// Pauses between tries while the log cannot be read.
 const PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Who is woken.
 pub(crate) trait Wake: Send + Sync + 'static {

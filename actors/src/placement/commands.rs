@@ -6,10 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lmao_events::{AnyCommand, Rejection, RejectionKind, StreamId};
 use lmao_ports::{CommandError, CommandMeta, Commands, NodeId, Receipt, RouteError, Unavailable};
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use super::{
-    Table,
     cluster::Place,
     desk::carry_out,
     wire::{Envelope, Reply, Request, decode, encode, millis},
@@ -24,9 +23,11 @@ const OWNER_WITHIN: Duration = Duration::from_secs(8);
 const TRANSPORT_WITHIN: Duration = Duration::from_secs(1);
 /// How long an owner that gave up its lease may still answer what it has.
 const GRACE: Duration = Duration::from_millis(500);
-/// Pauses between tries while no view changes.
+/// Pauses between tries.
 const PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// How often it is looked whether a node that is to answer still lives.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long each node may take to name what it has set aside.
 const LIST_WITHIN: Duration = Duration::from_secs(2);
 
@@ -72,11 +73,10 @@ impl Placed {
     async fn reach(&self, stream: StreamId, request: Request) -> Result<Reply, CommandError> {
         let begun = Instant::now();
         let (bucket, is_repeatable) = (stream.bucket(), request.is_repeatable());
-        let mut table = self.place.table.subscribe();
         let (mut pause, mut in_doubt) = (PAUSE, false);
         let mut streak: Option<(Discriminant<Miss>, Instant)> = None;
         loop {
-            let owner = table.borrow_and_update().owner(bucket);
+            let owner = self.place.table.borrow().owner(bucket);
             let left = AT_MOST.saturating_sub(begun.elapsed());
             let miss = match self.attempt(owner, &request, left).await? {
                 Ok(reply) => return Ok(reply),
@@ -92,11 +92,8 @@ impl Placed {
             if is_over || begun.elapsed() + pause >= AT_MOST {
                 return Err(if in_doubt { CommandError::Unknown } else { given_up(miss) });
             }
-            tokio::select! {
-                biased;
-                _ = table.changed() => pause = PAUSE,
-                () = tokio::time::sleep(self.jittered(pause)) => pause = (pause * 2).min(LONGEST_PAUSE),
-            }
+            tokio::time::sleep(self.jittered(pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -134,11 +131,10 @@ impl Placed {
     /// Asks a node, as long as it lives.
     async fn ask(&self, node: NodeId, request: Request, left: Duration) -> Result<Reply, RouteError> {
         let request: Bytes = encode(&Envelope { within_millis: millis(left), request });
-        let table = self.place.table.subscribe();
         let answer = tokio::select! {
             biased;
             answer = self.place.router.request(node, request, left) => answer?,
-            () = gone(table, node) => return Err(RouteError::NoAnswer(node)),
+            () = self.gone(node) => return Err(RouteError::NoAnswer(node)),
         };
         // What it says cannot be read, so nobody knows what it did.
         decode(&answer).map_err(|error| {
@@ -154,6 +150,14 @@ impl Placed {
         pause / 2 + pause * u32::from(random[0]) / 512
     }
 
+    /// Ends when `node` has no lease any more and could have answered since.
+    async fn gone(&self, node: NodeId) {
+        while self.place.table.borrow().lives(node) {
+            tokio::time::sleep(LOOK).await;
+        }
+        tokio::time::sleep(GRACE).await;
+    }
+
     async fn parked_of(&self, node: NodeId) -> Result<Vec<(StreamId, String)>, CommandError> {
         match self.attempt(Some(node), &Request::Parked, LIST_WITHIN).await? {
             Ok(Reply::Parked(parked)) => Ok(parked),
@@ -161,13 +165,6 @@ impl Placed {
             Err(miss) => Err(given_up(miss)),
         }
     }
-}
-
-/// Ends when `node` has no lease any more and could have answered since.
-async fn gone(mut table: watch::Receiver<Arc<Table>>, node: NodeId) {
-    // The table outlives its watchers.
-    let _ = table.wait_for(|table| !table.lives(node)).await;
-    tokio::time::sleep(GRACE).await;
 }
 
 fn given_up(miss: Miss) -> CommandError {

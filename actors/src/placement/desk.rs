@@ -9,6 +9,9 @@ use lmao_ports::{CommandError, Commands, Responder};
 use super::wire::{Envelope, Reply, Request, decode, encode};
 use crate::{dispatch::Core, shell::Undelivered};
 
+/// Streams set aside that one answer names: more do not fit a message, and nobody reads them.
+const MAX_PARKED: usize = 1000;
+
 /// Answers for a core as long as it lives.
 #[derive(Debug)]
 pub(crate) struct Desk(pub(crate) Weak<Core>);
@@ -51,7 +54,10 @@ pub(crate) async fn carry_out(core: &Core, request: Request) -> Reply {
             Err(error) => Reply::Failed(error.into()),
         },
         Request::Parked => match core.parked().await {
-            Ok(parked) => Reply::Parked(parked),
+            Ok(mut parked) => {
+                parked.truncate(MAX_PARKED);
+                Reply::Parked(parked)
+            }
             Err(error) => Reply::Failed(error.into()),
         },
     }

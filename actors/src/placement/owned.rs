@@ -34,8 +34,9 @@ impl Owned {
         self.now.subscribe()
     }
 
+    /// Tells those who watch, if that is new.
     fn set(&self, buckets: Buckets) {
-        self.now.send_replace(buckets);
+        self.now.send_if_modified(|now| std::mem::replace(now, buckets) != buckets);
     }
 
     /// From now on another node is to work for `bucket`; `false` when there can be none.

@@ -185,9 +185,11 @@ impl<D: Decider> Directory<D> {
         let _ = self.supervisor.set(supervisor);
     }
 
-    /// Takes no more deliveries, so that no actor is spawned while others are ended.
+    /// Takes no more deliveries, so that no actor is spawned while others are ended, and ends all, in the order of streams: a
+    /// simulation is replayed exactly.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        self.lock().by_stream.values().for_each(|entry| entry.actor.stop(None));
     }
 
     /// Sends a command and waits for its receipt.

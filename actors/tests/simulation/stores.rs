@@ -15,7 +15,7 @@ use lmao_ports::{
     Vault, VaultError,
 };
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::Notify, time::Instant};
 use uuid::Uuid;
 
 use crate::{meeting::Meeting, node::Node};
@@ -24,8 +24,8 @@ use crate::{meeting::Meeting, node::Node};
 #[derive(Debug)]
 pub(crate) struct Disk {
     inner: Mutex<Inner>,
-    /// Records stored: told to subscribers.
-    stored: watch::Sender<usize>,
+    /// Tells subscribers that records were stored: in the order in which they wait, unlike a watch.
+    stored: Notify,
     begun: Instant,
     /// Where the nodes meet.
     pub(crate) meeting: Meeting,
@@ -59,7 +59,7 @@ impl Disk {
                 vault: BTreeMap::new(),
                 damaged: None,
             }),
-            stored: watch::Sender::new(0),
+            stored: Notify::new(),
             begun: Instant::now(),
             meeting: Meeting::default(),
         })
@@ -91,15 +91,13 @@ impl Disk {
         for (_, expected, record) in landed {
             let _ = inner.store(&expected, &record);
         }
-        let stored = inner.records.len();
         drop(inner);
-        self.stored.send_if_modified(|known| std::mem::replace(known, stored) != stored);
+        self.stored.notify_waiters();
     }
 
     pub(crate) fn store(&self, expected: &Head, record: &Arc<Record>) -> Result<Head, AppendError> {
         let outcome = self.lock().store(expected, record);
-        let stored = self.lock().records.len();
-        self.stored.send_if_modified(|known| std::mem::replace(known, stored) != stored);
+        self.stored.notify_waiters();
         outcome
     }
 
@@ -212,8 +210,7 @@ impl EventLog for Reached {
 
     fn subscribe(&self, after: Position, filter: Filter) -> BoxStream<'static, Result<Recorded, ReadError>> {
         let this = self.clone();
-        let stored = self.disk.stored.subscribe();
-        stream::unfold((this, stored, after.0), move |(this, mut stored, after)| async move {
+        stream::unfold((this, after.0), move |(this, after)| async move {
             this.node.alive().await;
             let after = usize::try_from(after).ok()?;
             let next = loop {
@@ -222,7 +219,10 @@ impl EventLog for Reached {
                 }
                 // Deliveries come late now and then.
                 tokio::time::sleep(this.disk.millis(20)).await;
-                stored.wait_for(|stored| *stored > after).await.ok()?;
+                let stored = this.disk.stored.notified();
+                if this.disk.lock().records.len() <= after {
+                    stored.await;
+                }
             };
             let position = next.position;
             let next = match this.disk.lock().damaged {
@@ -231,7 +231,7 @@ impl EventLog for Reached {
                 }
                 _ => Ok(next),
             };
-            Some((next, (this, stored, after as u64 + 1)))
+            Some((next, (this, after as u64 + 1)))
         })
         .filter(move |recorded: &Result<Recorded, ReadError>| {
             let wanted = recorded.as_ref().map_or(true, |recorded| filter.matches(&recorded.record.header().stream));
