@@ -37,12 +37,12 @@ const MARK: &str = "60s";
 
 /// The leases in a bucket of a NATS server. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Leases {
+pub struct NatsMembership {
     bucket: Stream,
     ttl: Duration,
 }
 
-impl Leases {
+impl NatsMembership {
     /// The leases of the system on `nats`, three seconds long; `migrate` must have made the bucket.
     ///
     /// # Errors
@@ -51,10 +51,10 @@ impl Leases {
         Self::with_ttl(nats, TTL).await
     }
 
-    /// As [`Leases::open`], with leases of another length: whole seconds, one at least.
+    /// As [`NatsMembership::open`], with leases of another length: whole seconds, one at least.
     ///
     /// # Errors
-    /// As [`Leases::open`].
+    /// As [`NatsMembership::open`].
     pub async fn with_ttl(nats: &Nats, ttl: Duration) -> Result<Self, Unavailable> {
         let ttl = Duration::from_secs(ttl.as_secs().max(1));
         let limits = Limits { deadline: ttl, attempt: ttl / 2, away: ttl / 2 };
@@ -104,7 +104,7 @@ impl Leases {
 }
 
 #[async_trait]
-impl Membership for Leases {
+impl Membership for NatsMembership {
     async fn join(&self, node: NodeInfo) -> Result<Box<dyn Lease>, Unavailable> {
         self.renew(&node).await?;
         let said = watch::Sender::new(node.clone());
@@ -126,7 +126,7 @@ impl Membership for Leases {
 }
 
 /// Renews until it is aborted.
-async fn keep(leases: Leases, mut said: watch::Receiver<NodeInfo>) {
+async fn keep(leases: NatsMembership, mut said: watch::Receiver<NodeInfo>) {
     let mut pause = leases.ttl / RENEWALS;
     loop {
         tokio::select! {
@@ -161,7 +161,7 @@ impl Drop for AbortOnDrop {
 /// A lease that is renewed.
 #[derive(Debug)]
 struct Kept {
-    leases: Leases,
+    leases: NatsMembership,
     node: NodeId,
     said: watch::Sender<NodeInfo>,
     renewing: AbortHandle,
@@ -197,13 +197,13 @@ struct Known {
 
 /// Watches the bucket, and watches it anew when that ends.
 struct Watcher {
-    leases: Leases,
+    leases: NatsMembership,
     known: HashMap<String, Known>,
     shown: Option<Vec<NodeInfo>>,
 }
 
 impl Watcher {
-    fn new(leases: Leases) -> Self {
+    fn new(leases: NatsMembership) -> Self {
         Self { leases, known: HashMap::new(), shown: None }
     }
 
@@ -316,8 +316,8 @@ mod tests {
         let new = async || {
             let space = testing::migrated().await;
             let other = Nats::connect(space.url()).await.unwrap();
-            let one = Leases::with_ttl(&space, ttl).await.unwrap();
-            let two = Leases::with_ttl(&other, ttl).await.unwrap();
+            let one = NatsMembership::with_ttl(&space, ttl).await.unwrap();
+            let two = NatsMembership::with_ttl(&other, ttl).await.unwrap();
             spaces.lock().unwrap().push(space);
             [Arc::new(one) as Arc<dyn Membership>, Arc::new(two)]
         };
@@ -327,10 +327,10 @@ mod tests {
     #[tokio::test]
     async fn without_the_bucket_it_says_what_to_do() {
         let space = testing::empty().await;
-        let error = Leases::open(&space).await.unwrap_err().to_string();
+        let error = NatsMembership::open(&space).await.unwrap_err().to_string();
         assert!(error.contains("lmao migrate"), "{error}");
         migrate(&space, Replicas::One).await.unwrap();
-        Leases::open(&space).await.unwrap();
+        NatsMembership::open(&space).await.unwrap();
     }
 
     /// The process is there, its connection is not.
@@ -338,10 +338,10 @@ mod tests {
     async fn whoever_loses_the_server_is_missed_and_comes_back() {
         let space = testing::migrated().await;
         let cut = Nats::connect(space.url()).await.unwrap();
-        let leases = Leases::with_ttl(&cut, Duration::from_secs(1)).await.unwrap();
+        let leases = NatsMembership::with_ttl(&cut, Duration::from_secs(1)).await.unwrap();
         let node = placement::worker("cut off");
         let lease = leases.join(node.clone()).await.unwrap();
-        let mut views = Leases::open(&space).await.unwrap().watch();
+        let mut views = NatsMembership::open(&space).await.unwrap().watch();
         let mut seen = async |wanted: &[NodeInfo]| {
             let waiting = async { while views.next().await.expect("views do not end") != wanted {} };
             tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("a view in time");
@@ -350,7 +350,7 @@ mod tests {
         drop(lease);
         cut.close().await.unwrap();
         seen(&[]).await;
-        let again = Leases::open(&space).await.unwrap().join(node.clone()).await.unwrap();
+        let again = NatsMembership::open(&space).await.unwrap().join(node.clone()).await.unwrap();
         seen(std::slice::from_ref(&node)).await;
         again.leave().await.unwrap();
         seen(&[]).await;

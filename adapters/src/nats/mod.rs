@@ -1,4 +1,5 @@
-//! The distributed stores on NATS: the event log, snapshots, the vault and blobs on JetStream, live frames on core NATS.
+//! The distributed stores on NATS: the event log, snapshots, the vault and blobs on JetStream, live frames and
+//! requests from node to node on core NATS.
 //!
 //! The streams that they need are data in the folder `nats/` and are made by [`migrate`], never by the way. One connection
 //! serves all stores of a process. A namespace keeps several systems apart on one server.
@@ -22,11 +23,13 @@ mod vault;
 pub use blobs::NatsBlobs;
 pub use connect::Nats;
 pub use leases::Leases;
+pub use leases::NatsMembership;
 pub use live::NatsLive;
 pub use log::NatsLog;
 pub use migrate::{Change, Replicas, migrate};
 pub use patience::Limits;
 pub use router::Requests;
+pub use router::NatsRouter;
 pub use snapshots::NatsSnapshots;
 pub use vault::NatsVault;
 

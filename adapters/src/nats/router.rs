@@ -23,11 +23,11 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// Requests over a NATS server. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Requests {
+pub struct NatsRouter {
     nats: Nats,
 }
 
-impl Requests {
+impl NatsRouter {
     /// Requests among the nodes of the system on `nats`.
     #[must_use]
     pub fn new(nats: &Nats) -> Self {
@@ -51,7 +51,7 @@ impl Requests {
 }
 
 #[async_trait]
-impl Router for Requests {
+impl Router for NatsRouter {
     async fn request(&self, to: NodeId, request: Bytes, at_most: Duration) -> Result<Bytes, RouteError> {
         // The client would send it once it is connected again, long after the caller was told that nothing happened.
         if !self.nats.is_connected() {
@@ -149,7 +149,7 @@ mod tests {
         let space = testing::empty().await;
         let new = async || {
             let other = Nats::connect(space.url()).await.unwrap();
-            [Arc::new(Requests::new(&space)) as Arc<dyn Router>, Arc::new(Requests::new(&other))]
+            [Arc::new(NatsRouter::new(&space)) as Arc<dyn Router>, Arc::new(NatsRouter::new(&other))]
         };
         placement::router(new).await;
     }
@@ -158,7 +158,7 @@ mod tests {
     async fn what_is_too_large_is_not_sent() {
         let space = testing::empty().await;
         let limit = space.client().server_info().max_payload;
-        let requests = Requests::new(&space);
+        let requests = NatsRouter::new(&space);
         let size = limit + 1;
         let sent = requests.request(NodeId(Uuid::new_v4()), Bytes::from(vec![0; size]), Duration::from_secs(5)).await;
         assert!(matches!(sent, Err(RouteError::TooLarge { size: s, limit: l }) if (s, l) == (size, limit)), "{sent:?}");
@@ -198,7 +198,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut server = server(port, dir.path()).await;
         let nats = Nats::connect(&format!("nats://127.0.0.1:{port}")).await.unwrap();
-        let (requests, node) = (Requests::new(&nats), NodeId(Uuid::new_v4()));
+        let (requests, node) = (NatsRouter::new(&nats), NodeId(Uuid::new_v4()));
         let _serving = requests.serve(node, Arc::new(Silent)).await.unwrap();
         let ask = || requests.request(node, Bytes::new(), Duration::from_secs(300));
         let killed = async {
