@@ -22,13 +22,11 @@ mod vault;
 
 pub use blobs::NatsBlobs;
 pub use connect::Nats;
-pub use leases::Leases;
 pub use leases::NatsMembership;
 pub use live::NatsLive;
 pub use log::NatsLog;
 pub use migrate::{Change, Replicas, migrate};
 pub use patience::Limits;
-pub use router::Requests;
 pub use router::NatsRouter;
 pub use snapshots::NatsSnapshots;
 pub use vault::NatsVault;

@@ -7,7 +7,7 @@ use lmao_actors::Cluster;
 use lmao_adapters::{
     clock::{OsEntropy, SystemClock},
     elastic::{self, ElasticIndex},
-    nats::{Leases, Nats, NatsLog, Requests},
+    nats::{NatsMembership, Nats, NatsLog, NatsRouter},
     postgres::PostgresReadModel,
 };
 use lmao_events::Position;
@@ -88,7 +88,7 @@ fn print_health(out: Output, health: &Value) -> anyhow::Result<()> {
 async fn distributed(invocation: &Invocation, config: &Config, url: &Url) -> anyhow::Result<()> {
     let nats = Nats::connect(url.reveal()).await?;
     let log = NatsLog::open(&nats).await?;
-    let leases = Arc::new(Leases::open(&nats).await?);
+    let leases = Arc::new(NatsMembership::open(&nats).await?);
     let nodes = tokio::time::timeout(VIEW, async { leases.watch().next().await }).await.ok().flatten();
     let nodes = nodes.ok_or_else(|| Stop::new(Code::Unreachable, "the leases of the nodes cannot be read"))?;
     let table = lmao_actors::placement::Table::of(nodes.clone());
@@ -102,7 +102,7 @@ async fn distributed(invocation: &Invocation, config: &Config, url: &Url) -> any
         reads: lmao_events::EVENT_SET,
         gave_up: BTreeSet::new(),
     };
-    let cluster = Cluster::new(leases, Arc::new(Requests::new(&nats)), entropy, me);
+    let cluster = Cluster::new(leases, Arc::new(NatsRouter::new(&nats)), entropy, me);
     let tail = log.tail().await?;
     let nodes: Vec<Value> = nodes
         .iter()

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, future::Future, net::SocketAddr, sync::Arc, tim
 
 use anyhow::Context as _;
 use lmao_actors::{Cluster, Limits, Runtime, Stores, World};
-use lmao_adapters::nats::{Leases, Nats, Requests};
+use lmao_adapters::nats::{NatsMembership, Nats, NatsRouter};
 use lmao_gateway::{Gateway, State};
 use lmao_ports::{Commands, NodeId, NodeInfo, Role};
 use lmao_tools::Registry;
@@ -171,8 +171,8 @@ async fn cluster(parts: &Parts, nats: &Nats) -> anyhow::Result<Cluster> {
         reads: lmao_events::EVENT_SET,
         gave_up: BTreeSet::new(),
     };
-    let leases = Leases::open(nats).await?;
-    Ok(Cluster::new(Arc::new(leases), Arc::new(Requests::new(nats)), Arc::clone(&parts.entropy), me))
+    let leases = NatsMembership::open(nats).await?;
+    Ok(Cluster::new(Arc::new(leases), Arc::new(NatsRouter::new(nats)), Arc::clone(&parts.entropy), me))
 }
 
 /// What the core stands on.
