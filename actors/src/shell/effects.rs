@@ -110,7 +110,11 @@ impl<D: Decider> Memory<D> {
         let id = effect.id;
         let head = self.loaded.as_ref().map(|loaded| loaded.head).unwrap_or_default();
         let meta = self.meta(id);
-        let name = || format!("{} effect {}", D::CATEGORY, trace::variant(&effect.effect)).into();
+        // A decider that owes one thing only has no names for it.
+        let name = || match trace::variant(&effect.effect).as_str() {
+            "Effect" => format!("{} effect", D::CATEGORY).into(),
+            variant => format!("{} effect {variant}", D::CATEGORY).into(),
+        };
         let span = Span::of(meta.traceparent.as_deref(), name);
         span.set_with("lmao.stream", || self.stream.to_string());
         let context = EffectContext { stream: self.stream, id, head, meta: meta.within(&span).into_owned() };

@@ -127,3 +127,34 @@ async fn nothing_is_removed_for_a_log_that_has_lost_its_end() {
     assert_eq!(node.folders().await, HashSet::from([lost]));
     node.drain().await;
 }
+
+/// What is stored is the same whether or not this build knows of telemetry.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_nobody_listens_commits_hold_the_trace_that_their_command_came_with() {
+    const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path()).await;
+    for (n, traceparent) in [(20, None), (21, Some(TRACE))] {
+        let folder = folder(n, Some(1));
+        let Folder { owner, attempt, .. } = folder;
+        let content = node.keep(folder).await;
+        let uploaded = Uploaded { owner, filename: "owls.txt".into(), content, metadata: json!({}), attempt };
+        let id = Uuid::new_v4();
+        let traceparent = traceparent.map(str::to_owned);
+        let meta = CommandMeta {
+            who: Some(OWNER),
+            command: None,
+            causation: id,
+            correlation: id,
+            traceparent: traceparent.clone(),
+        };
+        node.commands().send(folder.stream(), Command::Upload(uploaded).into(), meta).await.unwrap();
+        node.ends_with(folder.stream(), "Indexed").await;
+        let commits: Vec<_> = node.parts().journal.read(folder.stream(), Version(1)).try_collect().await.unwrap();
+        assert!(commits.len() > 3, "{commits:?}");
+        for commit in commits {
+            assert_eq!(commit.header.traceparent, traceparent, "version {}", commit.header.version);
+        }
+    }
+    node.drain().await;
+}

@@ -194,3 +194,42 @@ fn values_survive_being_written() {
     }
     assert!("dir:".parse::<Models>().is_err());
 }
+
+#[test]
+fn what_is_exported_comes_from_our_keys_or_from_everybodys() {
+    let file_sets = |text: &str, pairs: &[(&str, &str)]| {
+        let (_dir, path) = file(text);
+        load(&Overrides { file: Some(path), flags: vec![] }, environment(pairs)).unwrap()
+    };
+    let everybodys = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://everybody:4317"), ("OTEL_SERVICE_NAME", "chat")];
+    let loaded = file_sets("telemetry = { otlp = \"https://file:4317\", sample = 0.25 }", &everybodys);
+    let telemetry = &loaded.config.telemetry;
+    assert_eq!(telemetry.otlp.as_ref().unwrap().as_str(), "http://everybody:4317");
+    assert_eq!(loaded.origins["telemetry.otlp"], "OTEL_EXPORTER_OTLP_ENDPOINT");
+    assert_eq!((telemetry.sample.get(), telemetry.service_name.as_str()), (0.25, "chat"));
+
+    let ours = ("LMAO_TELEMETRY__OTLP", "https://ours:4317");
+    let telemetry = file_sets("telemetry = { sample = 1 }", &[ours, everybodys[0]]).config.telemetry;
+    assert_eq!(telemetry.otlp.as_ref().unwrap().as_str(), "https://ours:4317");
+    assert!(telemetry.otlp.unwrap().is_tls());
+    assert_eq!(telemetry.sample, Telemetry::default().sample);
+    let sample = from_environment(&[("LMAO_TELEMETRY__SAMPLE", "0.5")]).unwrap().config.telemetry.sample;
+    assert_eq!(sample.get(), 0.5);
+}
+
+#[test]
+fn what_cannot_be_exported_is_refused_with_its_key() {
+    for (name, value, key) in [
+        ("LMAO_TELEMETRY__OTLP", "collector:4317", "telemetry.otlp"),
+        ("LMAO_TELEMETRY__OTLP", "http://", "telemetry.otlp"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://collector:4317", "telemetry.otlp"),
+        ("LMAO_TELEMETRY__SAMPLE", "1.5", "telemetry.sample"),
+        ("LMAO_TELEMETRY__SAMPLE", "NaN", "telemetry.sample"),
+        ("LMAO_TELEMETRY__SAMPLE", "half", "telemetry.sample"),
+        ("LMAO_TELEMETRY__SERVICE_NAME", " ", "telemetry.service_name"),
+        ("LMAO_TELEMETRY__METRICS_LISTEN", "9464", "telemetry.metrics_listen"),
+    ] {
+        let refused = from_environment(&[(name, value)]).unwrap_err();
+        assert!(format!("{refused}").contains(key), "{name}={value}: {refused}");
+    }
+}
