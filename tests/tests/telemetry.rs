@@ -81,6 +81,20 @@ impl Collector {
         spans.retain(|span| span["traceId"] == trace);
         spans
     }
+
+    /// Each process that this trace went through, with the spans that it made.
+    fn processes(&self, trace: &str) -> BTreeMap<String, Vec<String>> {
+        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for batch in self.all(&["resourceSpans"]) {
+            let instance = attribute(&batch["resource"], "service.instance.id");
+            let scopes = batch["scopeSpans"].as_array().into_iter().flatten();
+            let spans = scopes.flat_map(|scope| scope["spans"].as_array().into_iter().flatten());
+            let ours = spans.filter(|span| span["traceId"] == trace);
+            found.entry(instance).or_default().extend(ours.map(|span| name(span).to_owned()));
+        }
+        found.retain(|_, spans| !spans.is_empty());
+        found
+    }
 }
 
 impl Drop for Collector {
@@ -88,6 +102,12 @@ impl Drop for Collector {
         _ = self.process.kill();
         _ = self.process.wait();
     }
+}
+
+fn attribute(resource: &Value, key: &str) -> String {
+    let attributes = resource["attributes"].as_array().expect("resources have attributes");
+    let found = attributes.iter().find(|one| one["key"] == key).expect("it is there");
+    found["value"]["stringValue"].as_str().expect("it is text").to_owned()
 }
 
 fn free_port() -> u16 {
@@ -199,11 +219,10 @@ async fn one_message_is_one_connected_trace() {
     })
     .await;
     let resources = collector.all(&["resourceSpans"]);
-    let attributes = resources[0]["resource"]["attributes"].as_array().expect("attributes");
-    let keys: BTreeMap<_, _> =
-        attributes.iter().map(|one| (one["key"].as_str().unwrap_or_default(), &one["value"]["stringValue"])).collect();
-    assert_eq!(keys["service.name"], "lmao");
-    assert!(keys.contains_key("service.instance.id") && keys.contains_key("service.version"), "{keys:?}");
+    for (key, value) in [("service.name", "lmao"), ("lmao.roles", "gateway,worker,projector")] {
+        assert_eq!(attribute(&resources[0]["resource"], key), value);
+    }
+    assert!(!attribute(&resources[0]["resource"], "service.version").is_empty());
     assert!(server.sigterm().await.success());
 }
 
@@ -274,6 +293,49 @@ async fn language_model() -> String {
         }
     });
     format!("http://{address}/v1")
+}
+
+#[tokio::test]
+async fn the_next_process_goes_on_with_the_trace() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, port) = (folder.path().join("data"), free_port());
+    let collector = Collector::start(folder.path(), port);
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let model = format!("http://{}/v1", silent.local_addr().expect("an address"));
+    let llm = |url| [("LMAO_LLM__BASE_URL", url), ("LMAO_LLM__MODEL", "parrot")];
+    let first = server(&data, port, &llm(&model)).await;
+    let admin = first.admin().await;
+    let owl = admin.upload("owl.txt", b"The owl sleeps in the belfry.".to_vec(), None).await.expect("an answer");
+    assert!(owl.is_success(), "{}", owl.body);
+
+    let trace = Uuid::new_v4().simple().to_string();
+    let request = admin.request(Method::POST, "/api/v1/chat/message");
+    let request = request.header("traceparent", format!("00-{trace}-b7ad6b7169203331-01"));
+    let request = request.json(&json!({ "message": "Where does the owl sleep?" }));
+    let asking = tokio::spawn(async move { admin.send(request).await });
+    // The model is asked, says nothing, and the process dies while it waits.
+    let asked = silent.accept().await.expect("the model is asked");
+    eventually("the beginning of the trace", || {
+        let processes = collector.processes(&trace);
+        let begun = processes.values().any(|spans| spans.iter().any(|span| span == "workflow Start"));
+        if begun { Ok(()) } else { Err(format!("{processes:?}")) }
+    })
+    .await;
+    first.kill9();
+    drop(asked);
+    assert!(asking.await.expect("it is waited for").is_err(), "nobody answered");
+
+    let model = language_model().await;
+    let second = server(&data, port, &llm(&model)).await;
+    eventually("the end of the trace", || {
+        let processes = collector.processes(&trace);
+        let made = |wanted: &str| processes.values().position(|spans| spans.iter().any(|span| span == wanted));
+        let ended = ["chat parrot", "session CompleteReply"].map(made);
+        let other = ended[0].is_some() && ended[0] == ended[1] && ended[0] != made("session SendMessage");
+        if other && processes.len() == 2 { Ok(()) } else { Err(format!("{processes:?}")) }
+    })
+    .await;
+    assert!(second.sigterm().await.success());
 }
 
 /// The metrics that a PromQL expression reads; label names aside.
