@@ -13,8 +13,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
-    time::sleep,
+    net::{TcpListener, TcpStream},
+    time::{sleep, timeout},
 };
 use uuid::Uuid;
 
@@ -113,6 +113,12 @@ fn attribute(resource: &Value, key: &str) -> String {
 fn free_port() -> u16 {
     let listener = StdListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
+}
+
+/// The next one who connects.
+async fn accepted(listener: &TcpListener) -> TcpStream {
+    let (stream, _) = timeout(PATIENCE, listener.accept()).await.expect("somebody connects").expect("it is taken");
+    stream
 }
 
 /// Waits until this gives something.
@@ -272,6 +278,27 @@ async fn a_collector_may_be_away_and_die_and_come_back() {
     assert!(server.sigterm().await.success(), "it ends although nobody takes what is left");
 }
 
+/// It takes connections and says nothing, to plain text and to TLS.
+#[tokio::test]
+async fn a_collector_that_says_nothing_is_not_waited_for() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = silent.local_addr().expect("an address");
+    for scheme in ["http", "https"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let data = folder.path().join("data");
+        let endpoint = format!("{scheme}://{address}");
+        let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_BSP_SCHEDULE_DELAY", "50")];
+        let server = Server::start_with(&data, &environment).await;
+        let admin = server.admin().await;
+        works(&admin).await;
+        // It is being told something.
+        let connected = accepted(&silent).await;
+        works(&admin).await;
+        assert!(server.sigterm().await.success());
+        drop(connected);
+    }
+}
+
 /// An endpoint of a language model that says the same to everybody.
 async fn language_model() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -314,7 +341,7 @@ async fn the_next_process_goes_on_with_the_trace() {
     let request = request.json(&json!({ "message": "Where does the owl sleep?" }));
     let asking = tokio::spawn(async move { admin.send(request).await });
     // The model is asked, says nothing, and the process dies while it waits.
-    let asked = silent.accept().await.expect("the model is asked");
+    let asked = accepted(&silent).await;
     eventually("the beginning of the trace", || {
         let processes = collector.processes(&trace);
         let begun = processes.values().any(|spans| spans.iter().any(|span| span == "workflow Start"));

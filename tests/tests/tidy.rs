@@ -38,6 +38,16 @@ const ONLY_IN: &[(&[&str], &[&str])] = &[
     (&["clap"], &["lmao", "xtask"]),
     (&["figment", "tracing-subscriber"], &["lmao"]),
     (&["anyhow"], &["lmao", "xtask"]),
+    (
+        &[
+            "opentelemetry_sdk",
+            "opentelemetry-otlp",
+            "opentelemetry-prometheus",
+            "opentelemetry-appender-tracing",
+            "prometheus",
+        ],
+        &["lmao"],
+    ),
 ];
 
 /// What the pure crate may stand on: formats, hashes and ids; no clock, no chance, no runtime.

@@ -35,7 +35,7 @@ pub(crate) fn obtain() -> Result<PathBuf> {
     let unfinished = kept.join(format!("otelcol-unfinished-{}", std::process::id()));
     eprintln!("> go build (the OpenTelemetry collector, once)");
     let status = Command::new("go")
-        .args(["build", "-mod=readonly", "-trimpath", "-ldflags=-s -w", "-o"])
+        .args(["build", "-mod=readonly", "-ldflags=-s -w", "-o"])
         .arg(&unfinished)
         .arg(".")
         .current_dir(&work)

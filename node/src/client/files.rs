@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Client, Document};
 
-/// NatsRouter on their way at once.
+/// Requests on their way at once.
 const AT_ONCE: usize = 8;
 
 /// Adds its file's `path` to each of `places`, objects that have a `document_id`. One whose document is gone, or was

@@ -13,7 +13,7 @@ use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
 use uuid::Uuid;
 
-use self::{collector::Collector, scrape::Scraped};
+use self::collector::Collector;
 pub(crate) use self::{logs::start, scrape::ProcessMetrics};
 use crate::{config, exit::Stop};
 
@@ -29,12 +29,12 @@ impl Telemetry {
     /// When the collector's address cannot be used; nothing is connected yet.
     pub(crate) fn open(config: &config::Telemetry, roles: &str) -> Result<Self, Stop> {
         let resource = resource(config, roles);
-        let Scraped { provider, .. } = scrape::install(resource.clone())?;
+        let meters = scrape::install(resource.clone())?;
         let Some(endpoint) = &config.otlp else {
-            opentelemetry::global::set_meter_provider(provider.build());
+            opentelemetry::global::set_meter_provider(meters.build());
             return Ok(Self(None));
         };
-        Collector::open(endpoint, config.sample, &resource, provider).map(|collector| Self(Some(collector)))
+        Collector::open(endpoint, config.sample, &resource, meters).map(|collector| Self(Some(collector)))
     }
 
     /// Sends what waits, as far as two seconds allow.

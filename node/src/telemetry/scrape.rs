@@ -27,13 +27,9 @@ impl Metrics for ProcessMetrics {
     }
 }
 
-/// A provider of meters that scrapers read; others may be told too before it is built.
-pub(super) struct Scraped {
-    pub(super) provider: MeterProviderBuilder,
-}
-
-/// Makes the registry that [`ProcessMetrics`] renders.
-pub(super) fn install(resource: Resource) -> Result<Scraped, Stop> {
+/// Makes the registry that [`ProcessMetrics`] renders, and a provider of meters that fills it; others may be told too before
+/// that is built.
+pub(super) fn install(resource: Resource) -> Result<MeterProviderBuilder, Stop> {
     let registry = REGISTRY.get_or_init(Registry::new).clone();
     let reader = opentelemetry_prometheus::exporter()
         .with_registry(registry)
@@ -41,5 +37,5 @@ pub(super) fn install(resource: Resource) -> Result<Scraped, Stop> {
         .scope_info_enabled(false)
         .build()
         .map_err(|error| Stop::new(Code::Failed, "metrics cannot be gathered").because(error))?;
-    Ok(Scraped { provider: SdkMeterProvider::builder().with_resource(resource).with_reader(reader) })
+    Ok(SdkMeterProvider::builder().with_resource(resource).with_reader(reader))
 }
