@@ -233,7 +233,7 @@ async fn one_message_is_one_connected_trace() {
 }
 
 #[tokio::test]
-async fn what_is_not_sampled_is_not_sent_and_its_commits_name_the_client() {
+async fn what_is_not_sampled_is_not_sent() {
     let folder = tempfile::tempdir().expect("a folder");
     let (data, port) = (folder.path().join("data"), free_port());
     let collector = Collector::start(folder.path(), port);
