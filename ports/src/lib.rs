@@ -40,9 +40,7 @@ pub use llm::{ChatMessage, ChatRole, Completion, Llm, LlmError, TokenSink};
 pub use log::{AppendError, EventLog, Filter, ReadError, Recorded};
 pub use metrics::Metrics;
 pub use model::{EmbedError, Embedder, ModelManifest, Pooling, SemanticState, Semantics, TokenSpan};
-pub use placement::{
-    BUCKETS, Lease, Membership, NodeId, NodeInfo, Responder, Role, RouteError, Router, Serving,
-};
+pub use placement::{BUCKETS, Lease, Membership, NodeId, NodeInfo, Responder, Role, RouteError, Router, Serving};
 pub use projection::{
     Committed, Digest, Journal, Missed, ParkedStream, Progress, Projection, ProjectionError, Unparked, Unreadable,
 };

@@ -104,7 +104,8 @@ async fn nodes_by_role_do_the_main_job_together() {
         assert_eq!(said.expect("an answer").status, 200);
     }
     assert!(worker.sigterm().await.success());
-    let said = admin.chat(Some(session), "When do spring tides come after a hand-over?", None).await.expect("an answer");
+    let said =
+        admin.chat(Some(session), "When do spring tides come after a hand-over?", None).await.expect("an answer");
     assert_eq!(said.status, 200, "{}", said.body);
     let third = system.node("worker-3", "worker").await;
     second.kill9();
@@ -150,7 +151,11 @@ async fn an_embedded_system_moves_to_the_servers() {
     // An import that was broken off and begun again finds what it had done.
     let again = system.run(&["log", "import", path]);
     assert_eq!(again["imported"]["present"], exported["exported"]["records"], "{again}");
-    assert_eq!(digests(&system.run(&["projections", "digest"])), digests(&before), "the same history, the same content");
+    assert_eq!(
+        digests(&system.run(&["projections", "digest"])),
+        digests(&before),
+        "the same history, the same content"
+    );
     let node = system.node("all", "all").await;
     let admin = system.admin(&node).await;
     let session = said.body["session_id"].as_str().expect("a session");

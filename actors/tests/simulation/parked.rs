@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
-use lmao_actors::{Keyring, OpenedLog, Projector, Feeder, SearchProjection};
+use lmao_actors::{Feeder, Keyring, OpenedLog, Projector, SearchProjection};
 use lmao_events::{
     AnyCommand, AnyEvent, BlobRef, Category, ContentHash, Failure, Hash, Position, StreamId, Version, document, session,
 };
@@ -273,7 +273,8 @@ async fn hand_in(node: &Running, n: u128) -> StreamId {
 async fn search_into(shelf: &Arc<Shelf>, scene: &Scene, node: &Running) -> Arc<dyn Projection> {
     let steps = scene.world.of(&node.node).steps;
     let snapshots: Arc<dyn Snapshots> = Arc::new(node.reached.clone());
-    let search = SearchProjection::open(Arc::clone(shelf) as _, steps, Arc::new(Off), opened(node), snapshots, Feeder::Here);
+    let search =
+        SearchProjection::open(Arc::clone(shelf) as _, steps, Arc::new(Off), opened(node), snapshots, Feeder::Here);
     Arc::new(search.await.expect("it opens"))
 }
 

@@ -19,5 +19,5 @@ pub use read_model::SqliteReadModel;
 pub use snapshots::SqliteSnapshots;
 #[cfg(test)]
 pub(crate) use vault::MAX_SECRET;
-pub(crate) use vault::{PROBE, probe};
 pub use vault::{MasterKey, SqliteVault};
+pub(crate) use vault::{PROBE, probe};

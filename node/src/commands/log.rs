@@ -52,7 +52,8 @@ async fn export(invocation: &Invocation, path: &Path, keys: Keys) -> anyhow::Res
     let failed = |error| Stop::new(Code::Failed, format!("{} cannot be written", path.display())).because(error);
     let file = create(&partial).map_err(failed)?;
     let bar = bar();
-    let written = archive::export(&from, keys, BufWriter::with_capacity(BUFFER, &file), |copied| tell(&bar, copied)).await;
+    let written =
+        archive::export(&from, keys, BufWriter::with_capacity(BUFFER, &file), |copied| tell(&bar, copied)).await;
     bar.finish_and_clear();
     let copied = match written {
         Ok(copied) => copied,
@@ -70,9 +71,8 @@ async fn export(invocation: &Invocation, path: &Path, keys: Keys) -> anyhow::Res
 }
 
 async fn import(invocation: &Invocation, path: &Path) -> anyhow::Result<()> {
-    let file = File::open(path).map_err(|error| {
-        Stop::new(Code::Failed, format!("{} cannot be read", path.display())).because(error)
-    })?;
+    let file = File::open(path)
+        .map_err(|error| Stop::new(Code::Failed, format!("{} cannot be read", path.display())).because(error))?;
     let config = invocation.configuration(None)?.config;
     let data = Parts::lock(&config)?;
     let into = Parts::archived(&config, &data).await?;

@@ -7,7 +7,7 @@ use lmao_actors::Cluster;
 use lmao_adapters::{
     clock::{OsEntropy, SystemClock},
     elastic::{self, ElasticIndex},
-    nats::{NatsMembership, Nats, NatsLog, NatsRouter},
+    nats::{Nats, NatsLog, NatsMembership, NatsRouter},
     postgres::PostgresReadModel,
 };
 use lmao_events::Position;
@@ -124,9 +124,14 @@ async fn distributed(invocation: &Invocation, config: &Config, url: &Url) -> any
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("not every node answered".to_owned()),
     };
-    let is_well = unowned == 0 && parked.as_ref().is_ok_and(Vec::is_empty) && projections.iter().all(|p| p["error"].is_null());
+    let is_well =
+        unowned == 0 && parked.as_ref().is_ok_and(Vec::is_empty) && projections.iter().all(|p| p["error"].is_null());
     let out = invocation.out;
-    let set_aside: Vec<Value> = parked.iter().flatten().map(|(stream, reason)| json!({ "stream": stream.to_string(), "reason": reason })).collect();
+    let set_aside: Vec<Value> = parked
+        .iter()
+        .flatten()
+        .map(|(stream, reason)| json!({ "stream": stream.to_string(), "reason": reason }))
+        .collect();
     if out.is_json() {
         out.json(&json!({
             "log": { "id": log.id(), "tail": tail.0, "server": nats.server_version() },
@@ -144,7 +149,11 @@ async fn distributed(invocation: &Invocation, config: &Config, url: &Url) -> any
             out.line(format!("streams set aside are not known: {error}"))?;
         }
         for one in &set_aside {
-            out.line(format!("set aside: {}: {}", one["stream"].as_str().unwrap_or_default(), one["reason"].as_str().unwrap_or_default()))?;
+            out.line(format!(
+                "set aside: {}: {}",
+                one["stream"].as_str().unwrap_or_default(),
+                one["reason"].as_str().unwrap_or_default()
+            ))?;
         }
     }
     if is_well { Ok(()) } else { Err(Stop::silent(Code::Partial).into()) }
@@ -162,7 +171,10 @@ async fn tables(config: &Config, tail: Position) -> Value {
 async fn search(config: &Config, tail: Position) -> Value {
     let asked = async {
         let Search::Elasticsearch(url) = &config.search else { return Ok(None) };
-        anyhow::Ok(Some((ElasticIndex::open(&elasticsearch(url)?, elastic::Role::Search).await?.checkpoint().await?, 0)))
+        anyhow::Ok(Some((
+            ElasticIndex::open(&elasticsearch(url)?, elastic::Role::Search).await?.checkpoint().await?,
+            0,
+        )))
     };
     projection("search", tail, asked.await)
 }
@@ -192,7 +204,8 @@ fn print_projections(out: Output, projections: &[Value]) -> anyhow::Result<()> {
     let mut table = Table::new(["PROJECTION", "POSITION", "OF", "LAG", ""]);
     for row in projections {
         let number = |field: &str| row[field].as_u64().map_or_else(|| "-".to_owned(), |number| number.to_string());
-        let lag = row["tail"].as_u64().zip(row["position"].as_u64()).map(|(tail, at)| tail.saturating_sub(at).to_string());
+        let lag =
+            row["tail"].as_u64().zip(row["position"].as_u64()).map(|(tail, at)| tail.saturating_sub(at).to_string());
         let note = row["error"].as_str().or(row["note"].as_str()).unwrap_or_default().to_owned();
         let name = row["name"].as_str().unwrap_or_default().to_owned();
         table.row([name, number("position"), number("tail"), lag.unwrap_or_else(|| "-".to_owned()), note]);

@@ -51,9 +51,8 @@ impl Duties {
     pub(crate) fn start(parts: &Parts, cluster: Option<&Cluster>) -> Self {
         let (stop, stopped) = watch::channel(false);
         let turn = |role, name: &'static str| Turn { cluster: cluster.cloned(), role, name, stopped: stopped.clone() };
-        let feds = parts.projectors().map(|(projection, projector)| {
-            (projector, Fed { projection, handle: Mutex::default() })
-        });
+        let feds =
+            parts.projectors().map(|(projection, projector)| (projector, Fed { projection, handle: Mutex::default() }));
         let (projectors, feds): (Vec<_>, Vec<_>) = feds.into_iter().unzip();
         let shared = Arc::new(Projectors(feds));
         let mut running = vec![];
@@ -138,7 +137,10 @@ struct Turn {
 
 impl Turn {
     /// Does `work` while it is this node's turn, until stopped. What `work` is given resolves when it is to lay it down.
-    async fn whenever<W: Future<Output = ()>>(mut self, work: impl Fn(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) -> W) {
+    async fn whenever<W: Future<Output = ()>>(
+        mut self,
+        work: impl Fn(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) -> W,
+    ) {
         loop {
             if !self.clone().until(true).await {
                 return;

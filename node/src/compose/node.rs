@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, future::Future, net::SocketAddr, sync::Arc, tim
 
 use anyhow::Context as _;
 use lmao_actors::{Cluster, Limits, Runtime, Stores, World};
-use lmao_adapters::nats::{NatsMembership, Nats, NatsRouter};
+use lmao_adapters::nats::{Nats, NatsMembership, NatsRouter};
 use lmao_gateway::{Gateway, State};
 use lmao_ports::{Commands, NodeId, NodeInfo, Role};
 use lmao_tools::Registry;
@@ -102,10 +102,16 @@ impl Node {
                     Ok(None) => return,
                     Ok(Some(first)) => {
                         let file = file.display().to_string();
-                        tracing::info!(username = first.username, file, "the first account is open; its password is kept");
+                        tracing::info!(
+                            username = first.username,
+                            file,
+                            "the first account is open; its password is kept"
+                        );
                         return;
                     }
-                    Err(error) => tracing::warn!(error = format!("{error:#}"), "the first account cannot be opened yet"),
+                    Err(error) => {
+                        tracing::warn!(error = format!("{error:#}"), "the first account cannot be opened yet")
+                    }
                 }
                 tokio::time::sleep(FIRST_START_PAUSE).await;
             }

@@ -8,8 +8,8 @@ use lmao_adapters::{
     clock::{OsEntropy, SystemClock},
     data_dir::{DataDir, Mode},
     llm::OpenAi,
-    nats::Nats,
     models::{self, ModelConfig, ModelSource, Models, Progress},
+    nats::Nats,
     sqlite::{self, Access, SqliteEmbeddingCache, SqliteReadModel},
 };
 use lmao_ports::{

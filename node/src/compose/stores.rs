@@ -141,27 +141,28 @@ impl<'a> Opening<'a> {
 
     /// The key that wraps every secret: configured, else the data directory's own, made when there is none.
     async fn master_key(&self) -> anyhow::Result<&MasterKey> {
-        self.master.get_or_try_init(|| async {
-            if let Some(key) = &self.config.master_key {
-                let key: ContentHash = key.reveal().trim().parse().map_err(|_| {
-                    Stop::new(Code::Usage, "master_key is no key of 64 hexadecimal digits").hint(MAKE_A_KEY)
-                })?;
-                return Ok(MasterKey::new(key.0));
-            }
-            let path = self.data.master_key();
-            if self.config.is_distributed() {
-                let text = "the vault is shared with other nodes, and master_key is not set";
-                return Err(Stop::new(Code::Usage, text).hint(MAKE_A_KEY).into());
-            }
-            if self.access == Access::ReadOnly && !path.is_file() {
-                let text = format!("there is no master key at {}", path.display());
-                return Err(Stop::new(Code::Failed, text)
-                    .hint("restore it from a backup: nothing can be read without it")
-                    .into());
-            }
-            Ok(MasterKey::load_or_create(&path).await?)
-        })
-        .await
+        self.master
+            .get_or_try_init(|| async {
+                if let Some(key) = &self.config.master_key {
+                    let key: ContentHash = key.reveal().trim().parse().map_err(|_| {
+                        Stop::new(Code::Usage, "master_key is no key of 64 hexadecimal digits").hint(MAKE_A_KEY)
+                    })?;
+                    return Ok(MasterKey::new(key.0));
+                }
+                let path = self.data.master_key();
+                if self.config.is_distributed() {
+                    let text = "the vault is shared with other nodes, and master_key is not set";
+                    return Err(Stop::new(Code::Usage, text).hint(MAKE_A_KEY).into());
+                }
+                if self.access == Access::ReadOnly && !path.is_file() {
+                    let text = format!("there is no master key at {}", path.display());
+                    return Err(Stop::new(Code::Failed, text)
+                        .hint("restore it from a backup: nothing can be read without it")
+                        .into());
+                }
+                Ok(MasterKey::load_or_create(&path).await?)
+            })
+            .await
     }
 
     /// The file of a store that is on this machine.

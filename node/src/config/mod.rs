@@ -111,7 +111,8 @@ impl Config {
     /// What is wrong with the keys taken together.
     fn fault(&self) -> Option<String> {
         let shares = |is_shared: bool, key: &str, what: &str| {
-            (!is_shared).then(|| format!("roles is {} and {key} is a store of this node alone: name {what}", self.roles))
+            (!is_shared)
+                .then(|| format!("roles is {} and {key} is a store of this node alone: name {what}", self.roles))
         };
         let local_log = || {
             let stores = [("snapshots", &self.snapshots), ("vault", &self.vault)];

@@ -17,8 +17,7 @@ use super::Config;
 use crate::exit::{Code, Stop};
 
 /// Environment variables with our prefix that are no configuration keys.
-const RESERVED: [&str; 7] =
-    ["SERVER", "TOKEN", "CONFIG", "ADMIN_PASSWORD", "MODEL_CACHE", "LOG_FILTER", "LOG_FORMAT"];
+const RESERVED: [&str; 7] = ["SERVER", "TOKEN", "CONFIG", "ADMIN_PASSWORD", "MODEL_CACHE", "LOG_FILTER", "LOG_FORMAT"];
 const PREFIX: &str = "LMAO_";
 /// Variables that OpenTelemetry has defined for everybody, and the keys that they set; our own of the same key win.
 const STANDARD: [(&str, &str); 2] =

@@ -54,7 +54,9 @@ impl FromStr for Roles {
         let mut roles = vec![];
         for wanted in text.split(',').map(str::trim) {
             let known = ALL.into_iter().find(|role| name(*role) == wanted);
-            roles.push(known.ok_or_else(|| format!("{wanted:?} is no role; use all, or some of gateway,worker,projector"))?);
+            roles.push(
+                known.ok_or_else(|| format!("{wanted:?} is no role; use all, or some of gateway,worker,projector"))?,
+            );
         }
         roles.sort_unstable();
         roles.dedup();

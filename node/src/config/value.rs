@@ -105,7 +105,9 @@ impl FromStr for Durable {
     fn from_str(text: &str) -> Result<Self, String> {
         let file = sqlite(text).map(|path| path.map_or(Self::InDataDir, Self::Sqlite));
         let nats = || Url::of(Url::NATS, text).map(Self::Nats);
-        file.or_else(nats).ok_or_else(|| refused(text, "\"sqlite:\" (in the data directory), \"sqlite:PATH\" or \"nats://HOST:PORT\""))
+        file.or_else(nats).ok_or_else(|| {
+            refused(text, "\"sqlite:\" (in the data directory), \"sqlite:PATH\" or \"nats://HOST:PORT\"")
+        })
     }
 }
 
@@ -237,9 +239,8 @@ impl FromStr for Blobs {
     fn from_str(text: &str) -> Result<Self, String> {
         let file = path(text, "file:").map(|path| path.map_or(Self::InDataDir, Self::At));
         let nats = || Url::of(Url::NATS, text).map(Self::Nats);
-        file.or_else(nats).ok_or_else(|| {
-            refused(text, "\"file:\" (in the data directory), \"file:PATH\" or \"nats://HOST:PORT\"")
-        })
+        file.or_else(nats)
+            .ok_or_else(|| refused(text, "\"file:\" (in the data directory), \"file:PATH\" or \"nats://HOST:PORT\""))
     }
 }
 
