@@ -1,6 +1,10 @@
 //! The distributed system as its users see it: nodes by role on real servers, which come and go while it is used.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -8,10 +12,13 @@ use uuid::Uuid;
 
 use crate::support::{Client, Server, lmao};
 
-const PASSWORD: &str = "a password for the first administrator";
+pub(crate) const PASSWORD: &str = "a password for the first administrator";
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The servers that the tests run against, and a part of each that is this test's alone.
-struct System {
+pub(crate) struct System {
     folder: TempDir,
     environment: Vec<(String, String)>,
 }
@@ -23,7 +30,7 @@ fn server(variable: &str) -> String {
 
 impl System {
     /// An empty one, with its streams, tables and index made.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let name = format!("t{}", Uuid::new_v4().simple());
         let redis = server("LMAO_TEST_REDIS");
         let settings = [
@@ -42,16 +49,21 @@ impl System {
         system
     }
 
-    fn data(&self, name: &str) -> PathBuf {
+    /// Sets a variable of all its processes.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub(crate) fn data(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn settings(&self) -> Vec<(&str, &str)> {
+    pub(crate) fn settings(&self) -> Vec<(&str, &str)> {
         self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
     }
 
     /// A node with these roles.
-    async fn node(&self, name: &str, roles: &str) -> Server {
+    pub(crate) async fn node(&self, name: &str, roles: &str) -> Server {
         let mut settings = self.settings();
         settings.push(("LMAO_ROLES", roles));
         Server::start_with(&self.data(name), &settings).await
@@ -59,7 +71,7 @@ impl System {
 
     /// What a command prints as JSON.
     #[track_caller]
-    fn run(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Value {
         let mut command = lmao(arguments);
         command.envs(self.settings()).arg("--json").arg("--data").arg(self.data("commands"));
         let output = command.output().expect("lmao can be started");
@@ -68,7 +80,15 @@ impl System {
         serde_json::from_str(&said).unwrap_or_else(|error| panic!("lmao {arguments:?} prints no JSON: {error}\n{said}"))
     }
 
-    async fn admin(&self, node: &Server) -> Client {
+    /// The administrator, once a worker has opened the account.
+    pub(crate) async fn admin(&self, node: &Server) -> Client {
+        let stranger = Client::new(&node.url, "");
+        let credentials = json!({ "username": "admin", "password": PASSWORD });
+        let begun = Instant::now();
+        while !stranger.post("/auth/login", &credentials, None).await.is_ok_and(|reply| reply.is_success()) {
+            assert!(begun.elapsed() < PATIENCE, "nobody opens the first account");
+            tokio::time::sleep(PAUSE).await;
+        }
         Client::login(&node.url, "admin", PASSWORD).await
     }
 }

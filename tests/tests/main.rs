@@ -13,6 +13,7 @@ mod crash;
 mod damage;
 mod distributed;
 mod ends;
+mod equal;
 mod files;
 mod main_job;
 mod models;

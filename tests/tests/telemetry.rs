@@ -1,11 +1,12 @@
 //! What the system tells of itself, as a real collector takes it in and as a scraper reads it.
 
+mod collector;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     env, fs,
     net::TcpListener as StdListener,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -18,102 +19,16 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::support::{Client, Server};
+use crate::{
+    distributed::System,
+    support::{Client, Server},
+};
+
+use self::collector::{Collector, attribute};
 
 /// Nothing that is exported takes longer, on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// An OpenTelemetry collector that writes what it gets to a file; killed when dropped.
-struct Collector {
-    process: Child,
-    port: u16,
-    file: PathBuf,
-}
-
-impl Collector {
-    /// `None`, said aloud, where none could be built.
-    fn start(test: &str, folder: &Path, port: u16) -> Option<Self> {
-        let binary = env::var_os("LMAO_TEST_OTELCOL");
-        let binary = binary.expect("LMAO_TEST_OTELCOL is not set: run the tests with cargo xtask test");
-        if binary.is_empty() {
-            println!("left out: {test}: there is no Go to build the collector with");
-            return None;
-        }
-        let (config, file) = (folder.join("collector.yaml"), folder.join("collected.jsonl"));
-        let text = json!({
-            "receivers": { "otlp": { "protocols": { "grpc": { "endpoint": format!("127.0.0.1:{port}") } } } },
-            "exporters": { "file": { "path": file, "append": true, "flush_interval": "50ms" } },
-            "service": {
-                "telemetry": { "metrics": { "level": "none" }, "logs": { "level": "error" } },
-                "pipelines": {
-                    "traces": { "receivers": ["otlp"], "exporters": ["file"] },
-                    "metrics": { "receivers": ["otlp"], "exporters": ["file"] },
-                    "logs": { "receivers": ["otlp"], "exporters": ["file"] },
-                },
-            },
-        });
-        // JSON is YAML.
-        fs::write(&config, text.to_string()).expect("its configuration can be written");
-        let said = fs::File::create(folder.join("collector.out")).expect("its output has a file");
-        let process = Command::new(binary)
-            .arg("--config")
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(said)
-            .spawn()
-            .expect("the collector can be started");
-        Some(Self { process, port, file })
-    }
-
-    /// What it has got so far, one batch each; the last may be written just now.
-    fn batches(&self) -> Vec<Value> {
-        let text = fs::read_to_string(&self.file).unwrap_or_default();
-        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-    }
-
-    /// Everything under these names, one in the other, in all batches.
-    fn all(&self, path: &[&str]) -> Vec<Value> {
-        let mut found = self.batches();
-        for name in path {
-            found = found.iter().flat_map(|value| value[name].as_array().cloned().unwrap_or_default()).collect();
-        }
-        found
-    }
-
-    fn spans(&self, trace: &str) -> Vec<Value> {
-        let mut spans = self.all(&["resourceSpans", "scopeSpans", "spans"]);
-        spans.retain(|span| span["traceId"] == trace);
-        spans
-    }
-
-    /// Each process that this trace went through, with the spans that it made.
-    fn processes(&self, trace: &str) -> BTreeMap<String, Vec<String>> {
-        let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for batch in self.all(&["resourceSpans"]) {
-            let instance = attribute(&batch["resource"], "service.instance.id");
-            let scopes = batch["scopeSpans"].as_array().into_iter().flatten();
-            let spans = scopes.flat_map(|scope| scope["spans"].as_array().into_iter().flatten());
-            let ours = spans.filter(|span| span["traceId"] == trace);
-            found.entry(instance).or_default().extend(ours.map(|span| name(span).to_owned()));
-        }
-        found.retain(|_, spans| !spans.is_empty());
-        found
-    }
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        _ = self.process.kill();
-        _ = self.process.wait();
-    }
-}
-
-fn attribute(resource: &Value, key: &str) -> String {
-    let attributes = resource["attributes"].as_array().expect("resources have attributes");
-    let found = attributes.iter().find(|one| one["key"] == key).expect("it is there");
-    found["value"]["stringValue"].as_str().expect("it is text").to_owned()
-}
 
 fn free_port() -> u16 {
     let listener = StdListener::bind("127.0.0.1:0").expect("a port");
@@ -171,6 +86,28 @@ const STEPS: [&str; 12] = [
     "project read_model",
 ];
 
+/// The spans of a trace that `client` began with a message, once none is missing.
+async fn whole(collector: &Collector, trace: &str, client: &str) -> Vec<Value> {
+    eventually("the trace", || {
+        let spans = collector.spans(trace);
+        let missing: Vec<_> = STEPS.iter().filter(|step| !spans.iter().any(|span| name(span) == **step)).collect();
+        let ids: BTreeSet<&str> = spans.iter().filter_map(|span| span["spanId"].as_str()).collect();
+        let orphans: Vec<_> = spans
+            .iter()
+            .filter(|span| span["parentSpanId"] != client)
+            .filter(|span| span["parentSpanId"].as_str().is_none_or(|parent| !ids.contains(parent)))
+            .map(name)
+            .collect();
+        let whole = missing.is_empty() && orphans.is_empty();
+        let commits = spans.iter().filter(|span| name(span) == "append").count();
+        let whole = whole && commits == 5;
+        let seen: Vec<_> = spans.iter().map(name).collect();
+        let state = format!("missing {missing:?}, without parents {orphans:?}, {commits} commits, among {seen:?}");
+        if whole { Ok(spans.clone()) } else { Err(state) }
+    })
+    .await
+}
+
 #[tokio::test]
 async fn one_message_is_one_connected_trace() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -189,24 +126,7 @@ async fn one_message_is_one_connected_trace() {
     let asked = admin.send(request.json(&json!({ "message": "Where does the owl sleep?" }))).await.expect("an answer");
     assert_eq!(asked.status, 200, "{}", asked.body);
 
-    let spans = eventually("the trace", || {
-        let spans = collector.spans(&trace);
-        let missing: Vec<_> = STEPS.iter().filter(|step| !spans.iter().any(|span| name(span) == **step)).collect();
-        let ids: BTreeSet<&str> = spans.iter().filter_map(|span| span["spanId"].as_str()).collect();
-        let orphans: Vec<_> = spans
-            .iter()
-            .filter(|span| span["parentSpanId"] != client)
-            .filter(|span| span["parentSpanId"].as_str().is_none_or(|parent| !ids.contains(parent)))
-            .map(name)
-            .collect();
-        let whole = missing.is_empty() && orphans.is_empty();
-        let commits = spans.iter().filter(|span| name(span) == "append").count();
-        let whole = whole && commits == 5;
-        let seen: Vec<_> = spans.iter().map(name).collect();
-        let state = format!("missing {missing:?}, without parents {orphans:?}, {commits} commits, among {seen:?}");
-        if whole { Ok(spans.clone()) } else { Err(state) }
-    })
-    .await;
+    let spans = whole(&collector, &trace, client).await;
 
     // One beginning, and under it all the rest.
     let begins: Vec<_> = spans.iter().filter(|span| span["parentSpanId"] == client).map(name).collect();
@@ -237,6 +157,39 @@ async fn one_message_is_one_connected_trace() {
     }
     assert!(!attribute(&resources[0]["resource"], "service.version").is_empty());
     assert!(server.sigterm().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_over_three_processes_is_one_connected_trace() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let port = free_port();
+    let test = "telemetry::a_message_over_three_processes_is_one_connected_trace";
+    let Some(collector) = Collector::start(test, folder.path(), port) else { return };
+    let mut system = System::new();
+    system.set("LMAO_TELEMETRY__OTLP", &format!("http://127.0.0.1:{port}"));
+    system.set("OTEL_BSP_SCHEDULE_DELAY", "100");
+    let nodes = [("gateway", "gateway"), ("worker", "worker"), ("projector", "projector")];
+    let [gateway, worker, projector] = nodes.map(|(name, roles)| system.node(name, roles));
+    let (gateway, worker, projector) = tokio::join!(gateway, worker, projector);
+    let admin = system.admin(&gateway).await;
+    admin.upload("owl.txt", b"The owl sleeps in the belfry.".to_vec(), None).await.expect("an answer");
+
+    let (trace, client) = (Uuid::new_v4().simple().to_string(), "b7ad6b7169203331");
+    let request = admin.request(Method::POST, "/api/v1/chat/message");
+    let request = request.header("traceparent", format!("00-{trace}-{client}-01"));
+    let asked = admin.send(request.json(&json!({ "message": "Where does the owl sleep?" }))).await.expect("an answer");
+    assert_eq!(asked.status, 200, "{}", asked.body);
+    whole(&collector, &trace, client).await;
+    let processes = collector.processes(&trace);
+    let of = |step: &str| {
+        let one = processes.iter().find(|(_, spans)| spans.iter().any(|span| span == step));
+        one.unwrap_or_else(|| panic!("nobody does {step}: {processes:?}")).0
+    };
+    let three = [of("POST /api/v1/chat/message"), of("append"), of("project read_model")];
+    assert_eq!(BTreeSet::from(three).len(), 3, "{processes:?}");
+    for node in [gateway, worker, projector] {
+        assert!(node.sigterm().await.success());
+    }
 }
 
 #[tokio::test]

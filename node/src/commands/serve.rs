@@ -27,7 +27,7 @@ pub(crate) async fn run(invocation: &Invocation, serve: Serve) -> anyhow::Result
     let roles = serve.roles.map(|roles| ("--roles", "roles".to_owned(), roles));
     let config = invocation.configuration_with(listen.into_iter().chain(roles))?.config;
     let ending = signals()?;
-    let telemetry = Telemetry::open(&config.telemetry, &config.roles.to_string())?;
+    let telemetry = Telemetry::open(&config.telemetry, &config.roles.names())?;
     let served = serve_until(invocation, &config, ending).await;
     telemetry.close().await;
     served

@@ -27,6 +27,12 @@ impl Roles {
         self.0.contains(&role)
     }
 
+    /// The name of each, with commas between.
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<&str> = self.0.iter().map(|role| name(*role)).collect();
+        names.join(",")
+    }
+
     /// Each.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Role> {
         self.0.iter().copied()
@@ -69,8 +75,7 @@ impl fmt::Display for Roles {
         if self.is_all() {
             return f.write_str("all");
         }
-        let names: Vec<&str> = self.0.iter().map(|role| name(*role)).collect();
-        f.write_str(&names.join(","))
+        f.write_str(&self.names())
     }
 }
 
