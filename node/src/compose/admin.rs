@@ -9,6 +9,7 @@ use std::{
 
 use lmao_events::Position;
 use lmao_gateway::{FirstAdmin, State, ensure_admin};
+use lmao_ports::{Secret, Vault, VaultError};
 use rand::seq::IndexedRandom as _;
 
 use crate::exit::{Code, Stop};
@@ -29,12 +30,29 @@ pub(crate) struct FirstStart {
     pub password: String,
 }
 
+/// The vault's name of the password that the first of several gateways made: all of them try to open the account.
+const SHARED_PASSWORD: &str = "system/first-password";
+
+/// Who else may be opening the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Others {
+    /// Nobody: there is one process.
+    None,
+    /// Gateways that share the vault.
+    Gateways,
+}
+
 /// Opens the account on the first start with `given` or a password made here; `None` when it is open already. `file` is
 /// where the password is kept.
 ///
 /// # Errors
 /// When the file cannot be written, or the account not be opened.
-pub(crate) async fn first_start(state: &State, file: &Path, given: Option<&str>) -> anyhow::Result<Option<FirstStart>> {
+pub(crate) async fn first_start(
+    state: &State,
+    file: &Path,
+    given: Option<&str>,
+    others: Others,
+) -> anyhow::Result<Option<FirstStart>> {
     let password = match fs::read_to_string(file) {
         Ok(password) => password.trim_end().to_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -42,7 +60,11 @@ pub(crate) async fn first_start(state: &State, file: &Path, given: Option<&str>)
             if state.journal.tail().await? > Position(0) {
                 return Ok(None);
             }
-            let password = given.map_or_else(random_password, str::to_owned);
+            let password = match (given, others) {
+                (Some(given), _) => given.to_owned(),
+                (None, Others::None) => random_password(),
+                (None, Others::Gateways) => shared_password(state.vault.as_ref()).await?,
+            };
             keep(file, &password).map_err(|error| {
                 Stop::new(Code::Failed, format!("the first password cannot be kept in {}", file.display()))
                     .because(error)
@@ -66,6 +88,12 @@ pub(crate) async fn first_start(state: &State, file: &Path, given: Option<&str>)
             Err(stop.because(error).into())
         }
     }
+}
+
+/// One random password for all gateways, whichever of them opens the account.
+async fn shared_password(vault: &dyn Vault) -> Result<String, VaultError> {
+    let Secret(standing) = vault.put_new(SHARED_PASSWORD, &Secret(random_password().into_bytes())).await?;
+    String::from_utf8(standing).map_err(|_| VaultError::Sealed(format!("{SHARED_PASSWORD} is no text")))
 }
 
 /// A random password.

@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::{
     Parts,
-    admin::{FirstStart, first_start},
+    admin::{FirstStart, Others, first_start},
     duties::Duties,
     gauges,
     health::NodeHealth,
@@ -90,7 +90,11 @@ impl Node {
     /// # Errors
     /// When it cannot be opened.
     pub(crate) async fn first_start(&self, password: Option<&str>) -> anyhow::Result<Option<FirstStart>> {
-        first_start(&self.state, &self.parts.data.admin_password(), password).await
+        first_start(&self.state, &self.parts.data.admin_password(), password, self.others()).await
+    }
+
+    fn others(&self) -> Others {
+        if self.cluster.is_some() { Others::Gateways } else { Others::None }
     }
 
     /// As [`Node::first_start`], tried until a worker lives that opens the account. What comes of it is logged.
@@ -98,7 +102,7 @@ impl Node {
         let (state, file) = (self.state.clone(), self.parts.data.admin_password());
         self.duties.beside(async move {
             loop {
-                match first_start(&state, &file, password.as_deref()).await {
+                match first_start(&state, &file, password.as_deref(), Others::Gateways).await {
                     Ok(None) => return,
                     Ok(Some(first)) => {
                         let file = file.display().to_string();
