@@ -54,7 +54,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     // The first of two providers that are compiled in would otherwise be a matter of chance.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let default_filter = if matches!(cli.command, Command::Serve(_)) {
-        "info,poem=warn"
+        "info,poem=warn,async_nats=warn"
     } else {
         // What is missing without a model is told beside each result.
         "warn,lmao_adapters::models=error"

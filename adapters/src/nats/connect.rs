@@ -180,6 +180,8 @@ fn options(login: Login) -> ConnectOptions {
             match event {
                 Event::Connected => tracing::info!("connected to NATS"),
                 Event::Disconnected => tracing::warn!("the connection to NATS is lost; connecting again"),
+                // By this process: it is about to end.
+                Event::Closed | Event::Draining => tracing::debug!(%event, "NATS"),
                 other => tracing::warn!(event = %other, "NATS"),
             }
         })
