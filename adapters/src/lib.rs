@@ -5,6 +5,7 @@
 //! them.
 
 pub mod blobs;
+mod breaker;
 pub mod cache;
 pub mod clock;
 pub mod data_dir;
@@ -22,3 +23,5 @@ pub mod postgres;
 mod read_model;
 pub mod redis;
 pub mod sqlite;
+
+pub use breaker::Standing;

@@ -1,6 +1,10 @@
 //! Requests and their answers: retries of what passes, limits of what is sent, and each item of a bulk looked at.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use elasticsearch::{
@@ -15,11 +19,13 @@ use lmao_ports::{IndexError, Unavailable};
 use rand::RngExt;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use super::{
     error::{Error, Refusal, STORE},
     options::ElasticOptions,
 };
+use crate::breaker::{Breaker, Standing};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -39,13 +45,16 @@ pub(super) struct Client {
     transport: Transport,
     endpoint: String,
     /// Bytes that the server takes in one request.
-    limit: usize,
+    limit: AtomicUsize,
+    /// Set once the server was found to be new enough.
+    is_fit: OnceCell<()>,
+    breaker: Breaker,
 }
 
 impl fmt::Debug for Client {
     // Not the transport: it shows its credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("endpoint", &self.endpoint).field("limit", &self.limit).finish_non_exhaustive()
+        f.debug_struct("Client").field("endpoint", &self.endpoint).finish_non_exhaustive()
     }
 }
 
@@ -90,24 +99,37 @@ struct Http {
 }
 
 impl Client {
-    /// A client of a server that answers and is new enough.
-    pub(super) async fn connect(options: &ElasticOptions) -> Result<Self, Error> {
-        let mut client =
-            Self { transport: transport(options)?, endpoint: options.endpoint.to_string(), limit: USUAL_LIMIT };
+    /// A client of a server, which is looked at before anything else is asked of it.
+    pub(super) fn new(options: &ElasticOptions) -> Result<Self, Error> {
+        Ok(Self {
+            transport: transport(options)?,
+            endpoint: options.endpoint.to_string(),
+            limit: AtomicUsize::new(USUAL_LIMIT),
+            is_fit: OnceCell::new(),
+            breaker: Breaker::default(),
+        })
+    }
+
+    /// How the server stands, as far as is known without asking it.
+    pub(super) fn standing(&self) -> Standing {
+        self.breaker.standing()
+    }
+
+    /// The server is new enough, and its limits are known.
+    async fn must_fit(&self) -> Result<(), Error> {
         // `GET /` is not there on a slim distribution.
-        let nodes = client.call::<Nodes>(Method::Get, "/_nodes/http", &[], None).await;
-        let nodes = match nodes {
+        let nodes = match self.patiently::<Nodes>(Method::Get, "/_nodes/http", &[], None).await {
             Err(Error::Refused(refusal)) if refusal.status == 403 => {
                 tracing::warn!(error = %refusal, "the search server's version is not checked");
-                return Ok(client);
+                return Ok(());
             }
             nodes => nodes?.nodes,
         };
         for node in nodes.into_values() {
             check_version(&node.version)?;
-            client.limit = client.limit.min(node.http.max_content_length_in_bytes.unwrap_or(USUAL_LIMIT));
+            self.limit.fetch_min(node.http.max_content_length_in_bytes.unwrap_or(USUAL_LIMIT), Ordering::Relaxed);
         }
-        Ok(client)
+        Ok(())
     }
 
     /// Sends a request that may be sent twice, and reads its answer.
@@ -129,9 +151,28 @@ impl Client {
         query: &[(&str, &str)],
         body: Option<Bytes>,
     ) -> Result<T, Error> {
+        self.is_fit.get_or_try_init(|| self.must_fit()).await?;
+        self.patiently(method, path, query, body).await
+    }
+
+    async fn patiently<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<Bytes>,
+    ) -> Result<T, Error> {
         let mut attempt = 1;
         let answer = loop {
-            match self.once(method, path, query, body.clone()).await {
+            if !self.breaker.permits() {
+                return Err(Error::Away { endpoint: self.endpoint.clone() });
+            }
+            let answered = self.once(method, path, query, body.clone()).await;
+            match &answered {
+                Err(error) if error.is_silence() => self.breaker.failed(&error.to_string()),
+                _ => self.breaker.answered(),
+            }
+            match answered {
                 Err(error) if error.is_passing() && attempt < ATTEMPTS => {
                     tracing::debug!(%error, path, attempt, "a request to the search server is tried again");
                     pause(attempt).await;
@@ -171,7 +212,8 @@ impl Client {
     /// [`Error::Fenced`] when a writer of a later epoch has changed one of them. Some changes may have been made then, and
     /// after any other error.
     pub(super) async fn bulk(&self, own: &str, epoch: u64, ops: &[Op]) -> Result<(), Error> {
-        let most = BULK.min(self.limit / 2);
+        let limit = self.limit.load(Ordering::Relaxed);
+        let most = BULK.min(limit / 2);
         let mut rest = ops;
         while !rest.is_empty() {
             let mut body = BytesMut::new();
@@ -183,8 +225,8 @@ impl Client {
                 op.write(epoch, &mut body);
                 taken += 1;
             }
-            if body.len() > self.limit {
-                let (is, limit) = (body.len(), self.limit);
+            if body.len() > limit {
+                let is = body.len();
                 let what = format!("a passage of {is} bytes with its vector; the search server takes {limit} at once");
                 return Err(IndexError::Invalid(what).into());
             }

@@ -20,6 +20,9 @@ pub(super) enum Error {
         #[source]
         source: elasticsearch::Error,
     },
+    /// There was no answer for a while, and it was not asked.
+    #[error("no answer from {endpoint} lately; it is asked again within seconds")]
+    Away { endpoint: String },
     /// No answer in time. The request may have been carried out.
     #[error("no answer from {endpoint} within {seconds} s")]
     TimedOut { endpoint: String, seconds: u64 },
@@ -114,6 +117,11 @@ impl Error {
         }
     }
 
+    /// Whether the server may be away: it said nothing.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Away { .. })
+    }
+
     /// The refusal's status.
     pub(super) fn status(&self) -> Option<u16> {
         if let Self::Refused(refusal) = self { Some(refusal.status) } else { None }
@@ -129,7 +137,7 @@ impl From<Error> for IndexError {
     fn from(error: Error) -> Self {
         let message = match &error {
             Error::Refused(refusal) => refusal.advice(),
-            Error::Unreachable { .. } => {
+            Error::Unreachable { .. } | Error::Away { .. } => {
                 "Elasticsearch cannot be reached; check that it runs, its address and the network"
             }
             Error::TimedOut { .. } => "Elasticsearch does not answer in time; look at its health and its load",

@@ -50,7 +50,7 @@ use self::{
     state::State,
     writer::Writer,
 };
-use crate::passages::content::unit;
+use crate::{Standing, passages::content::unit};
 
 /// What an index is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,27 +78,37 @@ struct Feeder {
 }
 
 impl ElasticIndex {
-    /// Opens the index, creating it if it is missing.
+    /// Opens the index, creating it if it is missing. A server that is away is no error: it is looked at, and the index made,
+    /// once it answers; calls fail until then, at once while nobody answers.
     ///
     /// # Errors
-    /// [`IndexError::Unavailable`] when the server cannot be reached, is too old, refuses the credentials, or a newer version
+    /// [`IndexError::Unavailable`] when the server is too old, refuses the credentials, or a newer version
     /// of this program wrote the index. [`IndexError::Damaged`] when the index does not have the layout that this version
     /// makes: [`ElasticIndex::erase`] it and replay the log.
     pub async fn open(options: &ElasticOptions, role: Role) -> Result<Self, IndexError> {
-        let client = Arc::new(Client::connect(options).await?);
+        let client = Arc::new(Client::new(options)?);
         let alias = options.alias();
-        let feeder = match role {
-            Role::Search => {
-                layout::ensure(&client, &alias, options.replicas).await?;
-                None
-            }
+        let (found, feeder) = match role {
+            Role::Search => (layout::ensure(&client, &alias, options.replicas).await.map(drop), None),
             Role::Project => {
                 let mut writer = Writer::new(alias.clone(), options.replicas, Uuid::new_v4());
-                writer.locate(&client).await?;
-                Some(Feeder { index: writer.watch(), writer: Arc::new(Mutex::new(writer)) })
+                let found = writer.locate(&client).await.map(drop);
+                (found, Some(Feeder { index: writer.watch(), writer: Arc::new(Mutex::new(writer)) }))
             }
         };
+        match found {
+            Err(error) if error.is_silence() => {
+                tracing::warn!(%error, "the search server is away; it is used as soon as it answers");
+            }
+            found => found?,
+        }
         Ok(Self { client, alias, feeder })
+    }
+
+    /// How the server stands, as far as is known without asking it.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.client.standing()
     }
 
     /// Removes every index of this prefix, what searches see included. Safe to repeat.
@@ -106,7 +116,7 @@ impl ElasticIndex {
     /// # Errors
     /// [`IndexError::Unavailable`] when the server cannot be reached or refuses.
     pub async fn erase(options: &ElasticOptions) -> Result<(), IndexError> {
-        let client = Client::connect(options).await?;
+        let client = Client::new(options)?;
         for found in layout::list(&client, &options.alias()).await? {
             layout::remove(&client, &found.name).await?;
         }

@@ -1,6 +1,10 @@
 //! The connection to a NATS server or cluster, shared by all stores of a process, and what it demands of the server.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use async_nats::{
     Client, ConnectErrorKind, ConnectOptions, Event,
@@ -14,6 +18,7 @@ use super::{
     STORE,
     url::{Address, Login},
 };
+use crate::breaker::{Breaker, Standing};
 
 /// The oldest server that has batched direct gets.
 const OLDEST: (i64, i64, i64) = (2, 11, 0);
@@ -42,6 +47,10 @@ struct Shared {
     namespace: Option<String>,
     /// For people.
     servers: String,
+    /// Since when there has been no connection, as far as somebody has looked.
+    lost: Mutex<Option<Instant>>,
+    /// Requests that are sent and not answered.
+    breaker: Breaker,
 }
 
 impl fmt::Debug for Nats {
@@ -71,7 +80,9 @@ impl Nats {
         let client = options.connect(addresses).await.map_err(|error| unreachable(&servers, error))?;
         let jetstream =
             jetstream::context::ContextBuilder::new().timeout(REQUEST).ack_timeout(REQUEST).build(client.clone());
-        let nats = Self { shared: Arc::new(Shared { client, jetstream, namespace: address.namespace, servers }) };
+        let (lost, breaker) = (Mutex::default(), Breaker::default());
+        let shared = Shared { client, jetstream, namespace: address.namespace, servers, lost, breaker };
+        let nats = Self { shared: Arc::new(shared) };
         nats.check().await?;
         Ok(nats)
     }
@@ -86,6 +97,37 @@ impl Nats {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.client().connection_state() == State::Connected
+    }
+
+    /// How the servers stand: away without a connection, and where requests have got no answer for a while.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        if self.is_connected() {
+            return self.shared.breaker.standing();
+        }
+        Standing::Down { why: format!("there is no connection to {}", self.servers()) }
+    }
+
+    /// For how long there has been no connection, as far as anybody has looked; zero while there is one.
+    #[must_use]
+    pub fn away_for(&self) -> Duration {
+        let mut lost = self.shared.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_connected() {
+            *lost = None;
+            return Duration::ZERO;
+        }
+        lost.get_or_insert_with(Instant::now).elapsed()
+    }
+
+    /// What is said while [`Nats::standing`] is down.
+    pub(crate) fn away(&self) -> Unavailable {
+        let what = if self.is_connected() { "there is no answer from" } else { "there is no connection to" };
+        Unavailable::plain(STORE, format!("{what} {}; check that it runs, then try again", self.servers()))
+    }
+
+    /// Counts requests that are not answered.
+    pub(crate) fn breaker(&self) -> &Breaker {
+        &self.shared.breaker
     }
 
     /// Sends what waits to be sent, then closes the connection for all who share it.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use async_nats::connection::State;
 use tokio::time::Instant;
 
 use super::Nats;
@@ -14,7 +13,7 @@ pub struct Limits {
     pub deadline: Duration,
     /// How long one attempt waits for its answer.
     pub attempt: Duration,
-    /// How long it waits for a connection before it gives up, as long as nothing was sent.
+    /// How long a connection may be lost before it gives up, as long as nothing was sent.
     pub away: Duration,
 }
 
@@ -62,16 +61,21 @@ impl Patience {
         true
     }
 
-    /// Waits for a connection; whether there is one. Nothing is handed to the client before: it would send it whenever it is
-    /// connected again, long after the caller was told that nothing happened.
+    /// Waits for a connection to a server that answers; whether there is one. Who comes when it has been lost for the time
+    /// already does not wait. Nothing is handed to the client before: it would send it whenever it is connected again, long
+    /// after the caller was told that nothing happened.
     pub(super) async fn connected(&self, nats: &Nats) -> bool {
-        let until = Instant::now() + self.limits.away.min(self.left());
-        while nats.client().connection_state() != State::Connected {
-            if Instant::now() >= until {
+        let most = self.limits.away.min(self.left());
+        let begun = Instant::now();
+        loop {
+            let away = nats.away_for();
+            if away.is_zero() {
+                return nats.breaker().permits();
+            }
+            if away >= self.limits.away || begun.elapsed() >= most {
                 return false;
             }
             tokio::time::sleep(FIRST_PAUSE).await;
         }
-        true
     }
 }

@@ -165,6 +165,7 @@ impl Stream {
             Ok(Err(error)) => return Err(self.unsent(error)),
             Err(late) => return Err(Unpublished::Lost(self.late(late))),
         };
+        self.nats.breaker().answered();
         match serde_json::from_slice::<Response<PublishAck>>(&answer.payload) {
             Ok(Response::Ok(ack)) => Ok(ack.sequence),
             Ok(Response::Err { error }) => Err(self.unstored(error)),
@@ -458,7 +459,10 @@ impl Stream {
                 return Err(self.away());
             }
             let error = match attempt(patience.attempt()).await {
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    self.nats.breaker().answered();
+                    return Ok(done);
+                }
                 Err(Failed::Lasting(error)) => return Err(error),
                 Err(Failed::Passing(error)) => error,
             };
@@ -468,14 +472,15 @@ impl Stream {
         }
     }
 
-    /// There is no connection.
+    /// There is no connection, or nobody answers on it.
     pub(super) fn away(&self) -> Unavailable {
-        let servers = self.nats.servers();
-        Unavailable::plain(STORE, format!("there is no connection to {servers}; check that it runs, then try again"))
+        self.nats.away()
     }
 
     fn late(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Unavailable {
-        Unavailable::new(STORE, format!("{} does not answer in time; try again", self.name), error)
+        let message = format!("{} does not answer in time; try again", self.name);
+        self.nats.breaker().failed(&message);
+        Unavailable::new(STORE, message, error)
     }
 
     fn no_leader(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Unavailable {

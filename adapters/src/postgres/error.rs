@@ -1,6 +1,6 @@
 //! What Postgres' error codes mean to people: what happened, and what to do.
 
-use lmao_ports::Unavailable;
+use lmao_ports::{ProjectionError, Unavailable};
 use sqlx::Error;
 
 /// The name of the store in errors.
@@ -25,6 +25,33 @@ pub(super) fn outcome(error: &Error) -> Outcome {
         // Data that a type cannot hold, broken constraints, and limits such as the length of an index's key.
         Some(code) if ["22", "23", "54"].iter().any(|class| code.starts_with(class)) => Outcome::Refused,
         _ => Outcome::Failed,
+    }
+}
+
+/// Whether the server may be away: it did not answer, or says that it is stopping or starting.
+fn is_silence(error: &Error) -> bool {
+    match error {
+        Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::PoolTimedOut => true,
+        _ => code(error).is_some_and(|code| code.starts_with("57P") || code.starts_with("08")),
+    }
+}
+
+/// An error that may be the server's silence.
+pub(super) trait Silence: From<Unavailable> + std::fmt::Display {
+    /// Whether it is.
+    fn is_silence(&self) -> bool;
+}
+
+impl Silence for Unavailable {
+    fn is_silence(&self) -> bool {
+        let source = self.source.as_ref().and_then(|source| source.downcast_ref::<Error>());
+        source.is_some_and(is_silence)
+    }
+}
+
+impl Silence for ProjectionError {
+    fn is_silence(&self) -> bool {
+        matches!(self, Self::Unavailable(error) if error.is_silence())
     }
 }
 

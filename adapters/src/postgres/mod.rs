@@ -32,16 +32,23 @@ use lmao_ports::{
     Committed, Digest, Journal, ParkedStream, Progress, Projection, ProjectionError, Unavailable, Unparked,
 };
 use sqlx::PgPool;
+use tokio::sync::OnceCell;
 
 pub use leadership::{Guard, Leadership};
 pub use migrate::migrate;
 
-use crate::read_model;
+use crate::{
+    breaker::{Breaker, Standing},
+    read_model,
+};
+use error::{STORE, Silence};
 use server::{Server, of_pool};
 use watch::Watch;
 
 /// The projection's name.
 const READ_MODEL: &str = "read_model";
+/// How long a question or a batch may take: as long as a statement, and a connection for it.
+const AT_MOST: Duration = Duration::from_secs(40);
 
 /// The read model in one schema of a database, as one process uses it. Cancelled half-way, a call leaves all of its change or
 /// nothing.
@@ -54,6 +61,10 @@ pub struct PostgresReadModel {
     parked: Mutex<apply::Parked>,
     /// The furthest checkpoint that whoever feeds it here may go on from.
     fed: AtomicU64,
+    server: Server,
+    /// Set once the tables were found to be of this build.
+    is_current: OnceCell<()>,
+    breaker: Breaker,
 }
 
 impl PostgresReadModel {
@@ -67,18 +78,65 @@ impl PostgresReadModel {
     /// behind a `?`, `schema` names the schema (`public` without), `sslmode` (`disable`, `prefer`, `require`, `verify-ca`,
     /// `verify-full`), `sslrootcert`, `sslcert` and `sslkey` ask for TLS.
     ///
-    /// At most 10 connections are open at once, a request waits 3 s for one, and a statement may take 30 s. A server that
-    /// restarts is found again by the next call.
+    /// At most 10 connections are open at once, a request waits 2 s for one, and a statement may take 30 s. A server that
+    /// restarts is found again by the next call. One that is away is no error: it is looked at once it answers; calls fail until
+    /// then, at once while nobody answers.
     ///
     /// # Errors
-    /// [`Unavailable`]: the URL is wrong, the server cannot be reached or refuses, or the tables are not of this build.
+    /// [`Unavailable`]: the URL is wrong, the server refuses, or the tables are not of this build.
     pub async fn open(url: &str) -> Result<Self, Unavailable> {
         let server = Server::at(url)?;
         let pool = server.pool();
-        migrate::must_be_current(&pool).await.map_err(|error| error.at(&server))?;
         let progress = Arc::new(Progress::at(Position::default()));
-        let watch = Watch::new(pool.clone(), server.schema, Arc::clone(&progress));
-        Ok(Self { pool, progress, watch, parked: Mutex::default(), fed: AtomicU64::new(0) })
+        let watch = Watch::new(pool.clone(), server.schema.clone(), Arc::clone(&progress));
+        let (fed, parked) = (AtomicU64::new(0), Mutex::default());
+        let opened = Self {
+            pool,
+            progress,
+            watch,
+            parked,
+            fed,
+            server,
+            is_current: OnceCell::new(),
+            breaker: Breaker::default(),
+        };
+        match opened.guarded(async { Ok(()) }).await {
+            Err::<(), Unavailable>(error) if error.is_silence() => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the tables' server is away; it is used as soon as it answers");
+            }
+            found => found?,
+        }
+        Ok(opened)
+    }
+
+    /// How the server stands, as far as is known without asking it.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.breaker.standing()
+    }
+
+    /// Does this on a server that answers and tables of this build; at most [`AT_MOST`].
+    async fn guarded<T, E: Silence>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        if !self.breaker.permits() {
+            let message = "there was no answer lately, it is asked again within seconds; check that the server runs";
+            return Err(Unavailable::plain(STORE, message).into());
+        }
+        let looked = async {
+            let current =
+                || async { migrate::must_be_current(&self.pool).await.map_err(|error| error.at(&self.server)) };
+            self.is_current.get_or_try_init(current).await?;
+            work.await
+        };
+        let done = tokio::time::timeout(AT_MOST, looked).await.unwrap_or_else(|_| {
+            let message = format!("no answer within {} s; look at the server's load", AT_MOST.as_secs());
+            Err(Unavailable::new(STORE, message, sqlx::Error::PoolTimedOut).into())
+        });
+        match &done {
+            Err(error) if error.is_silence() => self.breaker.failed(&error.to_string()),
+            _ => self.breaker.answered(),
+        }
+        done
     }
 
     /// Closes all connections, after what they are at.
@@ -103,7 +161,8 @@ impl Projection for PostgresReadModel {
 
     /// As the server has it: also where other processes feed it.
     async fn checkpoint(&self) -> Result<Position, ProjectionError> {
-        let checkpoint = apply::checkpoint(&self.pool).await.map_err(|error| self.failed(error))?;
+        let asked = async { apply::checkpoint(&self.pool).await.map_err(|error| self.failed(error)) };
+        let checkpoint = self.guarded(asked).await?;
         self.fed.fetch_max(checkpoint.0, Ordering::Relaxed);
         Ok(checkpoint)
     }
@@ -112,33 +171,37 @@ impl Projection for PostgresReadModel {
     /// other processes wait for it. Tables that have gone back behind what was applied here (reset by somebody, or the server
     /// lost its last moments) are [`Unavailable`] once: whoever feeds them has to ask for the checkpoint again.
     async fn apply(&self, batch: &[Committed]) -> Result<(), ProjectionError> {
-        self.take_in(batch).await
+        self.guarded(self.take_in(batch)).await
     }
 
     async fn park(&self, parked: &ParkedStream) -> Result<(), ProjectionError> {
-        self.put_aside(parked).await
+        self.guarded(self.put_aside(parked)).await
     }
 
     async fn parked(&self) -> Result<Vec<ParkedStream>, ProjectionError> {
-        apply::parked(&self.pool).await.map_err(|error| self.failed(error))
+        self.guarded(async { apply::parked(&self.pool).await.map_err(|error| self.failed(error)) }).await
     }
 
     async fn unpark(&self, stream: StreamId, log: &dyn Journal) -> Result<Unparked, ProjectionError> {
-        self.take_in_again(stream, log).await
+        self.guarded(self.take_in_again(stream, log)).await
     }
 
     async fn reset(&self) -> Result<(), ProjectionError> {
-        self.empty().await
+        self.guarded(self.empty()).await
     }
 
-    /// At most 10 minutes.
+    /// At most 10 minutes, whatever the server's load.
     async fn digest(&self) -> Result<Digest, ProjectionError> {
         digest::of(&self.pool).await.map_err(|error| self.failed(error))
     }
 
     /// Also on a node that feeds nothing: every checkpoint is told to those who listen (`NOTIFY` in the transaction that moves
-    /// it), and while somebody waits it is asked for each 100 ms as well, should a notice be lost.
+    /// it), and while somebody waits it is asked for each 100 ms as well, should a notice be lost. Nobody waits for a server that
+    /// does not answer.
     async fn wait_for(&self, position: Position, at_most: Duration) -> bool {
+        if self.breaker.is_open() && self.progress.checkpoint() < position {
+            return false;
+        }
         if self.progress.checkpoint() < position {
             self.watch.start();
         }

@@ -32,21 +32,27 @@ pub(super) const DOCUMENTS_OF_STATUS: &str =
 #[async_trait]
 impl ReadModel for PostgresReadModel {
     async fn user(&self, id: Uuid) -> Result<Option<UserRow>, Unavailable> {
-        let row = sqlx::query("SELECT * FROM users WHERE id = $1").bind(id).fetch_optional(&self.pool).await;
-        row.and_then(|row| row.as_ref().map(user).transpose()).map_err(|error| self.unavailable(error))
+        self.asked(async {
+            let row = sqlx::query("SELECT * FROM users WHERE id = $1").bind(id).fetch_optional(&self.pool).await?;
+            row.as_ref().map(user).transpose()
+        })
+        .await
     }
 
     async fn session(&self, owner: Uuid, id: Uuid) -> Result<Option<SessionRow>, Unavailable> {
-        let row = sqlx::query(
-            "SELECT sessions.id, sessions.user_id, title, sessions.created_at, last_activity
-             FROM sessions LEFT JOIN conversations ON conversations.session_id = sessions.id
-             WHERE sessions.id = $1 AND sessions.user_id = $2",
-        )
-        .bind(id)
-        .bind(owner)
-        .fetch_optional(&self.pool)
-        .await;
-        row.and_then(|row| row.as_ref().map(session).transpose()).map_err(|error| self.unavailable(error))
+        self.asked(async {
+            let row = sqlx::query(
+                "SELECT sessions.id, sessions.user_id, title, sessions.created_at, last_activity
+                 FROM sessions LEFT JOIN conversations ON conversations.session_id = sessions.id
+                 WHERE sessions.id = $1 AND sessions.user_id = $2",
+            )
+            .bind(id)
+            .bind(owner)
+            .fetch_optional(&self.pool)
+            .await?;
+            row.as_ref().map(session).transpose()
+        })
+        .await
     }
 
     async fn messages(
@@ -55,18 +61,19 @@ impl ReadModel for PostgresReadModel {
         session: Uuid,
         request: &PageRequest,
     ) -> Result<Option<Page<MessageRow>>, Unavailable> {
-        self.page_of_messages(owner, session, request).await.map_err(|error| self.unavailable(error))
+        self.asked(self.page_of_messages(owner, session, request)).await
     }
 
     async fn document(&self, owner: Uuid, id: Uuid) -> Result<Option<DocumentRow>, Unavailable> {
-        let row = sqlx::query("SELECT * FROM documents WHERE id = $1 AND user_id = $2")
-            .bind(id)
-            .bind(owner)
-            .fetch_optional(&self.pool)
-            .await;
-        row.and_then(|row| row.as_ref().map(document).transpose())
-            .map(|record| record.map(DocumentRow::from))
-            .map_err(|error| self.unavailable(error))
+        self.asked(async {
+            let row = sqlx::query("SELECT * FROM documents WHERE id = $1 AND user_id = $2")
+                .bind(id)
+                .bind(owner)
+                .fetch_optional(&self.pool)
+                .await?;
+            Ok(row.as_ref().map(document).transpose()?.map(DocumentRow::from))
+        })
+        .await
     }
 
     async fn documents(
@@ -75,22 +82,24 @@ impl ReadModel for PostgresReadModel {
         status: Option<DocumentStatus>,
         request: &PageRequest,
     ) -> Result<Page<DocumentRow>, Unavailable> {
-        self.page_of_documents(owner, status, request).await.map_err(|error| self.unavailable(error))
+        self.asked(self.page_of_documents(owner, status, request)).await
     }
 
     async fn documents_of_other_models(&self, model: &str) -> Result<Vec<Uuid>, Unavailable> {
-        sqlx::query_scalar(
+        let listed = sqlx::query_scalar(
             "SELECT id FROM documents
              WHERE status IN ('ready', 'indexing') AND embedding_model IS DISTINCT FROM $1 ORDER BY id",
-        )
-        .bind(text(model))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(|error| self.unavailable(error))
+        );
+        self.asked(listed.bind(text(model)).fetch_all(&self.pool)).await
     }
 }
 
 impl PostgresReadModel {
+    /// The answer to a question.
+    async fn asked<T>(&self, question: impl Future<Output = sqlx::Result<T>>) -> Result<T, Unavailable> {
+        self.guarded(async { question.await.map_err(|error| self.unavailable(error)) }).await
+    }
+
     async fn page_of_messages(
         &self,
         owner: Uuid,

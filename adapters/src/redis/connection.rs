@@ -1,9 +1,6 @@
 //! The connection to Redis, and the limits of waiting for it.
 
-use std::{
-    future::Future,
-    time::{Duration, Instant},
-};
+use std::{future::Future, time::Duration};
 
 use fred::{
     clients::Client,
@@ -17,7 +14,7 @@ use fred::{
 use lmao_ports::Unavailable;
 use tokio::{sync::broadcast::error::RecvError, time::timeout};
 
-use super::breaker::Breaker;
+use crate::breaker::{Breaker, Standing};
 
 /// The longest that a call takes, unless the URL says otherwise by `timeout_ms` (1 to 60,000).
 pub const CALL: Duration = Duration::from_millis(250);
@@ -122,6 +119,14 @@ impl Connection {
         Ok((connection, prefix))
     }
 
+    /// How the server stands, as far as is known without asking it.
+    pub(super) fn standing(&self) -> Standing {
+        if self.client.is_connected() {
+            return self.breaker.standing();
+        }
+        Standing::Down { why: "there is no connection".to_owned() }
+    }
+
     pub(super) async fn ping(&self) -> Result<(), Unavailable> {
         let _: String = self.call(|redis| redis.ping(None)).await?;
         Ok(())
@@ -135,8 +140,8 @@ impl Connection {
         if !self.client.is_connected() {
             return Err(Unavailable::plain("redis", "it is not connected; caches are passed over until it is"));
         }
-        if !self.breaker.permits(Instant::now()) {
-            return Err(Unavailable::plain("redis", "it does not answer; it is asked again within a second"));
+        if !self.breaker.permits() {
+            return Err(Unavailable::plain("redis", "it does not answer; it is asked again within seconds"));
         }
         match timeout(self.limit, command(&self.client)).await {
             Ok(Ok(answer)) => {
@@ -147,8 +152,9 @@ impl Connection {
                 Err(Unavailable::new("redis", "it refused a command, or the connection broke", error))
             }
             Ok(Err(_)) | Err(_) => {
-                self.breaker.unanswered(Instant::now());
-                Err(Unavailable::plain("redis", format!("it did not answer within {} ms", self.limit.as_millis())))
+                let message = format!("it did not answer within {} ms", self.limit.as_millis());
+                self.breaker.failed(&message);
+                Err(Unavailable::plain("redis", message))
             }
         }
     }

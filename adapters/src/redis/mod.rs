@@ -5,7 +5,6 @@
 //! prefix: `cache:{key}` for values, `rate_limit:{user}:{endpoint}` for token buckets (`tokens@time`), and `count:{key}` for
 //! plain counters. Every key expires.
 
-mod breaker;
 mod connection;
 #[cfg(test)]
 mod tests;
@@ -20,7 +19,7 @@ use fred::{
 };
 use lmao_ports::{Admission, Cache, Quota, RateLimiter, Unavailable};
 
-use crate::cache::Counts;
+use crate::{Standing, cache::Counts};
 use connection::Connection;
 
 pub use connection::{CALL, OpenError};
@@ -80,6 +79,12 @@ impl RedisCache {
     /// It does not answer in time.
     pub async fn check(&self) -> Result<(), Unavailable> {
         self.connection.ping().await
+    }
+
+    /// How the server stands, as far as is known without asking it.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.connection.standing()
     }
 
     /// How often a value was known, and was not.
