@@ -17,8 +17,6 @@ use tokio::{
 
 use crate::{OpenedLog, metrics};
 
-/// Commits of one batch.
-const BATCH: usize = 500;
 /// Commits of a batch whose traces are told of it.
 const MAX_TRACED: usize = 64;
 /// How long commits gather at the log's end while nobody waits for them.
@@ -157,7 +155,7 @@ impl Projector {
                 first = commits.next() => first.ok_or("the subscription ended")?,
             };
             let mut batch = Batch::of(first);
-            batch.fill(&mut commits);
+            batch.fill(&mut commits, self.projection.batch());
             if self.is_all(&batch).await {
                 tokio::select! {
                     biased;
@@ -165,7 +163,7 @@ impl Projector {
                     () = self.projection.awaited() => {}
                     () = tokio::time::sleep(GATHER) => {}
                 }
-                batch.fill(&mut commits);
+                batch.fill(&mut commits, self.projection.batch());
             }
             if let Some(position) = batch.end() {
                 let spans = batch.spans(self.projection.name(), self.wanted);
@@ -215,7 +213,7 @@ pub async fn catch_up(
     while reached < tail {
         let Some(first) = commits.next().await else { return Err("the log ended early".to_owned()) };
         let mut batch = Batch::of(first);
-        batch.fill(&mut commits);
+        batch.fill(&mut commits, projection.batch());
         if let Some(end) = batch.end() {
             take_in(projection, &batch.commits).await.map_err(|error| describe(&error))?;
             reached = end;
@@ -250,9 +248,9 @@ impl Batch {
         }
     }
 
-    /// Takes what is there already, as far as there is room.
-    fn fill(&mut self, commits: &mut BoxStream<'static, Result<Committed, ReadError>>) {
-        while self.damage.is_none() && self.commits.len() < BATCH {
+    /// Takes what is there already, until there are so many.
+    fn fill(&mut self, commits: &mut BoxStream<'static, Result<Committed, ReadError>>, most: usize) {
+        while self.damage.is_none() && self.commits.len() < most {
             let Some(next) = commits.next().now_or_never().flatten() else { return };
             self.add(next);
         }

@@ -57,9 +57,10 @@ struct ParkedEntry {
 
 impl SearchProjection {
     /// A projection into `index`, at the index's own checkpoint. Parked streams and the model are remembered in `snapshots`.
+    /// An index that is away is no error: whoever feeds it, and whoever waits for it, asks for the checkpoint again.
     ///
     /// # Errors
-    /// What the index says.
+    /// What the index says, and what the snapshots say.
     pub async fn open(
         index: Arc<dyn SearchIndex>,
         steps: Arc<dyn Ingestion>,
@@ -68,10 +69,18 @@ impl SearchProjection {
         snapshots: Arc<dyn Snapshots>,
         feeder: Feeder,
     ) -> Result<Self, IndexError> {
-        let progress = Progress::at(index.checkpoint().await?);
-        if let Some(held) = index.model().await? {
+        let known = async { Ok((index.checkpoint().await?, index.model().await?)) };
+        let (checkpoint, held) = match known.await {
+            Err(IndexError::Unavailable(error)) if feeder == Feeder::Somewhere => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "how far the index is, is not known yet");
+                (Position(0), None)
+            }
+            known => known?,
+        };
+        if let Some(held) = held {
             remember(&*snapshots, &held).await?;
         }
+        let progress = Progress::at(checkpoint);
         let (turn, asking) = (Mutex::default(), Mutex::default());
         Ok(Self { feeder, index, steps, semantics, log, snapshots, progress, turn, asking })
     }

@@ -158,6 +158,11 @@ pub trait Projection: Debug + Send + Sync {
     /// Its name: `read_model`, `search`.
     fn name(&self) -> &'static str;
 
+    /// Commits that it takes in best at once; a whole batch is held in memory.
+    fn batch(&self) -> usize {
+        500
+    }
+
     /// The position up to which the log was taken in; 0 at the beginning.
     async fn checkpoint(&self) -> Result<Position, ProjectionError>;
 
