@@ -21,6 +21,9 @@ use poem_openapi::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+/// The reason where a store cannot be used for now.
+const UNAVAILABLE: &str = "unavailable";
+
 /// A refusal or failure on its way to the client.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
@@ -78,6 +81,11 @@ impl ApiError {
         retry_after: Duration,
     ) -> Self {
         Self { retry_after: Some(retry_after), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, reason, message) }
+    }
+
+    /// Whether a store could not be used for now.
+    pub(crate) fn is_absence(&self) -> bool {
+        self.reason == UNAVAILABLE
     }
 
     pub(crate) fn internal(message: impl Into<String>) -> Self {

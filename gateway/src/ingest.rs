@@ -79,7 +79,8 @@ struct Way {
     end: Option<Found<Progress>>,
 }
 
-/// Waits until the document is ready, failed or deleted; `None` when that takes longer than until `deadline`.
+/// Waits until the document is ready, failed or deleted; `None` when that takes longer than until `deadline`, or the log cannot
+/// be read meanwhile: what was accepted goes on.
 pub(crate) async fn outcome(
     app: &App,
     watch: &mut Watch,
@@ -88,12 +89,14 @@ pub(crate) async fn outcome(
     let mut way = Way::default();
     loop {
         // History is read to its present end: a failure may have been followed by another try.
-        watch
-            .read(app, |commit, events| {
-                events.iter().for_each(|event| way.go(commit, event));
-                ControlFlow::Continue(())
-            })
-            .await?;
+        let read = watch.read(app, |commit, events| {
+            events.iter().for_each(|event| way.go(commit, event));
+            ControlFlow::Continue(())
+        });
+        match read.await {
+            Err(error) if error.is_absence() => return Ok(way.end),
+            read => read?,
+        }
         if way.end.is_some() || !watch.pause(deadline).await {
             return Ok(way.end);
         }

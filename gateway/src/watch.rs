@@ -55,7 +55,8 @@ impl Watch {
         self.current = false;
     }
 
-    /// The first commit for which `pick` has an answer, or `None` at `deadline`.
+    /// The first commit for which `pick` has an answer, or `None` at `deadline`. While the log cannot be read there is none
+    /// either: what was accepted goes on, and nobody is told that it failed.
     pub(crate) async fn until<T>(
         &mut self,
         app: &App,
@@ -64,14 +65,17 @@ impl Watch {
     ) -> Result<Option<Found<T>>, ApiError> {
         let mut found = None;
         loop {
-            self.read(app, |commit, events| match pick(events) {
+            let read = self.read(app, |commit, events| match pick(events) {
                 Some(what) => {
                     found = Some(Found { what, commit: commit.clone() });
                     ControlFlow::Break(())
                 }
                 None => ControlFlow::Continue(()),
-            })
-            .await?;
+            });
+            match read.await {
+                Err(error) if error.is_absence() => return Ok(found),
+                read => read?,
+            }
             if found.is_some() || !self.pause(deadline).await {
                 return Ok(found);
             }

@@ -10,7 +10,7 @@ use poem::{
 };
 use poem_openapi::error::{ContentTypeError, ParseParamError, ParsePathError};
 
-use super::ApiError;
+use super::{ApiError, UNAVAILABLE};
 
 /// When a busy or unavailable part is asked again.
 const SOON: Duration = Duration::from_secs(1);
@@ -50,7 +50,7 @@ impl From<CommandError> for ApiError {
 impl From<Unavailable> for ApiError {
     fn from(error: Unavailable) -> Self {
         tracing::error!(store = error.store, error = %error, source = %sources(&error), "a store cannot be used");
-        Self::passing("unavailable", error.to_string(), SOON).with("store", error.store)
+        Self::passing(UNAVAILABLE, error.to_string(), SOON).with("store", error.store)
     }
 }
 
