@@ -1,17 +1,22 @@
 //! What the process says of itself.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use lmao_events::Position;
 use lmao_ports::{
-    Commands, Component, EventLog, Health, HealthState, IndexError, Projection, SearchIndex, SemanticState, Semantics,
+    Commands, Component, EventLog, Health, HealthState, IndexError, Projection, Role, SearchIndex, SemanticState,
+    Semantics,
 };
 
-use super::duties::Projectors;
+use super::{duties::Projectors, servers::Server};
+use crate::config::Roles;
 
 /// So many commits behind, a projection is worth mentioning.
 const LAG: u64 = 1000;
+/// How long a part may take to say how it is: whoever asks for health waits no longer than some seconds.
+const WITHIN: Duration = Duration::from_secs(2);
 
 /// Asks every part.
 #[derive(Debug)]
@@ -23,28 +28,43 @@ pub(crate) struct NodeHealth {
     pub projectors: Arc<Projectors>,
     /// `extractive`, or the language model's name.
     pub answerer: String,
+    /// The servers that the stores are on; none of a system that is one process.
+    pub servers: Vec<Server>,
+    /// What this node does.
+    pub roles: Roles,
 }
 
 #[async_trait]
 impl Health for NodeHealth {
     async fn report(&self) -> Vec<Component> {
         let (log, tail) = self.log().await;
-        let mut parts = vec![log];
-        for (projection, error) in self.projectors.errors() {
-            parts.push(behind(projection.as_ref(), error, tail).await);
-        }
-        parts.push(self.semantic_leg().await);
-        parts.push(self.llm());
-        parts.push(self.streams().await);
+        let projections = self.projectors.errors();
+        let projections = projections.iter().map(|(projection, error)| async move {
+            let name = projection.name();
+            within(name, behind(projection.as_ref(), error.clone(), tail)).await
+        });
+        let (projections, semantic_leg, streams) = futures::join!(
+            join_all(projections),
+            within("semantic_leg", self.semantic_leg()),
+            within("streams", self.streams()),
+        );
+        let servers = self.servers.iter().map(|server| server.component(&self.roles));
+        let mut parts: Vec<_> = std::iter::once(log).chain(servers).collect();
+        parts.extend(projections);
+        parts.extend([semantic_leg, self.llm(), streams]);
         parts
     }
 }
 
 impl NodeHealth {
     async fn log(&self) -> (Component, Option<Position>) {
-        match self.log.tail().await {
-            Ok(tail) => (part("log", HealthState::Ok, format!("position {tail}")), Some(tail)),
-            Err(error) => (part("log", HealthState::Failed, error.to_string()), None),
+        // A gateway can still read what is elsewhere.
+        let is_needed = self.servers.is_empty() || !self.roles.has(Role::Gateway);
+        let absent = if is_needed { HealthState::Failed } else { HealthState::Degraded };
+        match tokio::time::timeout(WITHIN, self.log.tail()).await {
+            Ok(Ok(tail)) => (part("log", HealthState::Ok, format!("position {tail}")), Some(tail)),
+            Ok(Err(error)) => (part("log", absent, error.to_string()), None),
+            Err(_) => (part("log", absent, SILENT.to_owned()), None),
         }
     }
 
@@ -123,6 +143,14 @@ async fn behind(projection: &dyn Projection, error: Option<String>, tail: Option
     part(name, HealthState::Ok, format!("position {reached}, {lag} behind"))
 }
 
-fn part(name: &str, state: HealthState, message: String) -> Component {
+const SILENT: &str = "it does not say in time how it is";
+
+/// What a part says of itself, in time.
+async fn within(name: &str, said: impl Future<Output = Component>) -> Component {
+    let said = tokio::time::timeout(WITHIN, said).await;
+    said.unwrap_or_else(|_| part(name, HealthState::Degraded, SILENT.to_owned()))
+}
+
+pub(super) fn part(name: &str, state: HealthState, message: String) -> Component {
     Component { name: name.to_owned(), state, message }
 }

@@ -7,7 +7,9 @@ mod gauges;
 mod health;
 mod node;
 mod parts;
+mod reachable;
 mod reader;
+mod servers;
 mod stores;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,8 @@ use super::{
     duties::Duties,
     gauges,
     health::NodeHealth,
+    reachable::Reachable,
+    servers,
 };
 use crate::telemetry::ProcessMetrics;
 
@@ -58,6 +60,10 @@ impl Node {
             (None, Some(cluster)) => cluster.commands(),
             (None, None) => unreachable!("a node that is alone has a runtime"),
         };
+        let commands: Arc<dyn Commands> = match &parts.nats {
+            Some(nats) => Arc::new(Reachable::new(commands, nats.clone())),
+            None => commands,
+        };
         let duties = Duties::start(&parts, cluster.as_ref());
         let health = NodeHealth {
             log: Arc::clone(&parts.log),
@@ -66,7 +72,10 @@ impl Node {
             commands: Arc::clone(&commands),
             projectors: duties.projectors(),
             answerer: parts.answerer.name().to_owned(),
+            servers: parts.servers.clone(),
+            roles: parts.roles.clone(),
         };
+        duties.beside(servers::watch(parts.servers.clone()));
         let gauges = gauges::run(Arc::clone(&parts.log), duties.projectors(), Arc::clone(&commands));
         let state = state(&parts, commands, tools, health);
         if let Some(cluster) = &cluster {

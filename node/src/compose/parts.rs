@@ -22,7 +22,7 @@ use lmao_retrieval::{
     search::Hybrid,
 };
 
-use super::stores::Opening;
+use super::{servers::Server, stores::Opening};
 use crate::{
     config::{self, Config, Roles},
     exit::{Code, Stop},
@@ -73,6 +73,8 @@ pub(crate) struct Parts {
     pub roles: Roles,
     /// The server that holds the log, where it is shared with other nodes.
     pub nats: Option<Nats>,
+    /// The servers that the stores are on.
+    pub servers: Vec<Server>,
     /// The files that are written through a write-ahead log.
     logged: Vec<PathBuf>,
     /// The folder. The last field: its lock is given back when everything else is closed.
@@ -122,7 +124,7 @@ impl Parts {
             config::Durable::Nats(url) => Some(opening.nats(url).await?),
             _ => None,
         };
-        let mut logged = opening.logged;
+        let (mut logged, servers) = (opening.logged, opening.servers);
         let embeddings = SqliteEmbeddingCache::open(&data.cache_db(), EMBEDDING_CACHE_BYTES).await?;
         logged.push(data.cache_db());
 
@@ -165,6 +167,7 @@ impl Parts {
             answerer,
             roles: config.roles.clone(),
             nats,
+            servers,
             logged,
             data,
         })

@@ -22,7 +22,7 @@ use lmao_events::ContentHash;
 use lmao_ports::{Blobs, Cache, EventLog, IndexError, Live, ReadModel, SearchIndex, Snapshots, Vault};
 use tokio::sync::OnceCell;
 
-use super::DamagedIndex;
+use super::{DamagedIndex, servers::Server};
 use crate::{
     config::{self, Config, Durable, Tables, Url},
     exit::{Code, Stop},
@@ -40,11 +40,13 @@ pub(crate) struct Opening<'a> {
     master: OnceCell<MasterKey>,
     /// The files that are written through a write-ahead log.
     pub(crate) logged: Vec<PathBuf>,
+    /// The servers that stores were opened on.
+    pub(crate) servers: Vec<Server>,
 }
 
 impl<'a> Opening<'a> {
     pub(crate) fn new(config: &'a Config, data: &'a DataDir, access: Access) -> Self {
-        Self { config, data, access, nats: HashMap::new(), master: OnceCell::new(), logged: vec![] }
+        Self { config, data, access, nats: HashMap::new(), master: OnceCell::new(), logged: vec![], servers: vec![] }
     }
 
     pub(crate) async fn log(&mut self) -> anyhow::Result<Arc<dyn EventLog>> {
@@ -72,7 +74,11 @@ impl<'a> Opening<'a> {
 
     pub(crate) async fn read_model(&mut self) -> anyhow::Result<Arc<dyn ReadModel>> {
         let path = match &self.config.read_model {
-            Tables::Postgres(url) => return Ok(Arc::new(PostgresReadModel::open(url.reveal()).await?)),
+            Tables::Postgres(url) => {
+                let tables = Arc::new(PostgresReadModel::open(url.reveal()).await?);
+                self.servers.push(Server::Postgres(Arc::clone(&tables)));
+                return Ok(tables);
+            }
             Tables::Sqlite(path) => path.clone(),
             Tables::InDataDir => self.data.read_db(),
         };
@@ -81,7 +87,7 @@ impl<'a> Opening<'a> {
     }
 
     /// The index as its projection feeds it, and as those see it who search: while it is rebuilt, the one before.
-    pub(crate) async fn index(&self, damaged: DamagedIndex) -> anyhow::Result<[Arc<dyn SearchIndex>; 2]> {
+    pub(crate) async fn index(&mut self, damaged: DamagedIndex) -> anyhow::Result<[Arc<dyn SearchIndex>; 2]> {
         let config::Search::Elasticsearch(url) = &self.config.search else {
             let index = embedded(&self.data.search_dir(), damaged).await?;
             return Ok([Arc::clone(&index), index]);
@@ -94,7 +100,9 @@ impl<'a> Opening<'a> {
             }
             (opened, _) => opened?,
         };
-        Ok([Arc::new(fed), Arc::new(ElasticIndex::open(&options, elastic::Role::Search).await?)])
+        let searched = ElasticIndex::open(&options, elastic::Role::Search).await?;
+        self.servers.push(Server::Elasticsearch(searched.clone()));
+        Ok([Arc::new(fed), Arc::new(searched)])
     }
 
     /// Those of the log with this id.
@@ -118,13 +126,14 @@ impl<'a> Opening<'a> {
         })
     }
 
-    pub(crate) async fn cache(&self) -> anyhow::Result<Arc<dyn Cache>> {
+    pub(crate) async fn cache(&mut self) -> anyhow::Result<Arc<dyn Cache>> {
         Ok(match &self.config.cache {
             // Away, it is missed and not needed: this node's own memory goes on with it.
-            config::Cache::Redis(url) => Arc::new(LocalFallback::new(
-                Arc::new(RedisCache::open(url.reveal()).await?),
-                MemoryCache::new(CACHE_BYTES),
-            )),
+            config::Cache::Redis(url) => {
+                let shared = Arc::new(RedisCache::open(url.reveal()).await?);
+                self.servers.push(Server::Redis(Arc::clone(&shared)));
+                Arc::new(LocalFallback::new(shared, MemoryCache::new(CACHE_BYTES)))
+            }
             config::Cache::Memory => Arc::new(MemoryCache::new(CACHE_BYTES)),
         })
     }
@@ -136,6 +145,7 @@ impl<'a> Opening<'a> {
         }
         let nats = Nats::connect(url.reveal()).await?;
         self.nats.insert(url.reveal().to_owned(), nats.clone());
+        self.servers.push(Server::Nats(nats.clone()));
         Ok(nats)
     }
 
