@@ -11,6 +11,7 @@ mod bad_input;
 mod cli;
 mod crash;
 mod damage;
+mod degradation;
 mod deploy;
 mod distributed;
 mod ends;
