@@ -61,7 +61,8 @@ impl ToolWorld {
             owner: requested.owner,
             tool: requested.tool,
             parameters: requested.parameters,
-            idempotency_key: context.id.global(context.stream),
+            // The call's own id and not the effect's: that one is another at each attempt.
+            idempotency_key: context.stream.id,
         };
         let (tool, begun) = (run.tool.clone(), Instant::now());
         let span = Span::here(|| format!("execute_tool {tool}").into());
