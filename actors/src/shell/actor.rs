@@ -283,8 +283,7 @@ impl<D: Decider> Memory<D> {
 
     /// Ends the actor unless a message waits or something is going on that nobody else would wake it for.
     async fn passivate(&mut self, myself: &ActorRef<Message<D>>) {
-        let busy = self.running.values().any(Running::needs_the_actor) || !self.unrecorded.is_empty();
-        if busy || !self.directory.leave(self.stream, &self.seat) {
+        if self.is_needed() || !self.directory.leave(self.stream, &self.seat) {
             return;
         }
         myself.stop(None);

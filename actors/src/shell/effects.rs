@@ -30,15 +30,8 @@ pub(super) enum Running {
     Handed,
     /// It waits for another try.
     Pause { until: Instant, _task: AbortOnDrop },
-    /// It waits for the time that its state names; the waker knows it too.
+    /// It waits for the time that its state names; the waker knows it too, unless something else is due before.
     Timer { until: Instant, _task: AbortOnDrop },
-}
-
-impl Running {
-    /// Whether nobody would go on with it if the actor ended now.
-    pub(super) fn needs_the_actor(&self) -> bool {
-        matches!(self, Self::Task { .. } | Self::Pause { .. })
-    }
 }
 
 pub(super) struct AbortOnDrop(AbortHandle);
@@ -77,6 +70,16 @@ impl<D: Decider> Memory<D> {
             };
             self.running.insert(id, running);
         }
+    }
+
+    /// Whether something goes on here that nobody would go on with if the actor ended now.
+    pub(super) fn is_needed(&self) -> bool {
+        let any = |is: fn(&Running) -> bool| self.running.values().any(is);
+        let works = any(|running| matches!(running, Running::Task { .. } | Running::Pause { .. }));
+        // A stream that owes something now has no time in the waker's index, though it owe something else later.
+        let keeps_time = any(|running| matches!(running, Running::Timer { .. }))
+            && any(|running| matches!(running, Running::Handed));
+        works || keeps_time || !self.unrecorded.is_empty()
     }
 
     /// Tries an effect, or the recording of its outcome, again after a pause.
