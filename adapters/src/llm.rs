@@ -21,7 +21,10 @@ use reqwest::{
 };
 
 use self::wire::{Answer, Chunk, Limit, Request};
-use crate::metrics::completed;
+use crate::{
+    http::{BodyFault, body, broken},
+    metrics::completed,
+};
 
 mod wire;
 
@@ -147,7 +150,7 @@ impl OpenAi {
 
     /// The endpoint's own words in an error's body, as far as they can be had.
     async fn message(&self, response: reqwest::Response) -> String {
-        let body = body(response).await.unwrap_or_default();
+        let body = body(response, MAX_BYTES).await.unwrap_or_default();
         let message = wire::error_message(&body).unwrap_or_else(|| String::from_utf8_lossy(&body).trim().to_owned());
         message.chars().take(MESSAGE_CHARS).collect()
     }
@@ -158,8 +161,8 @@ impl OpenAi {
         let mut reading = Reading { completion: self.empty(), finished: false };
         while let Some(event) = events.next().await {
             let event = event.map_err(|error| match error {
-                EventStreamError::Transport(StreamFault::Transfer(error)) => self.passing(&broken(&error)),
-                EventStreamError::Transport(StreamFault::TooLong) => self.too_long(),
+                EventStreamError::Transport(BodyFault::Transfer(error)) => self.passing(&broken(&error)),
+                EventStreamError::Transport(BodyFault::TooLong) => self.too_long(),
                 EventStreamError::Utf8(_) | EventStreamError::Parser(_) => {
                     self.passing("it sends no valid event stream")
                 }
@@ -210,10 +213,10 @@ impl OpenAi {
 
     /// The answer of an endpoint that does not stream.
     async fn at_once(&self, response: reqwest::Response, sink: &mut TokenSink) -> Result<Completion, LlmError> {
-        let body = match body(response).await {
+        let body = match body(response, MAX_BYTES).await {
             Ok(body) => body,
-            Err(StreamFault::TooLong) => return Err(self.too_long()),
-            Err(StreamFault::Transfer(error)) => return Err(self.passing(&broken(&error))),
+            Err(BodyFault::TooLong) => return Err(self.too_long()),
+            Err(BodyFault::Transfer(error)) => return Err(self.passing(&broken(&error))),
         };
         if let Some(message) = wire::error_message(&body) {
             return Err(self.passing(&message));
@@ -311,51 +314,18 @@ struct Reading {
     finished: bool,
 }
 
-/// Why a body stopped.
-#[derive(Debug, thiserror::Error)]
-enum StreamFault {
-    #[error("the connection broke")]
-    Transfer(#[source] reqwest::Error),
-    #[error("it is too long")]
-    TooLong,
-}
-
 /// Ends the stream once more than [`MAX_BYTES`] have come since `unfinished` was last set to 0.
 fn bounded(
     stream: impl Stream<Item = reqwest::Result<bytes::Bytes>> + Send + 'static,
     unfinished: Arc<AtomicUsize>,
-) -> impl Stream<Item = Result<bytes::Bytes, StreamFault>> {
+) -> impl Stream<Item = Result<bytes::Bytes, BodyFault>> {
     stream
         .map(move |piece| {
-            let piece = piece.map_err(StreamFault::Transfer)?;
+            let piece = piece.map_err(BodyFault::Transfer)?;
             let before = unfinished.fetch_add(piece.len(), Ordering::Relaxed);
-            if before + piece.len() > MAX_BYTES { Err(StreamFault::TooLong) } else { Ok(piece) }
+            if before + piece.len() > MAX_BYTES { Err(BodyFault::TooLong) } else { Ok(piece) }
         })
         .boxed()
-}
-
-/// A whole body, bounded.
-async fn body(mut response: reqwest::Response) -> Result<Vec<u8>, StreamFault> {
-    let mut body = vec![];
-    while let Some(piece) = response.chunk().await.map_err(StreamFault::Transfer)? {
-        if body.len() + piece.len() > MAX_BYTES {
-            return Err(StreamFault::TooLong);
-        }
-        body.extend_from_slice(&piece);
-    }
-    Ok(body)
-}
-
-/// What broke, without the address: it may hold a password.
-fn broken(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "it does not answer in time".to_owned();
-    }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    if error.is_connect() { format!("no connection ({cause})") } else { format!("the connection broke ({cause})") }
 }
 
 #[cfg(test)]
