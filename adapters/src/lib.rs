@@ -1,5 +1,5 @@
 //! Everything that names a driver: SQLite, NATS, Postgres, Elasticsearch, Redis, tantivy, memory maps, ONNX Runtime, LLM
-//! endpoints.
+//! and tool endpoints.
 //!
 //! Each module implements ports of `lmao_ports` and knows nothing of actors, HTTP or configuration; the `node` picks and joins
 //! them.
@@ -25,3 +25,4 @@ pub mod redis;
 pub mod sqlite;
 
 pub use breaker::Standing;
+pub mod tools;

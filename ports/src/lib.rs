@@ -51,6 +51,6 @@ pub use read_model::{
 pub use retrieval::{Hit, Retriever, SearchError, SearchRequest, SearchResults, SearchType};
 pub use search::{ChunkRecord, IndexError, IndexedDocument, LegHit, PageTurn, SearchFilter, SearchIndex};
 pub use snapshots::Snapshots;
-pub use tools::{ToolCatalog, ToolSpec};
+pub use tools::{EndpointError, RemoteCall, ToolCatalog, ToolEndpoint, ToolSpec};
 pub use trace::Span;
 pub use vault::{Secret, Vault, VaultError};

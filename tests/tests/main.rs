@@ -23,3 +23,4 @@ mod serve;
 mod support;
 mod telemetry;
 mod tidy;
+mod tools;

@@ -6,9 +6,11 @@
 mod calculator;
 mod knowledge;
 mod registry;
+mod remote;
 mod tool;
 
 pub use calculator::Calculator;
 pub use knowledge::Knowledge;
-pub use registry::{Registry, ToolRun};
+pub use registry::{Registry, ToolRun, check_schema};
+pub use remote::Remote;
 pub use tool::{Call, Tool, bad_parameters};

@@ -29,7 +29,7 @@ pub struct ToolRun {
 }
 
 /// The tools there are.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Registry {
     tools: BTreeMap<String, Entry>,
 }
@@ -42,15 +42,43 @@ struct Entry {
     schema: Result<Validator, String>,
 }
 
+/// Compiles a JSON Schema of parameters.
+///
+/// # Errors
+/// What is wrong with it.
+fn compiled(schema: &Value) -> Result<Validator, String> {
+    if !schema.is_object() {
+        return Err("a schema of parameters is an object".to_owned());
+    }
+    jsonschema::validator_for(schema).map_err(|error| error.to_string())
+}
+
+/// Whether this is a JSON Schema that parameters can be checked by.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_schema(schema: &Value) -> Result<(), String> {
+    compiled(schema).map(|_| ())
+}
+
 impl Registry {
-    /// These tools. Of two with one name the first stays. A tool whose schema cannot be used is listed, and refuses every
-    /// call with the reason, so that it does not take the others with it.
+    /// The names of the built-in tools.
+    pub const BUILTIN: [&str; 2] = ["calculator", "knowledge"];
+
+    /// These tools; see [`Self::with`].
     #[must_use]
     pub fn new(tools: Vec<Arc<dyn Tool>>) -> Self {
-        let mut known = BTreeMap::new();
+        Self::default().with(tools)
+    }
+
+    /// These tools too. Of two with one name the first stays. A tool whose schema cannot be used is listed, and refuses
+    /// every call with the reason, so that it does not take the others with it.
+    #[must_use]
+    pub fn with(mut self, tools: Vec<Arc<dyn Tool>>) -> Self {
+        let known = &mut self.tools;
         for tool in tools {
             let spec = tool.spec();
-            let schema = jsonschema::validator_for(&spec.parameters).map_err(|error| error.to_string());
+            let schema = compiled(&spec.parameters);
             if let Err(error) = &schema {
                 tracing::error!(tool = spec.name, error, "a tool's schema cannot be used");
             }
@@ -60,7 +88,7 @@ impl Registry {
             }
             known.insert(spec.name.clone(), Entry { spec, tool, schema });
         }
-        Self { tools: known }
+        self
     }
 
     /// The built-in tools.
@@ -301,7 +329,7 @@ mod tests {
     fn the_built_in_tools_are_listed_by_name_with_usable_schemas() {
         let registry = Registry::builtin(Arc::new(Nowhere));
         let names: Vec<String> = registry.list().into_iter().map(|spec| spec.name).collect();
-        assert_eq!(names, ["calculator", "knowledge"]);
+        assert_eq!(names, Registry::BUILTIN);
         assert!(registry.tools.values().all(|entry| entry.schema.is_ok()));
         assert!(registry.check("calculator", &json!({ "expression": "1" })).is_empty());
         assert_eq!(registry.check("calculator", &json!({ "expression": 1, "x": 2 })).len(), 2);

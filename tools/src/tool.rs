@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
 
-/// A tool. To add one: a file with a type that implements this, and a line in [`crate::Registry::builtin`].
+/// A tool. To add one: a file with a type that implements this, and a line in [`crate::Registry::builtin`],
+/// or, for one that runs elsewhere, an entry in the configuration ([`crate::Remote`]).
 #[async_trait]
 pub trait Tool: Debug + Send + Sync {
     /// What it is. The same each time; the registry asks once.

@@ -42,7 +42,7 @@ impl Node {
     /// # Errors
     /// When a store cannot be used.
     pub(crate) async fn start(parts: Parts) -> anyhow::Result<Self> {
-        let tools = Arc::new(Registry::builtin(Arc::clone(&parts.retriever)));
+        let tools = Arc::new(Registry::builtin(Arc::clone(&parts.retriever)).with(parts.tools.clone()));
         let cluster = match &parts.nats {
             Some(nats) => Some(cluster(&parts, nats).await?),
             None => None,

@@ -11,6 +11,7 @@ use lmao_adapters::{
     models::{self, ModelConfig, ModelSource, Models, Progress},
     nats::Nats,
     sqlite::{self, Access, SqliteEmbeddingCache, SqliteReadModel},
+    tools::HttpTool,
 };
 use lmao_ports::{
     Blobs, Cache, Clock, Entropy, EventLog, Ingestion, Live, Projection, ReadModel, Retriever, SearchIndex, Semantics,
@@ -21,6 +22,7 @@ use lmao_retrieval::{
     ingest::{Ingest, Worker},
     search::Hybrid,
 };
+use lmao_tools::{Remote, Tool};
 
 use super::{servers::Server, stores::Opening};
 use crate::{
@@ -69,6 +71,8 @@ pub(crate) struct Parts {
     pub retriever: Arc<dyn Retriever>,
     /// Answering.
     pub answerer: Arc<dyn Answerer>,
+    /// The tools of the configuration.
+    pub tools: Vec<Arc<dyn Tool>>,
     /// What this node does.
     pub roles: Roles,
     /// The server that holds the log, where it is shared with other nodes.
@@ -147,6 +151,7 @@ impl Parts {
         .await?;
         let retriever: Arc<dyn Retriever> = Arc::new(Hybrid::new(Arc::clone(&index), Arc::clone(&semantics)));
         let answerer = answerer(&config.llm, &semantics)?;
+        let tools = tools(&config.tools)?;
         Ok(Self {
             log,
             snapshots,
@@ -165,6 +170,7 @@ impl Parts {
             steps,
             retriever,
             answerer,
+            tools,
             roles: config.roles.clone(),
             nats,
             servers,
@@ -220,6 +226,16 @@ fn answerer(llm: &config::Llm, semantics: &Arc<dyn Semantics>) -> Result<Arc<dyn
     let endpoint = OpenAi::new(base_url, model, key)
         .map_err(|error| Stop::new(Code::Usage, "the language model's endpoint makes no sense").because(error))?;
     Ok(Arc::new(Generative::new(Arc::new(endpoint))))
+}
+
+/// The tools that run elsewhere.
+fn tools(tools: &config::Tools) -> Result<Vec<Arc<dyn Tool>>, Stop> {
+    let tool = |tool: &config::HttpTool| {
+        let unusable = |error| Stop::new(Code::Usage, format!("the tool {} cannot be used", tool.name)).because(error);
+        let endpoint = HttpTool::new(tool.url.reveal()).map_err(unusable)?;
+        Ok(Arc::new(Remote::new(tool.spec(), Arc::new(endpoint))) as Arc<dyn Tool>)
+    };
+    tools.iter().map(tool).collect()
 }
 
 /// How the model is obtained: kept for all data directories where the user has a cache, else in this one.

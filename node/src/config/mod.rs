@@ -4,6 +4,7 @@
 mod origin;
 mod roles;
 mod telemetry;
+mod tools;
 mod value;
 
 use std::{
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize, Serializer};
 pub(crate) use origin::{Loaded, Overrides, is_ours, load};
 pub(crate) use roles::Roles;
 pub(crate) use telemetry::{Endpoint, Ratio, Telemetry};
+pub(crate) use tools::{HttpTool, Tools};
 pub(crate) use value::{Blobs, Cache, Durable, Live, Models, Search, Tables, Url, parse_address};
 
 /// Everything that can be configured. The field names are the keys.
@@ -52,6 +54,8 @@ pub(crate) struct Config {
     pub models: Models,
     /// The language model; answers are extractive without one.
     pub llm: Llm,
+    /// Tools that run elsewhere.
+    pub tools: Tools,
     /// What the process tells of itself.
     pub telemetry: Telemetry,
 }
@@ -73,6 +77,7 @@ impl Default for Config {
             live: Live::default(),
             models: Models::default(),
             llm: Llm::default(),
+            tools: Tools::default(),
             telemetry: Telemetry::default(),
         }
     }
@@ -125,7 +130,7 @@ impl Config {
             Some(format!("log is on NATS and {key} is not: nodes that share a log share it too"))
         };
         let stores = if self.is_distributed() { shared_log() } else { local_log() };
-        let stores = stores.or_else(|| self.llm.fault()).or_else(|| self.telemetry.fault());
+        let stores = stores.or_else(|| self.llm.fault()).or_else(|| self.tools.fault()).or_else(|| self.telemetry.fault());
         if self.roles.is_all() {
             return stores;
         }

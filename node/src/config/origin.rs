@@ -72,7 +72,9 @@ pub(crate) fn load(
     }
     let origins = flatten(&config).into_iter().map(|(key, _)| {
         let default = if followed.contains(&key.as_str()) { "default: as log" } else { "default" };
-        let origin = figment.find_metadata(&key).map_or_else(|| default.to_owned(), source);
+        // A list has one origin: layers replace it as a whole.
+        let place = if key.starts_with("tools.") { "tools" } else { &key };
+        let origin = figment.find_metadata(place).map_or_else(|| default.to_owned(), source);
         (key, origin)
     });
     let origins = origins.collect();
@@ -137,7 +139,7 @@ fn source(metadata: &Metadata) -> String {
 fn refused(error: &Error) -> Stop {
     let key = error.path.join(".");
     let place = error.metadata.as_ref().map(source).unwrap_or_default();
-    let secret = key.ends_with("_key");
+    let secret = key.ends_with("_key") || key.starts_with("tools");
     let what = match &error.kind {
         Kind::UnknownField(field, known) => {
             let parent = error.path.iter().filter(|part| *part != field).cloned().collect::<Vec<_>>();
