@@ -141,6 +141,14 @@ impl Projector {
         stopped: &mut watch::Receiver<bool>,
     ) -> Result<(), String> {
         let checkpoint = self.projection.checkpoint().await.map_err(|error| describe(&error))?;
+        let tail = self.log.tail().await.map_err(|error| describe(&error))?;
+        if checkpoint > tail {
+            let name = self.projection.name();
+            return Err(format!(
+                "{name} is at position {checkpoint} and the log ends at {tail}: it was computed from another log, or the log is \
+                 not whole; restore the log, or run `lmao projections rebuild {name}`"
+            ));
+        }
         let mut commits = self.log.follow_only(checkpoint, self.wanted);
         let mut save = tokio::time::interval_at(Instant::now() + SAVE_EVERY, SAVE_EVERY);
         save.set_missed_tick_behavior(MissedTickBehavior::Delay);

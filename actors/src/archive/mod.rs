@@ -24,6 +24,8 @@ use tokio::{fs::File, io::AsyncReadExt as _};
 use self::frame::{FORMAT, Frame, FrameReader, FrameWriter, PIECE};
 use crate::audit;
 
+/// Bytes of the largest blob that is copied through memory.
+const IN_MEMORY: u64 = 64 * 1024 * 1024;
 /// How often an append is repeated whose outcome is unknown, and the pause before.
 const ATTEMPTS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(500);
@@ -163,6 +165,12 @@ async fn write_blob<W: Write>(
     blob: BlobRef,
 ) -> Result<(), ArchiveError> {
     let gone = || ArchiveError::BlobGone(folder, blob);
+    if blob.size <= IN_MEMORY {
+        // Without a copy on this disk, where blobs are elsewhere.
+        let bytes = blobs.get(folder, &blob).await?.ok_or_else(gone)?;
+        frames.write(&Frame::Blob { folder: folder.to_string(), blob })?;
+        return bytes.chunks(PIECE).try_for_each(|piece| frames.write(&Frame::Piece(piece.to_vec())));
+    }
     let mut file = File::open(blobs.local(folder, &blob).await?.ok_or_else(gone)?).await?;
     frames.write(&Frame::Blob { folder: folder.to_string(), blob })?;
     let mut left = usize::try_from(blob.size).unwrap_or(usize::MAX);

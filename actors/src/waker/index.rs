@@ -229,11 +229,15 @@ impl Index {
 impl Bucket {
     /// A bucket as it was saved. One that cannot be read begins with the log: slower, never wrong. So does one that is ahead of
     /// the log's `end`: it was made of another log.
-    async fn load(stores: &Stores, number: u8, end: Position) -> Result<Self, Unavailable> {
+    async fn load(stores: &Stores, number: u8, end: Position) -> Result<Self, ReadError> {
         let bytes = stores.snapshots.get(&bucket_key(number)).await?.unwrap_or_default();
         let mut bucket = Self { end, ..Self::default() };
         let Ok(saved) = rmp_serde::from_slice::<Saved>(&bytes) else { return Ok(bucket) };
-        if saved.log != stores.log.id() || saved.at > end {
+        // Whoever had it may have saved it after the end was asked for.
+        if saved.at > end {
+            bucket.end = stores.log.tail().await?;
+        }
+        if saved.log != stores.log.id() || saved.at > bucket.end {
             return Ok(bucket);
         }
         bucket.at = saved.at;

@@ -46,6 +46,8 @@ pub(super) struct Writer {
     stored: Option<Stored>,
     /// Whether that state names this writer, and nothing else has been seen since.
     is_owner: bool,
+    /// Something that was staged went before its commit, by an error that another caller met: that commit must not succeed.
+    is_cut: bool,
     /// Passages and vectors of an index, while nothing has changed since they were counted.
     counted: Option<(String, (u64, u64))>,
     /// While the index is built beside the one that searches see: that one, and how far it reaches.
@@ -72,6 +74,7 @@ impl Writer {
             dims: None,
             stored: None,
             is_owner: false,
+            is_cut: false,
             counted: None,
             replaces: None,
             model: None,
@@ -122,6 +125,7 @@ impl Writer {
     }
 
     fn forget(&mut self) {
+        self.is_cut |= !self.staged.is_empty() || !self.sent.is_empty();
         self.counted = None;
         self.staged.clear();
         self.staged_bytes = 0;
@@ -141,10 +145,15 @@ impl Writer {
     pub(super) async fn checkpoint(&mut self, client: &Client) -> Result<Position, Error> {
         let index = self.locate(client).await?;
         let stored = state::read(client, &index).await?;
-        if stored != self.stored {
-            self.adopt(stored);
+        if stored == self.stored {
+            return Ok(self.reached);
         }
-        Ok(self.reached)
+        if self.staged.is_empty() && self.sent.is_empty() {
+            self.adopt(stored);
+            return Ok(self.reached);
+        }
+        // Whoever has staged something learns of the other writer when it commits; one who only asks changes nothing.
+        Ok(stored.map(|stored| stored.state.checkpoint).unwrap_or_default())
     }
 
     /// Becomes the one who writes: from here on, what writers before it send late is refused.
@@ -191,7 +200,10 @@ impl Writer {
             self.staged_bytes -= replaced.bytes;
         }
         if self.staged_bytes > self.room {
-            self.send(client).await?;
+            let sent = self.send(client).await;
+            // Told to the one who staged it.
+            self.is_cut &= sent.is_ok();
+            sent?;
         }
         Ok(())
     }
@@ -230,6 +242,16 @@ impl Writer {
 
     /// Passages first, visible second, and only then the state that says so.
     pub(super) async fn commit(&mut self, client: &Client, checkpoint: Position) -> Result<(), Error> {
+        let done = if self.is_cut { Err(Error::Fenced) } else { self.write(client, checkpoint).await };
+        if done.is_err() {
+            // What is left of it is staged again by the one who is told so now.
+            self.forget();
+            self.is_cut = false;
+        }
+        done
+    }
+
+    async fn write(&mut self, client: &Client, checkpoint: Position) -> Result<(), Error> {
         self.locate(client).await?;
         if !self.staged.is_empty() || !self.sent.is_empty() {
             self.send(client).await?;

@@ -1,14 +1,12 @@
 //! The read model on Postgres, for many nodes: the specification's eight tables, their checkpoint and the streams set aside, in
 //! one schema of one database.
 //!
-//! Rows and checkpoint move in one transaction that holds the checkpoint's row: two projectors at once stay correct, and
-//! [`Leadership`] makes them rare. Connect to the server itself, or to a pooler that keeps sessions: what waits for a position
-//! listens, and what leads holds a lock of its session.
+//! Rows and checkpoint move in one transaction that holds the checkpoint's row: two projectors at once stay correct. Connect to the
+//! server itself, or to a pooler that keeps sessions: what waits for a position listens.
 
 mod apply;
 mod digest;
 mod error;
-mod leadership;
 mod migrate;
 mod query;
 mod server;
@@ -34,7 +32,6 @@ use lmao_ports::{
 use sqlx::PgPool;
 use tokio::sync::OnceCell;
 
-pub use leadership::{Guard, Leadership};
 pub use migrate::migrate;
 
 use crate::{

@@ -228,52 +228,6 @@ async fn cancelled_after(waits: usize, future: impl Future) {
 }
 
 #[tokio::test]
-async fn one_leads_and_the_next_takes_over() {
-    let scratch = Scratch::new().await;
-    let leadership = Leadership::new(&scratch.url()).unwrap();
-    let first = leadership.hold(READ_MODEL).await.unwrap();
-    assert!(first.is_held());
-    let other = leadership.hold("another").await.unwrap();
-    let mut second = pin!(leadership.hold(READ_MODEL));
-    assert!(tokio::time::timeout(Duration::from_millis(1200), &mut second).await.is_err(), "there is one that leads");
-    drop(first);
-    let second = second.await.unwrap();
-
-    // The server loses it.
-    end_connections(&scratch).await;
-    tokio::time::timeout(Duration::from_secs(60), second.lost()).await.unwrap();
-    assert!(!second.is_held());
-    let third = leadership.hold(READ_MODEL).await.unwrap();
-    assert!(third.is_held());
-    drop(other);
-}
-
-/// One whose process stands still loses the lead, although its connection does not break.
-#[tokio::test]
-async fn one_that_hangs_loses_the_lead() {
-    let scratch = Scratch::new().await;
-    let leadership = Leadership::new(&scratch.url()).unwrap();
-    let hanging = tokio::task::spawn_blocking({
-        let leadership = leadership.clone();
-        move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let guard = runtime.block_on(leadership.hold(READ_MODEL)).unwrap();
-            // From here on nobody runs its tasks.
-            (runtime, guard)
-        }
-    });
-    let (runtime, guard) = hanging.await.unwrap();
-    let next = tokio::time::timeout(Duration::from_secs(60), leadership.hold(READ_MODEL)).await.unwrap().unwrap();
-    assert!(next.is_held());
-    tokio::task::spawn_blocking(move || {
-        runtime.block_on(guard.lost());
-        assert!(!guard.is_held(), "it knows once it wakes up");
-    })
-    .await
-    .unwrap();
-}
-
-#[tokio::test]
 async fn migrating_is_done_once_and_never_backwards() {
     let scratch = Scratch { schema: format!("test_{}", uuid::Uuid::new_v4().simple()) };
     let error = PostgresReadModel::open(&scratch.url()).await.unwrap_err().to_string();

@@ -13,7 +13,7 @@ use lmao_actors::archive::{self, Archived, Copied, Keys};
 use super::Invocation;
 use crate::{
     cli::Log,
-    compose::{Parts, Reader},
+    compose::{Parts, Reader, refuse_beside_nodes},
     exit::{Code, Stop},
     progress,
 };
@@ -75,6 +75,7 @@ async fn import(invocation: &Invocation, path: &Path) -> anyhow::Result<()> {
         .map_err(|error| Stop::new(Code::Failed, format!("{} cannot be read", path.display())).because(error))?;
     let config = invocation.configuration(None)?.config;
     let data = Parts::lock(&config)?;
+    refuse_beside_nodes(&config).await?;
     let into = Parts::archived(&config, &data).await?;
     let bar = bar();
     let taken = archive::import(BufReader::with_capacity(BUFFER, file), &into, |copied| tell(&bar, copied)).await;

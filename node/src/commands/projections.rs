@@ -15,7 +15,7 @@ use super::{
 use crate::{
     cli::{ProjectionName, Projections},
     client::Client,
-    compose::{DamagedIndex, Parts},
+    compose::{DamagedIndex, Parts, refuse_beside_nodes},
     config::Config,
     exit::{Code, Stop},
     output::Table,
@@ -86,6 +86,7 @@ async fn digest(invocation: &Invocation, config: &Config) -> anyhow::Result<()> 
 }
 
 async fn rebuild(invocation: &Invocation, config: &Config, name: Option<ProjectionName>) -> anyhow::Result<()> {
+    refuse_beside_nodes(config).await?;
     let damaged = match name {
         Some(ProjectionName::ReadModel) => DamagedIndex::Refuse,
         Some(ProjectionName::Search) | None => DamagedIndex::Erase,

@@ -146,6 +146,11 @@ async fn alone<T>(
     need: Need,
     work: impl AsyncFnOnce(&Client) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
+    if config.is_distributed() {
+        return Err(Stop::new(Code::Unreachable, "the log is shared with other nodes, and no server was named")
+            .hint("name a gateway with --server, or start a node with `lmao serve`")
+            .into());
+    }
     let data = match need {
         Need::Writable => Parts::lock(config)?,
         Need::Existing | Need::Searchable => lock_existing(config)?,

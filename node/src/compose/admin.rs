@@ -56,6 +56,10 @@ pub(crate) async fn first_start(
     let password = match fs::read_to_string(file) {
         Ok(password) => password.trim_end().to_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // A gateway that was told the password may have to go on where another died.
+            if let (Some(given), Others::Gateways) = (given, others) {
+                return opened(ensure_admin(state, ADMIN, Some(given.to_owned())).await);
+            }
             // Somebody who has taken the password away does not want it back.
             if state.journal.tail().await? > Position(0) {
                 return Ok(None);
@@ -76,17 +80,19 @@ pub(crate) async fn first_start(
             return Err(Stop::new(Code::Failed, text).because(error).into());
         }
     };
-    match ensure_admin(state, ADMIN, Some(password)).await {
+    let ensured = ensure_admin(state, ADMIN, Some(password)).await;
+    if ensured.as_ref().is_err_and(|error| error.reason == "bad_password") {
+        // Else the next start would meet it again.
+        fs::remove_file(file).ok();
+    }
+    opened(ensured)
+}
+
+fn opened(ensured: Result<FirstAdmin, lmao_gateway::Error>) -> anyhow::Result<Option<FirstStart>> {
+    match ensured {
         Ok(FirstAdmin::Opened { password, .. }) => Ok(Some(FirstStart { username: ADMIN, password })),
         Ok(FirstAdmin::Existed { .. }) => Ok(None),
-        Err(error) => {
-            if error.reason == "bad_password" {
-                // Else the next start would meet it again.
-                fs::remove_file(file).ok();
-            }
-            let stop = Stop::new(Code::Failed, "the administrator's account cannot be opened");
-            Err(stop.because(error).into())
-        }
+        Err(error) => Err(Stop::new(Code::Failed, "the administrator's account cannot be opened").because(error).into()),
     }
 }
 

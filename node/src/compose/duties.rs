@@ -5,13 +5,17 @@
 use std::{
     future::Future,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use lmao_actors::{Cluster, Orphans, ProjectorHandle};
-use lmao_ports::{Projection, Role};
+use lmao_actors::{Cluster, Feeder, Orphans, ProjectorHandle};
+use lmao_ports::{EventLog, Projection, Role, Vault};
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{Parts, node::stores, witness::Witness};
+
+/// The pause before the vault is read again for the witness.
+const WITNESS_PAUSE: Duration = Duration::from_secs(5);
 
 /// The duties of this node.
 #[derive(Debug)]
@@ -51,13 +55,20 @@ impl Duties {
     pub(crate) fn start(parts: &Parts, cluster: Option<&Cluster>) -> Self {
         let (stop, stopped) = watch::channel(false);
         let turn = |role, name: &'static str| Turn { cluster: cluster.cloned(), role, name, stopped: stopped.clone() };
+        // What lies on this node alone, only this node feeds.
+        let own = |name: &'static str| Turn { cluster: None, ..turn(Role::Projector, name) };
         let feds =
             parts.projectors().map(|(projection, projector)| (projector, Fed { projection, handle: Mutex::default() }));
         let (projectors, feds): (Vec<_>, Vec<_>) = feds.into_iter().unzip();
         let shared = Arc::new(Projectors(feds));
         let mut running = vec![];
-        for (n, projector) in projectors.into_iter().enumerate() {
-            let (shared, turn) = (Arc::clone(&shared), turn(Role::Projector, shared.0[n].projection.name()));
+        for (n, (projector, feeder)) in projectors.into_iter().zip(parts.feeders).enumerate() {
+            let name = shared.0[n].projection.name();
+            let turn = match feeder {
+                Feeder::Here => own(name),
+                Feeder::Somewhere => turn(Role::Projector, name),
+            };
+            let shared = Arc::clone(&shared);
             running.push(tokio::spawn(turn.whenever(move |over| {
                 let (shared, projector) = (Arc::clone(&shared), projector.clone());
                 async move {
@@ -74,16 +85,13 @@ impl Duties {
         running.push(tokio::spawn(turn(Role::Projector, "witness").whenever(move |over| {
             let (log, vault) = (Arc::clone(&log), Arc::clone(&vault));
             async move {
-                match Witness::start(log, vault).await {
-                    Ok(witness) => {
-                        over.await;
-                        witness.stop().await;
-                    }
-                    Err(error) => {
-                        tracing::error!(error = &error as &dyn std::error::Error, "the log is not witnessed");
-                        over.await;
-                    }
-                }
+                tokio::pin!(over);
+                let witness = tokio::select! {
+                    witness = begun(log, vault) => witness,
+                    () = &mut over => return,
+                };
+                over.await;
+                witness.stop().await;
             }
         })));
         let (stores, blobs) = (stores(parts), Arc::clone(&parts.blobs));
@@ -123,6 +131,17 @@ impl Duties {
                 tracing::error!(%error, "a duty ended badly");
             }
         }
+    }
+}
+
+/// A witness that has begun, tried until the vault can be read.
+async fn begun(log: Arc<dyn EventLog>, vault: Arc<dyn Vault>) -> Witness {
+    loop {
+        match Witness::start(Arc::clone(&log), Arc::clone(&vault)).await {
+            Ok(witness) => return witness,
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the log is not witnessed yet"),
+        }
+        tokio::time::sleep(WITNESS_PAUSE).await;
     }
 }
 

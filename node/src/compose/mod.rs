@@ -16,7 +16,7 @@ mod tests;
 mod witness;
 
 pub(crate) use admin::{ADMIN, FirstStart, random_password};
-pub(crate) use node::{Node, base_url};
+pub(crate) use node::{Node, base_url, refuse_beside_nodes};
 pub(crate) use parts::{DamagedIndex, Parts, WORKER};
 pub(crate) use reader::{Reader, existing};
 pub(crate) use stores::elasticsearch;

@@ -3,10 +3,11 @@
 use std::{collections::BTreeSet, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use futures::StreamExt as _;
 use lmao_actors::{Cluster, Limits, Runtime, Stores, World};
 use lmao_adapters::nats::{Nats, NatsMembership, NatsRouter};
 use lmao_gateway::{Gateway, State};
-use lmao_ports::{Commands, NodeId, NodeInfo, Role};
+use lmao_ports::{Commands, Membership as _, NodeId, NodeInfo, Role};
 use lmao_tools::Registry;
 use tokio::{net::TcpListener, task::JoinHandle};
 
@@ -19,8 +20,14 @@ use super::{
     reachable::Reachable,
     servers,
 };
-use crate::telemetry::ProcessMetrics;
+use crate::{
+    config::{Config, Durable},
+    exit::{Code, Stop},
+    telemetry::ProcessMetrics,
+};
 
+/// How long the first view of the leases may take.
+const VIEW: Duration = Duration::from_secs(5);
 /// The pause before the first account is tried again.
 const FIRST_START_PAUSE: Duration = Duration::from_secs(2);
 
@@ -140,7 +147,15 @@ impl Node {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
-        let served = self.answer(listener, shutdown).await;
+        let cluster = self.cluster.clone();
+        let leave = async move {
+            shutdown.await;
+            // Others take over at once; what clients have under way here is answered meanwhile.
+            if let Some(cluster) = cluster {
+                cluster.leave().await;
+            }
+        };
+        let served = self.answer(listener, leave).await;
         self.drain().await;
         served
     }
@@ -176,6 +191,24 @@ impl Node {
         drop(state);
         parts.close().await;
     }
+}
+
+/// Refuses while nodes live that work on the same log: what is about to be done wants it for itself.
+///
+/// # Errors
+/// [`Code::Failed`] when somebody lives; when the leases cannot be read.
+pub(crate) async fn refuse_beside_nodes(config: &Config) -> anyhow::Result<()> {
+    let Durable::Nats(url) = &config.log else { return Ok(()) };
+    let leases = NatsMembership::open(&Nats::connect(url.reveal()).await?).await?;
+    let view = tokio::time::timeout(VIEW, leases.watch().next()).await.ok().flatten();
+    let nodes = view.ok_or_else(|| Stop::new(Code::Unreachable, "the leases of the nodes cannot be read"))?;
+    if nodes.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+    Err(Stop::new(Code::Failed, format!("{} nodes are at work: {}", nodes.len(), names.join(", ")))
+        .hint("stop them first, and start them again afterwards")
+        .into())
 }
 
 /// This node's place among those that share the log.

@@ -77,6 +77,8 @@ pub(crate) struct Parts {
     pub roles: Roles,
     /// The server that holds the log, where it is shared with other nodes.
     pub nats: Option<Nats>,
+    /// Who feeds the tables, and the index.
+    pub feeders: [Feeder; 2],
     /// The servers that the stores are on.
     pub servers: Vec<Server>,
     /// The files that are written through a write-ahead log.
@@ -123,6 +125,11 @@ impl Parts {
         let read_model = opening.read_model().await?;
         let blobs = opening.blobs(log.id()).await?;
         let [fed, index] = opening.index(damaged).await?;
+        let shared = |is_shared| if is_shared { Feeder::Somewhere } else { Feeder::Here };
+        let feeders = [
+            shared(matches!(config.read_model, config::Tables::Postgres(_)) && config.is_distributed()),
+            shared(matches!(config.search, config::Search::Elasticsearch(_)) && config.is_distributed()),
+        ];
         let (cache, live) = (opening.cache().await?, opening.live().await?);
         let nats = match &config.log {
             config::Durable::Nats(url) => Some(opening.nats(url).await?),
@@ -146,7 +153,7 @@ impl Parts {
             Arc::clone(&semantics),
             journal.clone(),
             Arc::clone(&snapshots),
-            if config.is_distributed() { Feeder::Somewhere } else { Feeder::Here },
+            feeders[1],
         )
         .await?;
         let retriever: Arc<dyn Retriever> = Arc::new(Hybrid::new(Arc::clone(&index), Arc::clone(&semantics)));
@@ -172,6 +179,7 @@ impl Parts {
             answerer,
             tools,
             roles: config.roles.clone(),
+            feeders,
             nats,
             servers,
             logged,

@@ -109,7 +109,14 @@ impl<'a> Opening<'a> {
     pub(crate) async fn blobs(&mut self, log: uuid::Uuid) -> anyhow::Result<Arc<dyn Blobs>> {
         let own = self.data.blobs_dir();
         let path = match &self.config.blobs {
-            config::Blobs::Nats(url) => return Ok(Arc::new(NatsBlobs::open(&self.nats(url).await?, log, &own).await?)),
+            config::Blobs::Nats(url) => {
+                // Copies of this process alone: another that runs on this directory keeps its own.
+                let copies = match self.access {
+                    Access::ReadWrite => own.clone(),
+                    Access::ReadOnly => std::env::temp_dir().join(format!("lmao-{}", std::process::id())),
+                };
+                return Ok(Arc::new(NatsBlobs::open(&self.nats(url).await?, log, &copies).await?));
+            }
             config::Blobs::At(path) => path,
             config::Blobs::InDataDir => &own,
         };

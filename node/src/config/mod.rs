@@ -126,7 +126,10 @@ impl Config {
         };
         let shared_log = || {
             let stores = [("snapshots", &self.snapshots), ("vault", &self.vault)];
-            let (key, _) = stores.into_iter().find(|(_, store)| !matches!(store, Durable::Nats(_)))?;
+            let blobs = (self.blobs == Blobs::InDataDir).then_some("blobs");
+            let live = (self.live == Live::Memory).then_some("live");
+            let store = stores.into_iter().find(|(_, store)| !matches!(store, Durable::Nats(_))).map(|(key, _)| key);
+            let key = store.or(blobs).or(live)?;
             Some(format!("log is on NATS and {key} is not: nodes that share a log share it too"))
         };
         let stores = if self.is_distributed() { shared_log() } else { local_log() };

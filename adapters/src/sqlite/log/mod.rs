@@ -147,6 +147,10 @@ impl EventLog for SqliteLog {
     }
 
     async fn tail(&self) -> Result<Position, ReadError> {
+        // Whoever asks how the log is has to learn that nothing is stored any more.
+        if self.queue.as_ref().is_some_and(|queue| queue.has_ended()) {
+            return Err(Unavailable::plain(STORE.name, "the log's writer has ended: start the server again").into());
+        }
         self.shared.end().await
     }
 }

@@ -64,6 +64,11 @@ impl Queue {
         Ok(Self { appends: Some(appends), thread: Some(thread) })
     }
 
+    /// Whether the writer is gone: it has panicked.
+    pub(super) fn has_ended(&self) -> bool {
+        self.appends.as_ref().is_none_or(mpsc::Sender::is_closed)
+    }
+
     /// Hands an append to the writer; `false` when it has ended.
     pub(super) async fn send(&self, append: Append) -> bool {
         match &self.appends {
