@@ -11,6 +11,7 @@
     reason = "a test that meets what it did not expect fails"
 )]
 
+mod attempts;
 mod meeting;
 mod node;
 mod parked;

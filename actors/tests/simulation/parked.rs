@@ -54,7 +54,7 @@ fn opened(node: &Running) -> OpenedLog {
     OpenedLog::new(reached.clone(), Keyring::new(reached.clone(), reached))
 }
 
-async fn send(node: &Running, stream: StreamId, command: impl Into<AnyCommand>) {
+pub(crate) async fn send(node: &Running, stream: StreamId, command: impl Into<AnyCommand>) {
     let id = Uuid::from_u128(0xC0FFEE);
     let meta = CommandMeta { who: None, command: None, causation: id, correlation: id, traceparent: None };
     node.commands().expect("it runs").send(stream, command.into(), meta).await.expect("it is taken");
