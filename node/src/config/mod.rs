@@ -133,7 +133,8 @@ impl Config {
             Some(format!("log is on NATS and {key} is not: nodes that share a log share it too"))
         };
         let stores = if self.is_distributed() { shared_log() } else { local_log() };
-        let stores = stores.or_else(|| self.llm.fault()).or_else(|| self.tools.fault()).or_else(|| self.telemetry.fault());
+        let stores =
+            stores.or_else(|| self.llm.fault()).or_else(|| self.tools.fault()).or_else(|| self.telemetry.fault());
         if self.roles.is_all() {
             return stores;
         }
