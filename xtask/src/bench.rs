@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: runs one of the workspace's benchmarks and keeps its figures.
 //!
 //! A benchmark is a `[[bench]]` target of any crate. It prints its table for people, and one JSON object per line for
-//! machines; the objects are collected in `target/bench/NAME.json`.
+//! machines; the objects are collected in `target/bench/NAME.json`. One that needs servers finds them as tests do.
 
 use std::{
     fs,
@@ -13,6 +13,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
+
+use crate::servers::{Kind, Servers};
+
+/// The servers that a benchmark needs.
+const IN_NEED: [(&str, &[Kind]); 3] =
+    [("actor_load", &Kind::ALL), ("distributed", &Kind::ALL), ("postgres", &[Kind::Postgres])];
 
 /// Which benchmark.
 #[derive(Debug, Args)]
@@ -44,7 +50,7 @@ struct Target {
 /// Runs a benchmark.
 ///
 /// # Errors
-/// There is none of this name, it does not build, or it fails.
+/// There is none of this name, a server that it needs is missing, it does not build, or it fails.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let known = benches()?;
     let Some(name) = &options.name else {
@@ -56,7 +62,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let Some((package, name)) = known.iter().find(|(_, known)| known == name) else {
         bail!("there is no benchmark {name:?}; `cargo xtask bench` lists those that exist");
     };
+    let kinds = IN_NEED.iter().find(|(known, _)| known == name).map(|(_, kinds)| Servers::start(kinds));
+    let servers = kinds.transpose()?;
     let mut bench = crate::cargo();
+    bench.envs(servers.iter().flat_map(Servers::variables));
     bench.args(["bench", "--package", package, "--bench", name, "--"]).args(&options.arguments);
     crate::announce(&bench);
     let mut child = bench.stdout(Stdio::piped()).spawn().context("cargo bench could not be started")?;
@@ -79,6 +88,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let path = folder.join(format!("{name}.json"));
     fs::write(&path, serde_json::to_string_pretty(&figures)? + "\n")
         .with_context(|| format!("cannot write {}", path.display()))?;
+    servers.iter().flat_map(Servers::lines).for_each(|server| println!("{server}"));
     println!("{} figures in {}", figures.len(), path.display());
     Ok(())
 }

@@ -14,7 +14,10 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::{otelcol, servers::Servers};
+use crate::{
+    otelcol,
+    servers::{Kind, Servers},
+};
 
 /// The package whose tests run the `lmao` binary.
 const END_TO_END: &str = "lmao-tests";
@@ -75,7 +78,7 @@ fn build_and_start(options: &Options, packages: &[&str]) -> Result<Servers> {
     thread::scope(|scope| {
         let starting = scope.spawn(|| {
             // Said at once: the build takes longer.
-            Servers::start().inspect_err(|error| eprintln!("error: a server is missing: {error:#}"))
+            Servers::start(&Kind::ALL).inspect_err(|error| eprintln!("error: a server is missing: {error:#}"))
         });
         let mut build = crate::cargo();
         build.args(["build", "--tests"]).args(packages);

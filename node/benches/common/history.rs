@@ -1,6 +1,7 @@
 //! A long history, written straight into a data directory's log: sessions of five answered messages each, which owe nothing.
 
 use std::{
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -64,7 +65,8 @@ impl History {
     }
 }
 
-fn id(n: usize) -> Uuid {
+/// The id of the session of this number.
+pub(crate) fn id(n: usize) -> Uuid {
     Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + n as u128)
 }
 
@@ -80,7 +82,8 @@ async fn write(data: &Path, sessions: usize) {
         let (log, key, next) = (Arc::clone(&log), key.clone(), Arc::clone(&next));
         tokio::spawn(async move {
             while let Some(n) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|n| *n < sessions) {
-                conversation(&log, &key, owner, n).await;
+                let stream = StreamId::new(Category::Session, id(n));
+                converse(&*log, &key, owner, stream, Head::default(), 0..PER_SESSION / 2).await;
             }
         })
     });
@@ -89,34 +92,44 @@ async fn write(data: &Path, sessions: usize) {
     }
 }
 
-/// Five messages and their answers.
-async fn conversation(log: &SqliteLog, key: &DataKey, owner: Uuid, n: usize) {
-    let stream = StreamId::new(Category::Session, id(n));
-    let mut head = Head::default();
-    for turn in 0..PER_SESSION / 2 {
+/// Messages and their answers, appended behind `head`: those that the conversation has in these places.
+pub(crate) async fn converse(
+    log: &dyn EventLog,
+    key: &DataKey,
+    owner: Uuid,
+    stream: StreamId,
+    mut head: Head,
+    turns: Range<usize>,
+) -> Head {
+    for turn in turns {
         let message_id = Uuid::new_v4();
         let mut said = vec![session::Event::MessageReceived(session::MessageReceived {
             message_id,
-            content: format!("Question {turn} of {n}: who owns a value, and for how long?"),
+            content: format!("Question {turn}: who owns a value, and for how long?"),
             context: json!({}),
         })];
         if turn == 0 {
             said.insert(0, session::Event::Opened(session::Opened { owner }));
         }
-        let answer = Answer {
-            text: "Each value has one owner at a time; when the owner goes out of scope, it is dropped.".to_owned(),
-            citations: vec![],
-            model: "instant".to_owned(),
-            usage: None,
-            grounded: false,
-            notices: vec![],
-        };
-        let reply = session::ReplyCompleted { message_id, answer, tasks_completed: 2, millis: 7 };
+        let reply = session::ReplyCompleted { message_id, answer: answer(), tasks_completed: 2, millis: 7 };
         for events in [said, vec![session::Event::ReplyCompleted(reply)]] {
             let events = events.into_iter().map(|event| AnyEvent::Session(event).encode()).collect();
             let record = record(stream, &head, key, owner, events);
             head = log.append(&head, Arc::new(record)).await.unwrap();
         }
+    }
+    head
+}
+
+/// What the language model says.
+pub(crate) fn answer() -> Answer {
+    Answer {
+        text: "Each value has one owner at a time; when the owner goes out of scope, it is dropped.".to_owned(),
+        citations: vec![],
+        model: "instant".to_owned(),
+        usage: None,
+        grounded: false,
+        notices: vec![],
     }
 }
 

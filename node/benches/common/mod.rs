@@ -3,10 +3,13 @@
 
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
+pub(crate) mod bare;
 pub(crate) mod history;
+pub(crate) mod servers;
+pub(crate) mod system;
 
 use std::{
-    fs,
+    fs, io,
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
@@ -19,7 +22,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-const PASSWORD: &str = "a password for benchmarks only";
+/// Of the first administrator.
+pub(crate) const PASSWORD: &str = "a password for benchmarks only";
 
 /// The number in this environment variable, or another.
 pub(crate) fn size(name: &str, otherwise: usize) -> usize {
@@ -49,8 +53,12 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it on this data directory, with this language model if any. Returns once it says where it listens.
     pub(crate) fn start(data: &Path, llm: Option<&str>) -> Self {
+        Self::run(lmao(data), llm)
+    }
+
+    /// The same by a command that has its data directory and settings already.
+    pub(crate) fn run(mut command: Command, llm: Option<&str>) -> Self {
         let started = Instant::now();
-        let mut command = lmao(data);
         if let Some(llm) = llm {
             command.args(["--set", &format!("llm.base_url={llm}"), "--set", "llm.model=instant"]);
         }
@@ -61,6 +69,11 @@ impl Server {
         let greeting: Value = serde_json::from_str(&line).unwrap();
         let address = greeting["started"].as_str().unwrap().trim_start_matches("http://").to_owned();
         Self { process, address, started }
+    }
+
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// A connection without a token.
@@ -104,7 +117,7 @@ impl Server {
 
     /// CPU time so far of the process and of those of its children that have ended.
     pub(crate) fn cpu(&self) -> Duration {
-        cpu_of(&format!("/proc/{}/stat", self.process.id()), 4)
+        cpu_of_process(self.process.id())
     }
 
     /// Resident memory that is no file's, in bytes.
@@ -127,6 +140,11 @@ impl Drop for Server {
         self.process.kill().ok();
         self.process.wait().ok();
     }
+}
+
+/// CPU time so far of a process and of those of its children that have ended.
+pub(crate) fn cpu_of_process(pid: u32) -> Duration {
+    cpu_of(&format!("/proc/{pid}/stat"), 4)
 }
 
 /// CPU time of this process's children that have ended.
@@ -178,18 +196,40 @@ impl Connection {
         answer["session_id"].as_str().unwrap().to_owned()
     }
 
+    /// A turn that may fail: its answer, once there is one. What was sent before with this key is not said twice.
+    pub(crate) async fn try_say(&mut self, session: &str, key: &str) -> io::Result<Option<Value>> {
+        let body = json!({ "message": "Who owns a value, and for how long?", "session_id": session }).to_string();
+        let key = format!("idempotency-key: {key}\r\n");
+        let (status, answer) = self.exchange("POST", "/api/v1/chat/message", &key, &body).await?;
+        Ok((status == 200 && answer["metadata"]["status"] == "completed").then_some(answer))
+    }
+
+    /// The administrator's token, once the account is open.
+    pub(crate) async fn login(&mut self) -> Option<String> {
+        let body = json!({ "username": "admin", "password": PASSWORD }).to_string();
+        let (status, answer) = self.exchange("POST", "/auth/login", "", &body).await.ok()?;
+        (status == 200).then(|| answer["access_token"].as_str().unwrap().to_owned())
+    }
+
     async fn ask(&mut self, method: &str, path: &str, body: &str) -> Value {
+        let (status, answer) = self.exchange(method, path, "", body).await.unwrap();
+        assert_eq!(status, 200, "{method} {path}: {answer}");
+        answer
+    }
+
+    /// A request with these header lines: the status and the body.
+    async fn exchange(&mut self, method: &str, path: &str, headers: &str, body: &str) -> io::Result<(u16, Value)> {
         let token = self.token.as_ref().map_or_else(String::new, |token| format!("authorization: Bearer {token}\r\n"));
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{token}\
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{token}{headers}\
              content-length: {}\r\n\r\n{body}",
             body.len()
         );
-        self.socket.write_all(request.as_bytes()).await.unwrap();
-        self.socket.flush().await.unwrap();
-        let (head, body) = message(&mut self.socket).await.unwrap();
-        assert!(head.starts_with("HTTP/1.1 200"), "{head}{}", String::from_utf8_lossy(&body));
-        serde_json::from_slice(&body).unwrap()
+        self.socket.write_all(request.as_bytes()).await?;
+        self.socket.flush().await?;
+        let (head, body) = message(&mut self.socket).await.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
     }
 }
 

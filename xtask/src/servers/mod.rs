@@ -36,7 +36,7 @@ pub(crate) fn needed(packages: &[String]) -> bool {
 
 /// A kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Nats,
     Postgres,
     Elasticsearch,
@@ -44,7 +44,8 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Nats, Self::Postgres, Self::Elasticsearch, Self::Redis];
+    /// All that tests need.
+    pub(crate) const ALL: [Self; 4] = [Self::Nats, Self::Postgres, Self::Elasticsearch, Self::Redis];
 
     fn name(self) -> &'static str {
         match self {
@@ -116,7 +117,7 @@ struct Running {
     origin: Origin,
 }
 
-/// All servers. Dropping them stops what was started.
+/// Servers. Dropping them stops what was started.
 #[derive(Debug)]
 pub(crate) struct Servers {
     running: Vec<Running>,
@@ -124,13 +125,13 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// Obtains and starts them, at the same time, and waits until they answer.
+    /// Obtains and starts those of these kinds, at the same time, and waits until they answer.
     ///
     /// # Errors
     /// One cannot be obtained or does not get ready; those that were started are stopped.
-    pub(crate) fn start() -> Result<Self> {
+    pub(crate) fn start(kinds: &[Kind]) -> Result<Self> {
         let engine = docker::engine();
-        let wanted = Kind::ALL.map(|kind| (kind, Origin::of(kind, engine)));
+        let wanted: Vec<_> = kinds.iter().map(|kind| (*kind, Origin::of(*kind, engine))).collect();
         packages::install(&wanted)?;
         let scratch = Scratch::new()?;
         let outcomes: Vec<Result<Running>> = thread::scope(|scope| {
@@ -144,7 +145,8 @@ impl Servers {
                 let panicked = |_| Err(anyhow!("the thread that starts it panicked"));
                 starting.join().unwrap_or_else(panicked).context(kind.name())
             };
-            wanted.map(spawn).into_iter().map(end).collect()
+            let starting: Vec<_> = wanted.into_iter().map(spawn).collect();
+            starting.into_iter().map(end).collect()
         });
         let running = outcomes.into_iter().collect::<Result<_>>()?;
         Ok(Self { running, scratch })

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Servers,
+    Kind, Servers,
     scratch::{Scratch, Started},
 };
 
@@ -45,7 +45,7 @@ pub(crate) fn up() -> Result<()> {
         eprintln!("some of the servers that were running are gone; all are started anew");
         down()?;
     }
-    let servers = Servers::start()?;
+    let servers = Servers::start(&Kind::ALL)?;
     servers.lines().iter().for_each(|line| eprintln!("{line}"));
     let variables: Vec<_> = servers.variables().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
 
