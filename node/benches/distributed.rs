@@ -5,6 +5,7 @@
 //! A scripted language model answers at once, the index is empty. Starts NATS servers of its own with `LMAO_TEST_NATS_SERVER`
 //! and uses those at `LMAO_TEST_POSTGRES`, `LMAO_TEST_ELASTICSEARCH` and `LMAO_TEST_REDIS`. Prints tables and JSON.
 //! `LMAO_BENCH_SECONDS` (3) is how long each row of turns takes, `LMAO_BENCH_ROUNDS` (3) how often leaders are killed.
+//! Arguments choose parts: `turns`, `hop`, `owner`, `leader`.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run has nothing better to do")]
 
@@ -20,6 +21,7 @@ use bytes::Bytes;
 use common::{
     Connection, Server,
     bare::{Publisher, commits_since, tail},
+    cpu_of_machine,
     history::answer,
     instant_llm, millis, quantile, round,
     servers::{NatsServers, Sync},
@@ -42,6 +44,9 @@ const BEREFT: usize = 64;
 /// Bytes of a request from node to node, and of its answer.
 const REQUEST: usize = 600;
 const ANSWER: usize = 100;
+/// The table's first line. CPU is for each turn: of the nodes, of NATS, and of everything on the machine.
+const HEAD: &str = "workers sessions   turns  turns/s   p50 ms   p99 ms  nodes ms   NATS ms    all ms commits/s   bare c/s  \
+                    ratio";
 /// Nobody waits longer for an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Before one asks again that was told to come back.
@@ -52,11 +57,22 @@ async fn main() {
     let length = Duration::from_secs(size("LMAO_BENCH_SECONDS", 3) as u64);
     let llm = instant_llm().await;
     for sync in [Sync::Default, Sync::Always] {
+        if !wants("turns") && (sync == Sync::Default || !wants("hop") && !wants("owner")) {
+            continue;
+        }
         let servers = NatsServers::one(sync).await;
         let bench = Bench { system: System::new(&servers.url, 1, &llm).await, servers, sync, length };
         bench.run().await;
     }
-    leader_killed(&llm, size("LMAO_BENCH_ROUNDS", 3)).await;
+    if wants("leader") {
+        leader_killed(&llm, size("LMAO_BENCH_ROUNDS", 3)).await;
+    }
+}
+
+/// Whether this part is to be measured: all are, where none is named.
+fn wants(part: &str) -> bool {
+    let mut named = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).peekable();
+    named.peek().is_none() || named.any(|name| name == part)
 }
 
 /// A system on one NATS server.
@@ -74,21 +90,7 @@ impl Bench {
         let mut workers = vec![];
         let mut bare = Publisher::new(&self.servers).await;
         let mut token = String::new();
-        println!(
-            "sync_interval {}\n{:>7} {:>8} {:>7} {:>8} {:>8} {:>8} {:>9} {:>9} {:>9} {:>10} {:>6}",
-            self.sync.name(),
-            "workers",
-            "sessions",
-            "turns",
-            "turns/s",
-            "p50 ms",
-            "p99 ms",
-            "CPU ms",
-            "NATS CPU",
-            "commits/s",
-            "bare c/s",
-            "ratio"
-        );
+        println!("sync_interval {}\n{HEAD}", self.sync.name());
         for count in WORKERS {
             while workers.len() < count {
                 workers.push(self.system.node(&format!("worker-{}", workers.len()), "worker"));
@@ -97,15 +99,15 @@ impl Bench {
             if token.is_empty() {
                 token = self.system.token(&gateway).await;
             }
-            for sessions in SESSIONS {
+            for sessions in SESSIONS.into_iter().filter(|_| wants("turns")) {
                 let talks = open(&gateway, &token, sessions).await;
                 self.turns(&projector, &gateway, &workers, talks, &mut bare).await;
             }
-            if count == 1 && self.sync == Sync::Always {
+            if count == 1 && self.sync == Sync::Always && wants("hop") {
                 self.hop(&gateway, &token).await;
             }
         }
-        if self.sync == Sync::Always {
+        if self.sync == Sync::Always && wants("owner") {
             self.owner_killed(&gateway, &token, workers).await;
         }
     }
@@ -119,15 +121,19 @@ impl Bench {
         mut talks: Vec<Talk>,
         bare: &mut Publisher,
     ) {
-        let cpu = || workers.iter().chain([projector, gateway]).map(Server::cpu).sum::<Duration>();
+        let cpu = || {
+            let nodes = workers.iter().chain([projector, gateway]).map(Server::cpu).sum();
+            [nodes, self.servers.cpu(), cpu_of_machine()]
+        };
         projector.caught_up().await;
-        let (log, cpu_before, nats_before) = (tail(self.system.nats()).await, cpu(), self.servers.cpu());
+        let (log, before) = (tail(self.system.nats()).await, cpu());
         let begun = Instant::now();
         let mut latencies = say_for(&mut talks, self.length).await;
         let wall = begun.elapsed().as_secs_f64();
         projector.caught_up().await;
         let count = latencies.len() as f64;
-        let (cpu, nats) = (millis(cpu() - cpu_before) / count, millis(self.servers.cpu() - nats_before) / count);
+        let after = cpu();
+        let [nodes, nats, all] = [0, 1, 2].map(|of: usize| millis(after[of].saturating_sub(before[of])) / count);
         let chains = commits_since(self.system.nats(), log).await;
         let (commits, bytes) = chains.iter().flatten().fold((0, 0), |(n, sum), commit| (n + 1, sum + commit.1.len()));
         let published = bare.publish(&chains, talks.len(), self.length / 3).await;
@@ -136,7 +142,7 @@ impl Bench {
         let (rate, commit_rate) = (count / wall, f64::from(commits) / wall);
         let ratio = commit_rate / published.rate;
         println!(
-            "{:>7} {:>8} {count:>7} {rate:>8.0} {p50:>8.1} {p99:>8.1} {cpu:>9.2} {nats:>9.2} {commit_rate:>9.0} {:>10.0} \
+            "{:>7} {:>8} {count:>7} {rate:>8.0} {p50:>8.1} {p99:>8.1} {nodes:>9.2} {nats:>9.2} {all:>9.2} {commit_rate:>9.0} {:>10.0} \
              {ratio:>6.2}",
             workers.len(),
             talks.len(),
@@ -147,7 +153,7 @@ impl Bench {
             json!({
                 "bench": "distributed", "sync": self.sync.name(), "workers": workers.len(), "sessions": talks.len(),
                 "turns": count, "turns_per_second": round(rate), "p50_ms": round(p50), "p99_ms": round(p99),
-                "cpu_ms_per_turn": round(cpu), "nats_cpu_ms_per_turn": round(nats),
+                "cpu_ms_per_turn": round(nodes), "nats_cpu_ms_per_turn": round(nats), "machine_cpu_ms_per_turn": round(all),
                 "commits_per_turn": round(f64::from(commits) / count),
                 "bytes_per_commit": round(bytes as f64 / f64::from(commits)), "commits_per_second": round(commit_rate),
                 "bare_commits_per_second": round(published.rate), "bare_p50_ms": round(published.p50),
@@ -242,8 +248,7 @@ async fn leader_killed(llm: &str, rounds: usize) {
     let events = async_nats::jetstream::new(client).get_stream_no_info("EVENTS").await.unwrap();
     for round_number in 1..=rounds {
         let leader = leader_of_three(&events).await;
-        let before = say_for(&mut talk, Duration::from_millis(200)).await;
-        let usual = quantile(&mut before.clone(), 0.5);
+        let usual = quantile(&mut say_for(&mut talk, Duration::from_millis(200)).await, 0.5);
         servers.kill(leader);
         let killed = Instant::now();
         let waited = talk[0].insist(&gateway, &token, killed).await.map(|waited| waited.as_secs_f64());

@@ -95,21 +95,22 @@ impl Publisher {
         while latencies.is_empty() || begun.elapsed() < at_least {
             self.passes += 1;
             let pass = self.passes;
-            let each = (0..writers).map(|writer| self.write(chains, format!("bare.{pass}.{writer}"), writer, writers));
+            let each = (0..writers).map(|writer| self.write(chains, pass, writer, writers));
             latencies.extend(join_all(each).await.concat());
         }
         let rate = latencies.len() as f64 / begun.elapsed().as_secs_f64();
         Published { rate, p50: quantile(&mut latencies, 0.5) }
     }
 
-    async fn write(&self, chains: &[Commits], root: String, first: usize, step: usize) -> Vec<f64> {
+    /// What one of the writers does in a pass: its share of the chains, on subjects that nobody else has.
+    async fn write(&self, chains: &[Commits], pass: usize, writer: usize, writers: usize) -> Vec<f64> {
         let (mut ends, mut taken) = (HashMap::<StreamId, u64>::new(), vec![]);
-        for (stream, bytes) in chains.iter().skip(first).step_by(step).flatten() {
+        for (stream, bytes) in chains.iter().skip(writer).step_by(writers).flatten() {
             let begun = Instant::now();
             let end = ends.entry(*stream).or_default();
             let mut headers = HeaderMap::new();
             headers.insert(EXPECTED, end.to_string());
-            let subject = format!("{root}.{}.{}.{}", stream.category, stream.bucket(), stream.id);
+            let subject = format!("bare.{pass}.{writer}.{}.{}.{}", stream.category, stream.bucket(), stream.id);
             let answer = self.client.request_with_headers(subject, headers, bytes.clone()).await.unwrap();
             *end = serde_json::from_slice::<Acknowledged>(&answer.payload).unwrap().seq;
             taken.push(millis(begun.elapsed()));

@@ -147,6 +147,14 @@ pub(crate) fn cpu_of_process(pid: u32) -> Duration {
     cpu_of(&format!("/proc/{pid}/stat"), 4)
 }
 
+/// CPU time so far of everything on the machine (`proc_stat(5)`: all but the fourth and fifth figure, idle and waiting).
+pub(crate) fn cpu_of_machine() -> Duration {
+    let stat = fs::read_to_string("/proc/stat").unwrap();
+    let figures = stat.lines().next().unwrap().split_whitespace().skip(1).take(8);
+    let busy = figures.enumerate().filter(|(n, _)| ![3, 4].contains(n));
+    Duration::from_millis(busy.map(|(_, ticks)| ticks.parse::<u64>().unwrap()).sum::<u64>() * 10)
+}
+
 /// CPU time of this process's children that have ended.
 pub(crate) fn cpu_of_children() -> Duration {
     let all = cpu_of("/proc/self/stat", 4);

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -51,7 +51,7 @@ impl NatsServers {
     /// One.
     pub(crate) async fn one(sync: Sync) -> Self {
         let [port] = free_ports();
-        let configure = |home: &PathBuf, _| {
+        let configure = |home: &Path, _| {
             format!(
                 "listen: 127.0.0.1:{port}\nmax_payload: 8MB\njetstream {{ store_dir: {:?}\n{} }}\n",
                 home.join("store"),
@@ -65,7 +65,7 @@ impl NatsServers {
     pub(crate) async fn three() -> Self {
         let (ports, routes) = (free_ports::<3>(), free_ports::<3>());
         let all = routes.map(|port| format!("nats://127.0.0.1:{port}")).join(", ");
-        let configure = |home: &PathBuf, n: usize| {
+        let configure = |home: &Path, n: usize| {
             format!(
                 "server_name: n{n}\nlisten: 127.0.0.1:{}\nmax_payload: 8MB\njetstream {{ store_dir: {:?} }}\n\
                  cluster {{ name: bench, listen: 127.0.0.1:{}, routes: [{all}] }}\n",
@@ -77,7 +77,7 @@ impl NatsServers {
         Self::start(&ports, configure).await
     }
 
-    async fn start(ports: &[u16], configure: impl Fn(&PathBuf, usize) -> String) -> Self {
+    async fn start(ports: &[u16], configure: impl Fn(&Path, usize) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let configs = (0..ports.len()).map(|n| {
             let home = folder.path().join(format!("n{n}"));
