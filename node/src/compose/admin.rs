@@ -92,7 +92,9 @@ fn opened(ensured: Result<FirstAdmin, lmao_gateway::Error>) -> anyhow::Result<Op
     match ensured {
         Ok(FirstAdmin::Opened { password, .. }) => Ok(Some(FirstStart { username: ADMIN, password })),
         Ok(FirstAdmin::Existed { .. }) => Ok(None),
-        Err(error) => Err(Stop::new(Code::Failed, "the administrator's account cannot be opened").because(error).into()),
+        Err(error) => {
+            Err(Stop::new(Code::Failed, "the administrator's account cannot be opened").because(error).into())
+        }
     }
 }
 
