@@ -177,7 +177,7 @@ fn printed(data: &Path) -> PathBuf {
     data.with_extension("out")
 }
 
-fn http() -> reqwest::Client {
+pub(crate) fn http() -> reqwest::Client {
     static PROVIDER: Once = Once::new();
     // Even plain HTTP wants one.
     PROVIDER.call_once(|| _ = rustls::crypto::ring::default_provider().install_default());

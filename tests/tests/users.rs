@@ -1,18 +1,22 @@
-//! Who uses the server while it is killed: clients that talk, clients that upload, and one that only looks. Each remembers
-//! what it was promised. They know no more than any user: the API, and that the server may be gone at any moment.
+//! Who uses the system while parts of it are killed: clients that talk, clients that upload, and one that only looks. Each
+//! remembers what it was promised. They know no more than any user: the API, where to find it, and that any server may be gone
+//! at any moment.
 
 use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::future::join_all;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 use crate::support::{Client, Reply};
 
@@ -24,89 +28,150 @@ const BURST: u32 = 3;
 const BURSTS: u32 = 8;
 
 /// What all clients share.
-#[derive(Debug, Clone)]
-pub(super) struct World {
+#[derive(Clone)]
+pub(crate) struct World {
     client: Client,
-    /// Where the server is; `None` while it is not.
-    address: watch::Receiver<Option<String>>,
+    /// Where servers are; none while they are not. Each attempt goes to the next one.
+    places: watch::Receiver<Vec<String>>,
+    turn: Arc<AtomicUsize>,
     ending: Arc<AtomicBool>,
-    /// Requests that the server did not live to answer.
-    broken: Arc<AtomicU32>,
+    attempts: Attempts,
     sessions: Arc<Mutex<Vec<String>>>,
+}
+
+/// Whether the server at this address was itself disturbed since then: then it owes no answer.
+type Excuse = Arc<dyn Fn(&str, Instant) -> bool + Send + Sync>;
+
+/// How long an attempt may take, and what came of all of them.
+#[derive(Clone)]
+pub(crate) struct Attempts {
+    deadline: Duration,
+    excused: Excuse,
+    tally: Arc<Mutex<Tally>>,
+}
+
+/// What came of attempts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally {
+    /// All of them.
+    pub(crate) sent: u32,
+    /// Answered "later": 429 or 503, by reason.
+    pub(crate) later: BTreeMap<String, u32>,
+    /// Not answered by a server that was itself disturbed.
+    pub(crate) broken: u32,
+    /// Not answered in time by a server that was not: where, and after how long or why.
+    pub(crate) overdue: Vec<String>,
+    /// The longest time that an answer took of a server that was not disturbed meanwhile.
+    pub(crate) longest: Duration,
+}
+
+impl Attempts {
+    /// None yet.
+    pub(crate) fn new(deadline: Duration, excused: impl Fn(&str, Instant) -> bool + Send + Sync + 'static) -> Self {
+        Self { deadline, excused: Arc::new(excused), tally: Arc::default() }
+    }
+
+    /// What came of them so far.
+    pub(crate) fn tally(&self) -> Tally {
+        self.tally.lock().expect("nobody panics with it").clone()
+    }
+
+    /// Sends a request to the server at `place`; nothing when it did not answer.
+    async fn attempt(
+        &self,
+        client: Client,
+        place: &str,
+        send: impl AsyncFn(Client) -> reqwest::Result<Reply>,
+    ) -> Option<Reply> {
+        let begun = Instant::now();
+        let sent = timeout(self.deadline, send(client)).await;
+        let (took, excused) = (begun.elapsed(), (self.excused)(place, begun));
+        let mut tally = self.tally.lock().expect("nobody panics with it");
+        tally.sent += 1;
+        match sent {
+            Ok(Ok(reply)) => {
+                if !excused {
+                    tally.longest = tally.longest.max(took);
+                }
+                if is_passing(&reply) {
+                    *tally.later.entry(reply.reason().to_owned()).or_default() += 1;
+                }
+                return Some(reply);
+            }
+            _ if excused => tally.broken += 1,
+            Ok(Err(error)) => tally.overdue.push(format!("{place} broke off after {took:?}: {error:?}")),
+            Err(_) => tally.overdue.push(format!("{place} did not answer within {took:?}")),
+        }
+        None
+    }
 }
 
 /// A conversation, and what was promised about it.
 #[derive(Debug)]
-pub(super) struct Talk {
-    pub(super) session: String,
-    pub(super) accepted: Vec<Accepted>,
+pub(crate) struct Talk {
+    pub(crate) session: String,
+    pub(crate) accepted: Vec<Accepted>,
     /// Sent once, without a key, and not answered: each may have been taken, once.
-    pub(super) uncertain: Vec<String>,
+    pub(crate) uncertain: Vec<String>,
 }
 
 /// A message that the server took.
 #[derive(Debug)]
-pub(super) struct Accepted {
-    pub(super) text: String,
+pub(crate) struct Accepted {
+    pub(crate) text: String,
     /// Bursts go out one after another.
-    pub(super) burst: u32,
-    pub(super) message_id: String,
+    pub(crate) burst: u32,
+    pub(crate) message_id: String,
     /// The answer, if it came with the reply.
-    pub(super) response: Option<String>,
+    pub(crate) response: Option<String>,
 }
 
 /// What an uploader was promised.
 #[derive(Debug, Default)]
-pub(super) struct Shelf {
+pub(crate) struct Shelf {
     /// Ids by file name.
-    pub(super) accepted: BTreeMap<String, String>,
+    pub(crate) accepted: BTreeMap<String, String>,
     /// Sent once and not answered: each may have been taken, once.
-    pub(super) uncertain: Vec<String>,
+    pub(crate) uncertain: Vec<String>,
 }
 
 /// What was seen, by id: it may not vanish or change any more.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// Session and content.
-    pub(super) messages: BTreeMap<String, (String, String)>,
+    pub(crate) messages: BTreeMap<String, (String, String)>,
     /// File names.
-    pub(super) documents: BTreeMap<String, String>,
+    pub(crate) documents: BTreeMap<String, String>,
 }
 
 impl World {
-    /// Of a user, wherever the server is.
-    pub(super) fn new(client: Client, address: watch::Receiver<Option<String>>) -> Self {
-        Self { client, address, ending: Arc::default(), broken: Arc::default(), sessions: Arc::default() }
+    /// Of a user, wherever servers are.
+    pub(crate) fn new(client: Client, places: watch::Receiver<Vec<String>>, attempts: Attempts) -> Self {
+        let (turn, ending, sessions) = (Arc::default(), Arc::default(), Arc::default());
+        Self { client, places, turn, ending, attempts, sessions }
     }
 
     /// Nobody begins anything new; what was begun is brought to its end.
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.ending.store(true, Ordering::Relaxed);
-    }
-
-    /// How many requests the server did not live to answer.
-    pub(super) fn broken(&self) -> u32 {
-        self.broken.load(Ordering::Relaxed)
     }
 
     fn goes_on(&self) -> bool {
         !self.ending.load(Ordering::Relaxed)
     }
 
-    /// A client of the server, once there is one.
-    async fn client(&self) -> Client {
-        let mut address = self.address.clone();
-        let address = address.wait_for(Option::is_some).await.expect("the test outlives its clients");
-        self.client.at(address.as_deref().unwrap_or_default())
+    /// Where the next attempt goes, once there is a server: after an attempt that failed, elsewhere.
+    async fn place(&self) -> String {
+        let mut places = self.places.clone();
+        let places = places.wait_for(|places| !places.is_empty()).await.expect("the test outlives its clients");
+        places[self.turn.fetch_add(1, Ordering::Relaxed) % places.len()].clone()
     }
 
     /// Sends a request once; nothing when that leaves open whether it arrived.
     async fn attempt(&self, send: impl AsyncFn(Client) -> reqwest::Result<Reply>) -> Option<Reply> {
-        let sent = send(self.client().await).await;
-        if sent.is_err() {
-            self.broken.fetch_add(1, Ordering::Relaxed);
-        }
-        sent.ok().filter(|reply| !is_passing(reply))
+        let place = self.place().await;
+        let reply = self.attempts.attempt(self.client.at(&place), &place, send).await;
+        reply.filter(|reply| !is_passing(reply))
     }
 
     /// Sends the same request until it is answered for good.
@@ -152,7 +217,7 @@ fn accepted(text: String, burst: u32, reply: &Reply) -> Accepted {
 }
 
 /// Talks in one session after another.
-pub(super) async fn talk(world: World, name: String, seed: u64) -> Vec<Talk> {
+pub(crate) async fn talk(world: World, name: String, seed: u64) -> Vec<Talk> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut talks = vec![];
     while world.goes_on() {
@@ -198,7 +263,7 @@ async fn burst_of(world: &World, talk: &mut Talk, burst: u32, messages: Vec<(Str
 }
 
 /// Uploads one file after another, no two alike.
-pub(super) async fn upload(world: World, name: String, seed: u64) -> Shelf {
+pub(crate) async fn upload(world: World, name: String, seed: u64) -> Shelf {
     let mut random = StdRng::seed_from_u64(seed);
     let mut shelf = Shelf::default();
     for number in 0.. {
@@ -216,7 +281,6 @@ pub(super) async fn upload(world: World, name: String, seed: u64) -> Shelf {
             shelf.uncertain.push(file);
             continue;
         };
-        assert!(reply.is_success(), "{file} is refused: {}", reply.body);
         let id = told(&reply, "document_id");
         if again {
             let repeated = world.insist(send).await;
@@ -239,7 +303,7 @@ fn document(name: &str, number: u32, sections: u32) -> String {
 }
 
 /// Looks, and remembers what was there.
-pub(super) async fn look(world: World, seed: u64) -> Seen {
+pub(crate) async fn look(world: World, seed: u64) -> Seen {
     let mut random = StdRng::seed_from_u64(seed);
     let mut seen = Seen::default();
     while world.goes_on() {
@@ -248,25 +312,23 @@ pub(super) async fn look(world: World, seed: u64) -> Seen {
             let sessions = world.sessions.lock().expect("nobody panics with it");
             (!sessions.is_empty()).then(|| sessions[random.random_range(0..sessions.len())].clone())
         };
-        let client = world.client().await;
-        if let Ok(reply) = client.get("/api/v1/documents?limit=200").await {
-            for document in reply.body["documents"].as_array().into_iter().flatten() {
-                seen.documents.insert(text(&document["document_id"]), text(&document["filename"]));
-            }
+        let shown = world.attempt(async |client| client.get("/api/v1/documents?limit=200").await).await;
+        for document in shown.iter().flat_map(|reply| reply.body["documents"].as_array().into_iter().flatten()) {
+            seen.documents.insert(text(&document["document_id"]), text(&document["filename"]));
         }
         let Some(session) = session else { continue };
-        if let Ok(reply) = client.get(&format!("/api/v1/sessions/{session}/messages?limit=200")).await {
-            for message in reply.body["messages"].as_array().into_iter().flatten() {
-                let known = (session.clone(), text(&message["content"]));
-                let before = seen.messages.insert(text(&message["id"]), known.clone());
-                assert!(before.is_none_or(|before| before == known), "a message changed: {message}");
-            }
+        let path = format!("/api/v1/sessions/{session}/messages?limit=200");
+        let shown = world.attempt(async |client| client.get(&path).await).await;
+        for message in shown.iter().flat_map(|reply| reply.body["messages"].as_array().into_iter().flatten()) {
+            let known = (session.clone(), text(&message["content"]));
+            let before = seen.messages.insert(text(&message["id"]), known.clone());
+            assert!(before.is_none_or(|before| before == known), "a message changed: {message}");
         }
     }
     seen
 }
 
 /// A string of a JSON body.
-pub(super) fn text(value: &serde_json::Value) -> String {
+pub(crate) fn text(value: &serde_json::Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("{value} is no string")).to_owned()
 }

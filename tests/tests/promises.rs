@@ -1,0 +1,175 @@
+//! What users of a system were promised, checked when all is quiet again: each message that was taken is there once, in its
+//! order, with one end; each document is there once; and the log says the same of what nobody asked about.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::{
+    support::Client,
+    users::{Seen, Shelf, Talk, text},
+};
+
+/// When nothing is disturbed any more everything ends within this time.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Whether something may end with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failures {
+    /// Nothing it needs was ever away.
+    None,
+    /// Something it needs may have been away for longer than it is tried again; it says so.
+    Told,
+}
+
+/// How many ended, and how many of these with an error.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ended {
+    pub(crate) ended: usize,
+    pub(crate) failed: usize,
+}
+
+/// Asks again and again until there is nothing left to wait for.
+pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Result<T, String>) -> T {
+    let begun = Instant::now();
+    loop {
+        match ask().await {
+            Ok(found) => return found,
+            Err(missing) => assert!(begun.elapsed() < PATIENCE, "{what}: {missing}"),
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Every message that was taken is there once, in its order, with one answer; returns how many.
+pub(crate) async fn check_talks(client: &Client, talks: &[Talk], seen: &Seen, failures: Failures) -> Ended {
+    let (mut count, mut there) = (Ended::default(), BTreeMap::new());
+    for talk in talks {
+        let path = format!("/api/v1/sessions/{}/messages", talk.session);
+        let rows = eventually("every message is answered", async || {
+            let rows = client.all(&path, "messages", None).await;
+            let is_from = |role: &str| rows.iter().filter(|row| row["role"] == role).count();
+            let (asked, answered) = (is_from("user"), is_from("assistant"));
+            if asked == answered { Ok(rows) } else { Err(format!("{path}: {answered} answers to {asked} messages")) }
+        })
+        .await;
+        count.failed += check_talk(talk, &rows, failures);
+        count.ended += rows.len() / 2;
+        there.extend(rows.iter().map(|row| (text(&row["id"]), (talk.session.clone(), text(&row["content"])))));
+    }
+    for (id, message) in &seen.messages {
+        assert_eq!(there.get(id), Some(message), "message {id} was seen");
+    }
+    count
+}
+
+/// Returns how many messages failed.
+fn check_talk(talk: &Talk, rows: &[Value], failures: Failures) -> usize {
+    let (asked, answers): (Vec<&Value>, Vec<&Value>) = rows.iter().partition(|row| row["role"] == "user");
+    let ids: Vec<String> = asked.iter().map(|row| text(&row["id"])).collect();
+    let of: Vec<String> = answers.iter().map(|row| text(&row["metadata"]["message_id"])).collect();
+    assert_eq!(ids, of, "each message of {} has one answer, in order", talk.session);
+    let failed: Vec<_> = answers.iter().filter(|row| row["content"] == "").collect();
+    assert!(failures == Failures::Told || failed.is_empty(), "messages failed: {failed:#?}");
+
+    let known: BTreeMap<&str, _> = talk.accepted.iter().map(|said| (said.text.as_str(), said)).collect();
+    let mut texts = BTreeSet::new();
+    let mut last = 0;
+    for (asked, answer) in asked.iter().zip(&answers) {
+        let text = asked["content"].as_str().expect("a text");
+        assert!(texts.insert(text), "{text:?} was taken twice");
+        let Some(said) = known.get(text) else {
+            assert!(talk.uncertain.iter().any(|said| said == text), "nobody said {text:?}");
+            continue;
+        };
+        assert_eq!(asked["id"], said.message_id.as_str(), "{text:?}");
+        assert!(said.response.as_ref().is_none_or(|told| answer["content"] == told.as_str()), "{text:?}: {answer}");
+        assert!(last <= said.burst, "{text:?} comes too late");
+        last = said.burst;
+    }
+    let missing: Vec<_> = known.keys().filter(|text| !texts.contains(*text)).collect();
+    assert!(missing.is_empty(), "session {} has lost {missing:?}", talk.session);
+    failed.len()
+}
+
+/// Every document that was taken is there once, and ready; returns how many.
+pub(crate) async fn check_documents(client: &Client, shelves: &[Shelf], seen: &Seen, failures: Failures) -> Ended {
+    let documents = eventually("every document ends", async || {
+        let documents = client.all("/api/v1/documents", "documents", None).await;
+        let is_under_way = |document: &&Value| !["ready", "failed"].contains(&text(&document["status"]).as_str());
+        match documents.iter().find(is_under_way) {
+            Some(document) => Err(document.to_string()),
+            None => Ok(documents),
+        }
+    })
+    .await;
+    let mut there = BTreeMap::new();
+    for document in &documents {
+        assert!(failures == Failures::Told || document["status"] == "ready", "{document}");
+        let before = there.insert(text(&document["filename"]), text(&document["document_id"]));
+        assert!(before.is_none(), "{} is there twice", document["filename"]);
+    }
+    for (name, id) in shelves.iter().flat_map(|shelf| &shelf.accepted) {
+        assert_eq!(there.get(name), Some(id), "{name} was accepted");
+    }
+    for (id, name) in &seen.documents {
+        assert_eq!(there.get(name), Some(id), "{name} was seen");
+    }
+    let sent = |name: &String| shelves.iter().any(|s| s.accepted.contains_key(name) || s.uncertain.contains(name));
+    assert!(there.keys().all(sent), "nobody sent some of {there:?}");
+    let failed = documents.iter().filter(|document| document["status"] == "failed").count();
+    Ended { ended: documents.len(), failed }
+}
+
+/// In the log itself everything that began has ended once, also what nobody asked about.
+pub(crate) async fn check_log(client: &Client) {
+    let (mut begun, mut ended) = (BTreeSet::new(), BTreeMap::new());
+    for category in ["session", "document"] {
+        let path = format!("/admin/events?stream={category}&limit=100000");
+        let records = client.get(&path).await.expect("an answer").body;
+        let records = records.as_str().expect("lines").lines().filter(|line| !line.is_empty()).map(str::to_owned);
+        for record in records.map(|line| serde_json::from_str::<Value>(&line).expect("a record")) {
+            for event in record["events"].as_array().expect("nobody was erased") {
+                let of = event["data"]["message_id"].as_str().or(record["stream"].as_str()).expect("a name").to_owned();
+                match event["type"].as_str().expect("a name").rsplit('.').next() {
+                    Some("MessageReceived" | "Uploaded") => assert!(begun.insert(of), "begun twice: {record}"),
+                    Some("ReplyCompleted" | "ReplyFailed" | "Indexed" | "Failed") => *ended.entry(of).or_insert(0) += 1,
+                    _ => {}
+                }
+            }
+        }
+    }
+    assert!(!begun.is_empty(), "the log knows nothing of it all");
+    let expected = begun.into_iter().map(|name| (name, 1)).collect::<BTreeMap<_, _>>();
+    assert_eq!(ended, expected, "everything ends once");
+}
+
+/// Each stream has all its records, each of which continues the one before; returns how many there are.
+pub(crate) async fn check_chains(client: &Client) -> usize {
+    let (mut heads, mut after, mut records) = (BTreeMap::<String, (u64, String)>::new(), 0, 0);
+    loop {
+        let lines = client.get(&format!("/admin/events?after={after}&limit=10000")).await.expect("an answer").body;
+        let lines: Vec<Value> = lines
+            .as_str()
+            .unwrap_or_default()
+            .lines()
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_str(line).expect("a record"))
+            .collect();
+        let Some(last) = lines.last() else { break };
+        after = last["position"].as_u64().expect("a position");
+        records += lines.len();
+        for record in &lines {
+            let (stream, version) = (text(&record["stream"]), record["version"].as_u64().expect("a version"));
+            let before = heads.insert(stream, (version, text(&record["hash"])));
+            let (expected, prev) = before.map_or((1, None), |(version, hash)| (version + 1, Some(hash)));
+            assert_eq!(version, expected, "a gap: {record}");
+            assert!(prev.is_none_or(|prev| record["prev"] == prev.as_str()), "a broken chain: {record}");
+        }
+    }
+    records
+}
