@@ -25,7 +25,7 @@ pub(crate) struct System {
 }
 
 #[track_caller]
-fn server(variable: &str) -> String {
+pub(crate) fn server(variable: &str) -> String {
     env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run the tests with `cargo xtask test`"))
 }
 
@@ -42,12 +42,16 @@ impl System {
             ("LMAO_MASTER_KEY", "7".repeat(64)),
             ("LMAO_ADMIN_PASSWORD", PASSWORD.to_owned()),
         ];
-        let environment = settings.map(|(name, value)| (name.to_owned(), value)).to_vec();
-        let system = Self { folder: tempfile::tempdir().expect("a folder"), environment };
+        let system = Self::on(settings.map(|(name, value)| (name.to_owned(), value)).to_vec());
         let again = [system.run(&["migrate"]), system.run(&["migrate"])];
         assert!(!again[0].as_array().expect("changes").is_empty(), "the first makes everything: {}", again[0]);
         assert_eq!(again[1], json!([]), "the second finds nothing to do");
         system
+    }
+
+    /// One with these settings, on servers that hold nothing of it yet.
+    pub(crate) fn on(environment: Vec<(String, String)>) -> Self {
+        Self { folder: tempfile::tempdir().expect("a folder"), environment }
     }
 
     /// Sets a variable of all its processes.
