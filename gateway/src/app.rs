@@ -1,6 +1,6 @@
 //! What all routes share: the ports, the keys, and the gates that bound what clients can have going on at once.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use lmao_events::Timestamp;
@@ -15,6 +15,10 @@ use crate::{Limits, State, error::ApiError, password::Passwords, token::Tokens};
 const JWT_KEY: &str = "system/jwt";
 /// The vault's name of the key of keyed ids; the actors use the same.
 const KEYED_IDS: &str = "system/keyed-ids";
+
+/// How long an answer takes at most when the wait for an outcome is over: with the wait, less than the half minute after which a
+/// client gives up.
+pub(crate) const BEYOND_WAIT: Duration = Duration::from_secs(4);
 
 /// What all routes share.
 #[derive(Debug)]

@@ -13,10 +13,10 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     api::Methods,
-    app::{App, today},
+    app::{App, BEYOND_WAIT, today},
     compress,
     context::Context,
-    error::{ApiError, shutting_down},
+    error::{ApiError, shutting_down, unanswered},
     metrics::Active,
     token::Caller,
 };
@@ -28,6 +28,10 @@ const OPEN: [&str; 7] =
 const HEALTH: &str = "/health";
 /// What is asked too often to be worth a trace.
 const METRICS: &str = "/metrics";
+/// Where an upload's body arrives, which takes as long as it takes; the route itself bounds what follows.
+const UPLOAD: &str = "/api/v1/documents/upload";
+/// The longest that a client can ask to wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Where a token may come as `?access_token=`, because browsers set no headers on sockets.
 const SOCKETS: &str = "/api/v1/chat/ws/";
 
@@ -85,10 +89,22 @@ impl<E: Endpoint<Output = Response>> Edge<E> {
         span
     }
 
+    /// How long a request may take until its answer begins.
+    fn within(&self, path: &str, query: Option<&str>) -> Duration {
+        let is_patient = path.starts_with("/admin/") || query.is_some_and(|query| query.contains("wait="));
+        match path {
+            UPLOAD => Duration::MAX,
+            _ if is_patient => LONGEST_WAIT + BEYOND_WAIT,
+            _ => self.app.state.limits.wait + BEYOND_WAIT,
+        }
+    }
+
     async fn answer(&self, mut request: Request) -> Result<Response, ApiError> {
         let _place = self.admit(&mut request)?;
         let path = request.uri().path().to_owned();
-        let answered = AssertUnwindSafe(self.inner.call(request)).catch_unwind().await;
+        let within = self.within(&path, request.uri().query());
+        let answered = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+        let answered = tokio::time::timeout(within, answered).await.unwrap_or_else(|_| Ok(Err(unanswered().into())));
         match answered {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => {

@@ -2,7 +2,7 @@
 
 mod map;
 
-pub(crate) use map::{erased, key_reused, shutting_down};
+pub(crate) use map::{erased, key_reused, shutting_down, unanswered};
 
 use std::{borrow::Cow, time::Duration};
 

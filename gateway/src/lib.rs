@@ -111,7 +111,7 @@ impl Default for Limits {
             sockets: 1024,
             followers: 64,
             connections: 4096,
-            wait: Duration::from_secs(60),
+            wait: Duration::from_secs(25),
         }
     }
 }

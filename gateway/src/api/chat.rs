@@ -156,7 +156,7 @@ super::routes! {
 impl Chat {
     /// Ask
     ///
-    /// Waits for the answer, 60 seconds at most; after that 202 with `metadata.status` `processing`, and the answer turns
+    /// Waits for the answer, 25 seconds at most; after that 202 with `metadata.status` `processing`, and the answer turns
     /// up among the session's messages. Messages of one session are answered in order.
     #[oai(path = "/api/v1/chat/message", method = "post", operation_id = "send_message")]
     async fn message(

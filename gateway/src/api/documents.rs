@@ -204,7 +204,7 @@ impl Documents {
         context: Context,
         user: User,
         id: Path<String>,
-        /// Seconds to wait for the outcome, 0 to 60; 60 unless given.
+        /// Seconds to wait for the outcome, 0 to 60; 25 unless given.
         wait: Query<Option<u64>>,
     ) -> Result<Reply<UploadResponse, DoneOrAccepted>, ApiError> {
         let app = self.app()?;

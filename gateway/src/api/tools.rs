@@ -94,7 +94,7 @@ impl Tools {
 
     /// Run a tool
     ///
-    /// A failure of the tool itself comes with 200: `status` says how the call ended. After 60 seconds 202 with `status`
+    /// A failure of the tool itself comes with 200: `status` says how the call ended. After 25 seconds 202 with `status`
     /// `running`; the same request with the same key gets the outcome later.
     #[oai(path = "/api/v1/tools/:tool_name/execute", method = "post", operation_id = "execute_tool")]
     async fn execute(

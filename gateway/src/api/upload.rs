@@ -20,9 +20,9 @@ use uuid::Uuid;
 
 use super::Tag;
 use crate::{
-    app::App,
+    app::{App, BEYOND_WAIT},
     context::{Context, User},
-    error::{ApiError, key_reused},
+    error::{ApiError, key_reused, unanswered},
     idempotency,
     ingest::{Known, Progress, Standing, outcome, standing},
     multipart::{self, Received},
@@ -113,7 +113,7 @@ impl Upload {
         &self,
         context: Context,
         user: User,
-        /// Seconds to wait for the outcome, 0 to 60; 60 unless given.
+        /// Seconds to wait for the outcome, 0 to 60; 25 unless given.
         wait: Query<Option<u64>>,
         /// A retry with the same key gets the first outcome.
         #[oai(name = "Idempotency-Key")]
@@ -126,14 +126,19 @@ impl Upload {
         let UploadBody { received: Received { file, filename, metadata }, _place } = body;
         let (owner, content) = (user.0.id, file.blob());
         let command = idempotency::command(owner, ROUTE, key.0.as_deref(), &(&content, &filename, &metadata))?;
-        app.remember(command).await?;
-        let attempt = Some(app.fresh_id());
-        let uploaded = Uploaded { owner, filename, content, metadata: Value::Object(metadata), attempt };
-        check(&uploaded)?;
-        let stream = stream_of(&app.keyed_ids, owner, &content.sha256);
-        let mut watch = Watch::open(app, stream).await;
-        let ingested = take_in(app, &context, stream, uploaded, file, command, &mut watch).await?;
-        ingested.wait(app, watch, deadline).await
+        let answered = async {
+            app.remember(command).await?;
+            let attempt = Some(app.fresh_id());
+            let uploaded = Uploaded { owner, filename, content, metadata: Value::Object(metadata), attempt };
+            check(&uploaded)?;
+            let stream = stream_of(&app.keyed_ids, owner, &content.sha256);
+            let mut watch = Watch::open(app, stream).await;
+            let ingested = take_in(app, &context, stream, uploaded, file, command, &mut watch).await?;
+            ingested.wait(app, watch, deadline).await
+        };
+        let begun = Instant::now();
+        let at_most = deadline.max(begun + app.state.limits.wait) + BEYOND_WAIT;
+        tokio::time::timeout_at(at_most, answered).await.unwrap_or_else(|_| Err(unanswered()))
     }
 }
 

@@ -12,6 +12,13 @@ use poem_openapi::error::{ContentTypeError, ParseParamError, ParsePathError};
 
 use super::{ApiError, UNAVAILABLE};
 
+/// What is told in time, when what a request needs has neither answered nor failed.
+pub(crate) fn unanswered() -> ApiError {
+    let text =
+        "what this needs did not answer in time; it may have been done: try again, with the same Idempotency-Key";
+    ApiError::passing("outcome_unknown", text, SOON)
+}
+
 /// When a busy or unavailable part is asked again.
 const SOON: Duration = Duration::from_secs(1);
 
