@@ -3,6 +3,7 @@
 //! It drives `cargo`, and the servers that tests run against.
 
 mod bench;
+mod chaos;
 mod otelcol;
 mod schemas;
 mod servers;
@@ -30,6 +31,8 @@ enum Task {
     Schemas,
     /// Run a benchmark, or list those that exist; results go to target/bench/NAME.json.
     Bench(bench::Options),
+    /// Kill, pause and restart parts of the distributed system at random while it is used, and count what comes of it.
+    Chaos(chaos::Options),
     /// Check format and lints; every warning is an error.
     Lint,
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Task::Down => servers::down().map(|()| ExitCode::SUCCESS),
         Task::Schemas => schemas::write().map(|()| ExitCode::SUCCESS),
         Task::Bench(options) => bench::run(&options).map(|()| ExitCode::SUCCESS),
+        Task::Chaos(options) => chaos::run(&options),
         Task::Lint => lint().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

@@ -73,6 +73,15 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(if succeeded && summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Builds the end-to-end tests and what they run, and starts the servers.
+///
+/// # Errors
+/// Something does not build, or a server is missing.
+pub(crate) fn end_to_end() -> Result<Servers> {
+    let options = Options { package: vec![END_TO_END.to_owned()], filter: None };
+    build_and_start(&options, &["--package", END_TO_END])
+}
+
 /// Builds the tests, and the binary that end-to-end tests run, while the servers start.
 fn build_and_start(options: &Options, packages: &[&str]) -> Result<Servers> {
     thread::scope(|scope| {
