@@ -21,24 +21,26 @@ use crate::support::{Client, Reply, Server, lmao};
 
 /// Nothing takes longer, on the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What a tool takes that was told to wait: long enough that its runner may die meanwhile.
+const A_WHILE: Duration = Duration::from_millis(300);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a call said.
 #[derive(Debug, Clone, PartialEq)]
-struct Asked {
+pub(crate) struct Asked {
     key: String,
     body: Value,
 }
 
 /// The tools' server. What it answers is told by the argument `do`; it ends with this.
-struct Counting {
+pub(crate) struct Counting {
     url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
     task: JoinHandle<()>,
 }
 
 impl Counting {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://me:hush@{}/tools", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(vec![]));
@@ -52,13 +54,13 @@ impl Counting {
     }
 
     /// The calls that asked for this, in order.
-    fn asked(&self, what: &str) -> Vec<Asked> {
+    pub(crate) fn asked(&self, what: &str) -> Vec<Asked> {
         let asked = self.asked.lock().unwrap();
         asked.iter().filter(|asked| asked.body["arguments"]["do"] == what).cloned().collect()
     }
 
     /// A configuration with `once`, a tool that may not be repeated, and `again`, one that may.
-    fn configuration(&self, folder: &Path, timeout: u32) -> String {
+    pub(crate) fn configuration(&self, folder: &Path, timeout: u32) -> String {
         let tool = |name: &str, idempotent: bool| {
             format!(
                 "[[tools]]\nname = \"{name}\"\nurl = \"{}\"\nidempotent = {idempotent}\ntimeout = {timeout}\n\
@@ -90,6 +92,9 @@ async fn answer(mut socket: TcpStream, seen: Arc<Mutex<Vec<Asked>>>) {
         seen.push(asked.clone());
         is_first
     };
+    if what.starts_with("wait") {
+        sleep(A_WHILE).await;
+    }
     let (status, body) = match what.as_str() {
         "fail" => ("500 Broken", json!({ "error": "out of order" }).to_string()),
         "fail first" if is_first => ("503 Later", String::new()),

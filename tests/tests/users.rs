@@ -156,7 +156,7 @@ impl World {
         self.ending.store(true, Ordering::Relaxed);
     }
 
-    fn goes_on(&self) -> bool {
+    pub(crate) fn goes_on(&self) -> bool {
         !self.ending.load(Ordering::Relaxed)
     }
 
@@ -175,7 +175,7 @@ impl World {
     }
 
     /// Sends the same request until it is answered for good.
-    async fn insist(&self, send: impl AsyncFn(Client) -> reqwest::Result<Reply>) -> Reply {
+    pub(crate) async fn insist(&self, send: impl AsyncFn(Client) -> reqwest::Result<Reply>) -> Reply {
         loop {
             match self.attempt(&send).await {
                 Some(reply) => return reply,

@@ -6,6 +6,8 @@ mod process;
 mod proxy;
 mod script;
 mod servers;
+mod status;
+mod tools;
 
 use std::{
     collections::BTreeMap,
@@ -27,11 +29,14 @@ use uuid::Uuid;
 use self::{
     process::{Process, Program},
     script::{Victims, disturb},
+    status::{check_well, operate},
+    tools::{TIMEOUT, check_tools, use_tools},
 };
 use crate::{
     distributed::{PASSWORD, System},
     promises::{Failures, PATIENCE, check_chains, check_documents, check_log, check_talks, eventually},
     support::{Client, http, lmao},
+    tools::Counting,
     users::{Attempts, Seen, Shelf, Talk, World, look, talk, text, upload},
 };
 
@@ -94,7 +99,8 @@ async fn run() {
     let mut random = StdRng::seed_from_u64(seed);
     let mut breaches = Breaches::default();
 
-    let (system, victims, gateways) = start(&folder).await;
+    let (name, counting) = (format!("t{}", Uuid::new_v4().simple()), Arc::new(Counting::start().await));
+    let (system, victims, gateways) = start(&folder, &name, &counting).await;
     let client = log_in(&gateways[0]).await;
     println!("everything runs");
     let disturbed = excuses(&victims, &gateways);
@@ -105,6 +111,8 @@ async fn run() {
         (0..TALKERS).map(|n| spawn_local(talk(world.clone(), format!("talker {n}"), seed * 100 + n))).collect();
     let uploaders: Vec<_> =
         (0..UPLOADERS).map(|n| spawn_local(upload(world.clone(), format!("flock-{n}"), seed * 200 + n))).collect();
+    let user = spawn_local(use_tools(world.clone(), "tools".to_owned(), seed * 400));
+    let operator = spawn_local(operate(world.clone(), Arc::clone(&system)));
     let looker = spawn_local(look(world.clone(), seed * 300));
 
     let pause = if seconds >= LONG_RUN { LONG_PAUSE } else { SHORT_PAUSE };
@@ -121,6 +129,8 @@ async fn run() {
     for uploader in uploaders {
         shelves.push(join(&mut breaches, "an uploader", until, uploader).await);
     }
+    let used = join(&mut breaches, "who uses tools", until, user).await;
+    let status = join(&mut breaches, "the operator", until, operator).await;
     let seen: Seen = join(&mut breaches, "the looker", until, looker).await;
 
     let client = client.at(&gateways[0]);
@@ -132,9 +142,14 @@ async fn run() {
     let checked = spawn_local(async move { check_documents(&to, &sent, &saw, Failures::Told).await });
     let documents = breaches.judge("documents", checked.await);
     let to = client.clone();
+    let checked = spawn_local(async move { check_tools(&to, &used, &counting).await });
+    let tools = breaches.judge("tools", checked.await);
+    let to = client.clone();
     breaches.judge("the log", spawn_local(async move { check_log(&to).await }).await);
     let to = client.clone();
     let records = breaches.judge("the chains", spawn_local(async move { check_chains(&to).await }).await);
+    let of = Arc::clone(&system);
+    breaches.judge("status", spawn_local(async move { check_well(&of).await }).await);
     let live = breaches.judge("live projections", spawn_local(async move { live(&client).await }).await);
 
     let mut failed_starts = 0;
@@ -159,16 +174,16 @@ async fn run() {
         "longest_wait_ms": u64::try_from(tally.longest.as_millis()).unwrap_or(u64::MAX),
         "messages": messages.ended, "messages_failed": messages.failed,
         "documents": documents.ended, "documents_failed": documents.failed,
-        "records": records, "breaches": breaches.0,
+        "tools": tools, "status": status, "records": records, "breaches": breaches.0,
     });
     println!("chaos: {report}");
     assert!(breaches.0.is_empty(), "{} breaches:\n{}", breaches.0.len(), breaches.0.join("\n"));
+    servers::forget(&name).await;
     fs::remove_dir_all(&folder).expect("the folder is ours");
 }
 
 /// Everything that runs, and where the gateways are.
-async fn start(folder: &Path) -> (Arc<System>, Victims, Vec<String>) {
-    let name = format!("t{}", Uuid::new_v4().simple());
+async fn start(folder: &Path, name: &str, counting: &Counting) -> (Arc<System>, Victims, Vec<String>) {
     let (mut processes, log) = servers::nats(folder);
     let (redis, cache) = servers::redis(folder);
     processes.push(redis);
@@ -181,6 +196,7 @@ async fn start(folder: &Path) -> (Arc<System>, Victims, Vec<String>) {
         ("LMAO_CACHE", format!("{cache}?prefix={name}")),
         ("LMAO_MASTER_KEY", "7".repeat(64)),
         ("LMAO_ADMIN_PASSWORD", PASSWORD.to_owned()),
+        ("LMAO_CONFIG", counting.configuration(folder, TIMEOUT)),
     ];
     let settings: Vec<_> = settings.map(|(name, value)| (name.to_owned(), value)).to_vec();
     let system = Arc::new(System::on(settings.clone()));

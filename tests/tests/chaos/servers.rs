@@ -3,12 +3,14 @@
 
 use std::{net::TcpListener, path::Path, process::Command};
 
+use sqlx::{Connection as _, PgConnection};
+
 use super::{
     Kind,
     process::{Process, Program},
     proxy::Proxy,
 };
-use crate::distributed::server;
+use crate::{distributed::server, support::http};
 
 /// Ports that were free a moment ago, no two alike.
 pub(super) fn free_ports<const N: usize>() -> [u16; N] {
@@ -78,4 +80,19 @@ pub(super) async fn shared(variable: &str) -> (Proxy, String) {
     let proxy = Proxy::start(host).await;
     let through = format!("{scheme}://{who}{}{path}", proxy.authority);
     (proxy, through)
+}
+
+/// Removes what the shared servers hold of this system.
+pub(super) async fn forget(name: &str) {
+    let mut postgres = PgConnection::connect(&server("LMAO_TEST_POSTGRES")).await.expect("Postgres can be reached");
+    let drop = sqlx::AssertSqlSafe(format!("DROP SCHEMA \"{name}\" CASCADE"));
+    sqlx::raw_sql(drop).execute(&mut postgres).await.expect("the schema can be dropped");
+    let (elasticsearch, http) = (server("LMAO_TEST_ELASTICSEARCH"), http());
+    let listed = http.get(format!("{elasticsearch}/_cat/indices/{name}*?h=index")).send().await;
+    let listed = listed.expect("Elasticsearch can be reached").text().await.expect("a list");
+    for index in listed.lines().map(str::trim).filter(|index| !index.is_empty()) {
+        let deleted =
+            http.delete(format!("{elasticsearch}/{index}")).send().await.expect("Elasticsearch can be reached");
+        assert!(deleted.status().is_success(), "{index} can be deleted: {}", deleted.status());
+    }
 }
