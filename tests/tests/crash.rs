@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    promises::{Failures, PATIENCE, check_documents, check_log, check_talks},
+    promises::{Failures, PATIENCE, check_chains, check_documents, check_log, check_talks},
     support::{Client, Server, lmao, lmao_json},
     users::{Attempts, World, look, talk, text, upload},
 };
@@ -107,6 +107,7 @@ async fn run(trial: Trial) {
     let messages = check_talks(&client, &talks, &seen, Failures::None).await.ended;
     let documents = check_documents(&client, &shelves, &seen, Failures::None).await.ended;
     check_log(&client).await;
+    check_chains(&client).await;
     let live = client.get("/admin/projections?digest=true").await.expect("an answer").body;
     assert!(server.sigterm().await.success(), "a server that is asked to end ends well");
     check_files(&data, trial.models, &live["projections"]);
