@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -53,6 +56,8 @@ pub(crate) struct Core {
     pub(crate) keyed_ids: Mutex<Option<[u8; 32]>>,
     /// What every command is answered with, when it is not carried out.
     pub(crate) refuse: Mutex<Option<fn() -> CommandError>>,
+    /// Whether reading a stream never ends.
+    pub(crate) is_stuck: AtomicBool,
     end: watch::Sender<Position>,
     live: Arc<Channels>,
     clock: Arc<TestClock>,
@@ -80,6 +85,7 @@ impl Core {
             mood: Mutex::default(),
             keyed_ids: Mutex::default(),
             refuse: Mutex::default(),
+            is_stuck: AtomicBool::default(),
             end: watch::Sender::new(Position(0)),
             live,
             clock,
@@ -341,6 +347,9 @@ impl Commands for Core {
 #[async_trait]
 impl Journal for Core {
     fn read(&self, stream: StreamId, from: Version) -> BoxStream<'static, Result<Committed, ReadError>> {
+        if self.is_stuck.load(Ordering::SeqCst) {
+            return futures::stream::pending().boxed();
+        }
         let commits = self.of(stream).into_iter().filter(move |commit| commit.header.version >= from).map(Ok);
         futures::stream::iter(commits.collect::<Vec<_>>()).boxed()
     }

@@ -160,3 +160,14 @@ async fn bad_files_are_refused_and_leave_nothing() {
     assert_eq!(send(request, &ann).await.refusal(), (422, "bad_filename"));
     assert!(world.files.kept.lock().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_request_has_an_answer_though_what_it_needs_has_none() {
+    let world = World::new().await;
+    let (client, ann) = (world.client(), world.ann().await);
+    world.core.is_stuck.store(true, Ordering::SeqCst);
+    let said = client.post("/api/v1/chat/message").header("idempotency-key", "k").body_json(&json!({ "message": "x" }));
+    let (said, uploaded) = futures::join!(send(said, &ann), upload(&world, &ann, "Cranes dance.", ""));
+    assert_eq!((said.refusal(), uploaded.refusal()), ((503, "outcome_unknown"), (503, "outcome_unknown")));
+    assert!(!said.header("retry-after").is_empty());
+}
