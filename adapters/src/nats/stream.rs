@@ -34,7 +34,6 @@ const IN_FLIGHT: ErrorCode = ErrorCode(10164);
 const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Subjects that are listed at most: a listing is for a folder or a handful of keys.
 const MAX_SUBJECTS: usize = 1_000_000;
-
 /// The end of a batched direct get.
 const END_OF_BATCH: u16 = 204;
 
