@@ -75,6 +75,7 @@ fn check_talk(talk: &Talk, rows: &[Value], failures: Failures) -> usize {
     assert_eq!(ids, of, "each message of {} has one answer, in order", talk.session);
     let failed: Vec<_> = answers.iter().filter(|row| row["content"] == "").collect();
     assert!(failures == Failures::Told || failed.is_empty(), "messages failed: {failed:#?}");
+    failed.iter().for_each(|row| println!("a message failed: {}", row["metadata"]));
 
     let known: BTreeMap<&str, _> = talk.accepted.iter().map(|said| (said.text.as_str(), said)).collect();
     let mut texts = BTreeSet::new();
