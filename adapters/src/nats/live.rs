@@ -22,7 +22,7 @@ use crate::live::Inbox;
 /// Frames that wait to be sent.
 const QUEUE: usize = 4096;
 /// How long a new watcher waits for the server to know of it.
-const KNOWN: Duration = Duration::from_secs(2);
+const KNOWN: Duration = Duration::from_secs(1);
 
 /// [`Live`] among all processes of a system. Clones share it.
 #[derive(Debug, Clone)]
@@ -86,9 +86,11 @@ impl Live for NatsLive {
             }
             let messages = self.nats.client().subscribe(subject(&self.nats, &topic)).await.ok()?;
             // The server answers in order: that nobody serves this request it says when it knows of the subscription.
-            // Without an answer that is a little later: frames are hints.
-            let nobody = self.nats.client().request(self.nats.subject("live"), Bytes::new());
-            let _ = tokio::time::timeout(KNOWN, nobody).await;
+            // Without an answer, or a connection, that is a little later: frames are hints.
+            if self.nats.is_connected() {
+                let nobody = self.nats.client().request(self.nats.subject("live"), Bytes::new());
+                let _ = tokio::time::timeout(KNOWN, nobody).await;
+            }
             Some(messages)
         };
         let Ok(Some(mut messages)) = tokio::time::timeout(2 * KNOWN, begun).await else {

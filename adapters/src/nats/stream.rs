@@ -457,11 +457,8 @@ impl Stream {
             if !patience.connected(&self.nats).await {
                 return Err(self.away());
             }
-            let error = match attempt(patience.attempt()).await {
-                Ok(done) => {
-                    self.nats.breaker().answered();
-                    return Ok(done);
-                }
+            let error = match attempt(patience.attempt()).await.inspect(|_| self.nats.breaker().answered()) {
+                Ok(done) => return Ok(done),
                 Err(Failed::Lasting(error)) => return Err(error),
                 Err(Failed::Passing(error)) => error,
             };

@@ -75,7 +75,7 @@ impl PostgresReadModel {
     /// behind a `?`, `schema` names the schema (`public` without), `sslmode` (`disable`, `prefer`, `require`, `verify-ca`,
     /// `verify-full`), `sslrootcert`, `sslcert` and `sslkey` ask for TLS.
     ///
-    /// At most 10 connections are open at once, a request waits 2 s for one, and a statement may take 30 s. A server that
+    /// At most 10 connections are open at once, a request waits 1.5 s for one, and a statement may take 30 s. A server that
     /// restarts is found again by the next call. One that is away is no error: it is looked at once it answers; calls fail until
     /// then, at once while nobody answers.
     ///

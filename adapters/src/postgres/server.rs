@@ -13,7 +13,7 @@ use super::error::{STORE, explain, unavailable};
 /// Connections of one process at most; more requests wait for them. One of them listens, when somebody waits for a position.
 const CONNECTIONS: u32 = 10;
 /// How long a request waits for one, connecting included.
-const WAIT: Duration = Duration::from_secs(2);
+const WAIT: Duration = Duration::from_millis(1500);
 /// After this much quiet, a connection that is not needed is closed.
 const IDLE: Duration = Duration::from_secs(10 * 60);
 

@@ -264,12 +264,30 @@ async fn servers_that_cannot_be_used_say_so() {
     let stranger = format!("postgres://no_such_user:s3cret@{}/postgres", host.rsplit(['@', '/']).next().unwrap());
     for (url, what) in [(&away, "start"), (&missing, "no such database"), (&stranger, "refuses this user or password")]
     {
-        for error in [migrate(url).await.unwrap_err(), PostgresReadModel::open(url).await.unwrap_err()] {
+        let opened = match PostgresReadModel::open(url).await {
+            // It may come later.
+            Ok(opened) => opened.user(uuid::Uuid::nil()).await.unwrap_err(),
+            Err(error) => error,
+        };
+        for error in [migrate(url).await.unwrap_err(), opened] {
             let said = format!("{error} {error:?}");
             assert!(error.message.contains(what), "{said}");
             assert!(!said.contains("s3cret"), "{said}");
         }
     }
+}
+
+/// Whoever asks a server that is away waits for it a few times, and then no more.
+#[tokio::test]
+async fn a_server_that_is_away_is_left_alone() {
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let model = PostgresReadModel::open(&format!("postgres://lmao@{nobody}/lmao")).await.unwrap();
+    while model.standing() == Standing::Up {
+        model.user(uuid::Uuid::nil()).await.unwrap_err();
+    }
+    let error = model.user(uuid::Uuid::nil()).await.unwrap_err();
+    assert!(error.message.contains("asked again within seconds"), "{error}");
+    assert!(!model.wait_for(Position(1), Duration::from_secs(3600)).await, "nobody waits for it");
 }
 
 /// What the server refuses once the tables are open.

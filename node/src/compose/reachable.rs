@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use lmao_adapters::{Standing, nats::Nats};
 use lmao_events::{AnyCommand, StreamId};
 use lmao_ports::{CommandError, CommandMeta, Commands, Receipt, Unavailable};
+use tokio::time::Instant;
 
 /// A connection that was lost for so long may not be back soon. Before, it is waited for.
 const KNOWN: Duration = Duration::from_secs(1);
-/// A command that is under way when the connection is lost is given up after this; longer than whoever carries it out waits, who
+/// A command that is under way while the servers are away is given up after this; longer than whoever carries it out waits, who
 /// may know that nothing happened.
 const GIVEN_UP: Duration = Duration::from_millis(1500);
 /// How often the connection is looked at.
@@ -38,10 +39,14 @@ impl Reachable {
         }
     }
 
-    /// Ends when the connection has been lost for a while.
+    /// Ends when there has been no connection, or no answer on it, for a while.
     async fn lost(&self) {
-        while self.nats.away_for() < GIVEN_UP {
+        let mut up = Instant::now();
+        while up.elapsed() < GIVEN_UP {
             tokio::time::sleep(LOOK).await;
+            if self.nats.standing() == Standing::Up {
+                up = Instant::now();
+            }
         }
     }
 }

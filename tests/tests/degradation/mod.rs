@@ -1,11 +1,9 @@
 //! Servers that go away and come back while the system is used: what needs them is refused at once and says so, everything
 //! else goes on, and nothing has to be started again.
 
+mod servers;
+
 use std::{
-    env,
-    net::TcpListener as StdListener,
-    path::Path,
-    process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,14 +15,9 @@ use lmao_ports::EventLog as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
-    task::{JoinHandle, JoinSet},
-    time::sleep,
-};
 use uuid::Uuid;
 
+use self::servers::{Own, PATIENCE, Proxy, eventually, variable};
 use crate::support::{Client, Reply, Server, lmao};
 
 const PASSWORD: &str = "a password for the first administrator";
@@ -32,118 +25,6 @@ const TIDES: &str = "Spring tides come twice a month, at the new and at the full
 const QUESTION: &str = "When do spring tides come?";
 /// Answers that need what is away come within 2 s; a busy machine adds to that.
 const AT_ONCE: Duration = Duration::from_secs(5);
-/// No recovery takes longer, on the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(100);
-
-#[track_caller]
-fn variable(name: &str) -> String {
-    env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests with `cargo xtask test`"))
-}
-
-fn free_port() -> u16 {
-    StdListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
-}
-
-/// A server of this test's own, on a port that it keeps; killed when dropped.
-struct Own {
-    program: String,
-    arguments: Vec<String>,
-    port: u16,
-    process: Option<Child>,
-}
-
-impl Own {
-    async fn start(program: String, port: u16, arguments: &[&str]) -> Self {
-        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let mut own = Self { program, arguments, port, process: None };
-        own.run().await;
-        own
-    }
-
-    async fn nats(folder: &Path) -> Self {
-        let (port, store) = (free_port(), folder.join("nats").display().to_string());
-        let arguments = ["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd", &store];
-        Self::start(variable("LMAO_TEST_NATS_SERVER"), port, &arguments).await
-    }
-
-    async fn redis(folder: &Path) -> Self {
-        let (port, dir) = (free_port(), folder.display().to_string());
-        let arguments =
-            ["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir", &dir, "--save", "", "--appendonly", "no"];
-        Self::start(variable("LMAO_TEST_REDIS_SERVER"), port, &arguments).await
-    }
-
-    /// Starts it, and waits until it listens.
-    async fn run(&mut self) {
-        let mut command = Command::new(&self.program);
-        command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.process = Some(command.spawn().expect("the server can be started"));
-        eventually("the server listens", async || TcpStream::connect(("127.0.0.1", self.port)).await.is_ok()).await;
-    }
-
-    /// Ends it as a power cut would.
-    fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().expect("its own child can be killed");
-            process.wait().expect("a killed child ends");
-        }
-    }
-}
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-/// A way to a server that others use too, which can be cut.
-struct Proxy {
-    port: u16,
-    /// `HOST:PORT` of the server.
-    to: String,
-    open: Option<JoinHandle<()>>,
-}
-
-impl Proxy {
-    /// A way to the server of a URL, and the URL that leads over it.
-    async fn before(url: &str) -> (Self, String) {
-        let (scheme, rest) = url.split_once("://").expect("a URL");
-        let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-        let (login, to) =
-            authority.rsplit_once('@').map_or((String::new(), authority), |(login, to)| (format!("{login}@"), to));
-        let mut proxy = Self { port: free_port(), to: to.to_owned(), open: None };
-        proxy.mend().await;
-        let url = format!("{scheme}://{login}127.0.0.1:{}{path}", proxy.port);
-        (proxy, url)
-    }
-
-    /// Lets connections through from now on.
-    async fn mend(&mut self) {
-        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.expect("its own port");
-        let to = self.to.clone();
-        self.open = Some(tokio::spawn(async move {
-            // Dropped with this task: what is open is cut with it.
-            let mut connections = JoinSet::new();
-            while let Ok((mut near, _)) = listener.accept().await {
-                let to = to.clone();
-                connections.spawn(async move {
-                    if let Ok(mut far) = TcpStream::connect(to).await {
-                        let _ = copy_bidirectional(&mut near, &mut far).await;
-                    }
-                });
-            }
-        }));
-    }
-
-    /// Cuts every connection and refuses new ones.
-    async fn cut(&mut self) {
-        if let Some(open) = self.open.take() {
-            open.abort();
-            let _ = open.await;
-        }
-    }
-}
 
 /// A distributed system whose servers are this test's to take away.
 struct System {
@@ -199,16 +80,6 @@ impl System {
     }
 }
 
-/// Waits until it is so.
-async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so().await {
-        assert!(begun.elapsed() < PATIENCE, "after a minute it is not so that {what}");
-        sleep(PAUSE).await;
-    }
-    println!("{what}: after {:?}", begun.elapsed());
-}
-
 /// A part of what a node says of itself.
 async fn part(client: &Client, name: &str) -> Value {
     let health = client.get("/health").await.expect("an answer").body;
@@ -235,6 +106,10 @@ async fn measured(client: &Client, name: &str, up: u8) {
 
 /// A request that cannot be served now is refused at once, with the time to come again; what it says.
 async fn refused(client: &Client, method: Method, path: &str, body: Option<Value>) -> String {
+    refused_within(client, method, path, body, AT_ONCE).await
+}
+
+async fn refused_within(client: &Client, method: Method, path: &str, body: Option<Value>, within: Duration) -> String {
     let begun = Instant::now();
     let mut request = client.request(method, path);
     if let Some(body) = &body {
@@ -247,7 +122,7 @@ async fn refused(client: &Client, method: Method, path: &str, body: Option<Value
     println!("{path} is refused after {took:?}");
     assert_eq!(status, 503, "{path}: {said}");
     assert!(retry_after, "{path} says when to come again: {said}");
-    assert!(took < AT_ONCE, "{path} took {took:?}: {said}");
+    assert!(took < within, "{path} took {took:?}: {said}");
     said
 }
 
@@ -317,6 +192,11 @@ async fn without_the_log_reads_go_on() {
     let found = search(&admin).await;
     assert_eq!(found.body["results"].as_array().map(Vec::len), Some(1), "{}", found.body);
     assert_eq!(admin.get("/health/ready").await.expect("an answer").status, 200, "it can still serve reads");
+    let (begun, uploaded) = (Instant::now(), admin.upload("moon.txt", b"The moon is full.\n".to_vec(), None).await);
+    println!("an upload is refused after {:?}", begun.elapsed());
+    let uploaded = uploaded.expect("an answer");
+    assert_eq!(uploaded.status, 503, "{}", uploaded.body);
+    assert!(begun.elapsed() < AT_ONCE, "it took {:?}", begun.elapsed());
     measured(&admin, "nats", 0).await;
     let at_worker = admin.at(&worker.url);
     eventually("a worker without a log is not ready", async || {
@@ -332,6 +212,18 @@ async fn without_the_log_reads_go_on() {
         .await;
     let uploaded = admin.upload("moon.txt", b"The moon is full.\n".to_vec(), None).await.expect("an answer");
     assert_eq!(uploaded.status, 200, "{}", uploaded.body);
+
+    // It hangs: whoever waits is told that nobody knows, and then nobody waits.
+    system.nats.signal(rustix::process::Signal::STOP);
+    let begun = Instant::now();
+    let said = refused_within(&admin, Method::POST, "/api/v1/chat/message", saying(QUESTION), PATIENCE).await;
+    assert!(said.contains("outcome_unknown") || said.contains("unavailable"), "{said}");
+    println!("a server that hangs is noticed after {:?}", begun.elapsed());
+    stands(&admin, "nats", "degraded").await;
+    refused(&admin, Method::POST, "/api/v1/chat/message", saying(QUESTION)).await;
+    assert_eq!(admin.get("/api/v1/documents").await.expect("an answer").body["total"], 2);
+    system.nats.signal(rustix::process::Signal::CONT);
+    says(&admin, &session).await;
     for node in [gateway, worker] {
         assert!(node.sigterm().await.success());
     }
