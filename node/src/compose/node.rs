@@ -82,7 +82,9 @@ impl Node {
             servers: parts.servers.clone(),
             roles: parts.roles.clone(),
         };
-        duties.beside(servers::watch(parts.servers.clone()));
+        if !parts.servers.is_empty() {
+            duties.beside(servers::watch(parts.servers.clone()));
+        }
         let gauges = gauges::run(Arc::clone(&parts.log), duties.projectors(), Arc::clone(&commands));
         let state = state(&parts, commands, tools, health);
         if let Some(cluster) = &cluster {
