@@ -313,6 +313,8 @@ async fn what_cannot_be_done_now_is_done_later() {
     assert!(error.to_string().contains("free some space"), "{error}");
     assert_eq!((found(&index, "quorvex").await.len(), index.checkpoint().await.unwrap()), (1, Position(1)));
     block(serde_json::Value::Null).await;
+    // Whoever is told of the failure begins anew at the checkpoint.
+    index.put(suite::document(2, OWNER, &["plimbo"])).await.unwrap();
     index.commit(Position(2)).await.unwrap();
     assert_eq!((found(&index, "plimbo").await.len(), index.checkpoint().await.unwrap()), (1, Position(2)));
 
