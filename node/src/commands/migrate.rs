@@ -8,6 +8,8 @@ use lmao_adapters::{
     postgres::{self, PostgresReadModel},
 };
 
+use lmao_ports::{Projection as _, SearchIndex as _};
+
 use super::Invocation;
 use crate::{
     cli::Migrate,
@@ -28,14 +30,16 @@ pub(crate) async fn run(invocation: &Invocation, migrate: Migrate) -> anyhow::Re
         changes.extend(nats::migrate(&nats, replicas).await?.iter().map(ToString::to_string));
     }
     if let Tables::Postgres(url) = &config.read_model {
-        if PostgresReadModel::open(url.reveal()).await.is_err() {
+        if !is_fit(url.reveal()).await {
             postgres::migrate(url.reveal()).await?;
             changes.push("made the tables, or brought them up to date".to_owned());
         }
     }
     if let Search::Elasticsearch(url) = &config.search {
         // Makes what is missing; what is there and does not fit is an error that says what to do.
-        ElasticIndex::open(&elasticsearch(url)?, elastic::Role::Search).await?;
+        let index = ElasticIndex::open(&elasticsearch(url)?, elastic::Role::Search).await?;
+        // Opening waits for nobody; this does.
+        index.checkpoint().await?;
     }
     let out = invocation.out;
     if out.is_json() {
@@ -45,6 +49,14 @@ pub(crate) async fn run(invocation: &Invocation, migrate: Migrate) -> anyhow::Re
         return Ok(out.line("nothing to do: everything is as this build needs it")?);
     }
     Ok(changes.iter().try_for_each(|change| out.line(change))?)
+}
+
+/// Whether the tables are those of this build.
+async fn is_fit(url: &str) -> bool {
+    match PostgresReadModel::open(url).await {
+        Ok(tables) => tables.checkpoint().await.is_ok(),
+        Err(_) => false,
+    }
 }
 
 /// Each NATS server that the configuration names, once.
