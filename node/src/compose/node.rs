@@ -26,7 +26,7 @@ use crate::{
     telemetry::ProcessMetrics,
 };
 
-/// How long the first view of the leases may take.
+/// How long it may take until the leases are read, and those of nodes that died have ended.
 const VIEW: Duration = Duration::from_secs(5);
 /// The pause before the first account is tried again.
 const FIRST_START_PAUSE: Duration = Duration::from_secs(2);
@@ -202,11 +202,20 @@ impl Node {
 pub(crate) async fn refuse_beside_nodes(config: &Config) -> anyhow::Result<()> {
     let Durable::Nats(url) = &config.log else { return Ok(()) };
     let leases = NatsMembership::open(&Nats::connect(url.reveal()).await?).await?;
-    let view = tokio::time::timeout(VIEW, leases.watch().next()).await.ok().flatten();
-    let nodes = view.ok_or_else(|| Stop::new(Code::Unreachable, "the leases of the nodes cannot be read"))?;
-    if nodes.is_empty() {
+    let mut views = leases.watch();
+    let mut seen = None;
+    // One that has just died is in the first views still.
+    let empty = async {
+        while let Some(view) = views.next().await {
+            if seen.insert(view).is_empty() {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(VIEW, empty).await.is_ok() {
         return Ok(());
     }
+    let nodes = seen.ok_or_else(|| Stop::new(Code::Unreachable, "the leases of the nodes cannot be read"))?;
     let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
     Err(Stop::new(Code::Failed, format!("{} nodes are at work: {}", nodes.len(), names.join(", ")))
         .hint("stop them first, and start them again afterwards")
