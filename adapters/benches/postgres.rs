@@ -149,11 +149,15 @@ fn add(history: &mut Vec<Committed>, stream: StreamId, version: u64, event: AnyE
     });
 }
 
+type Times = Vec<DateTime<Utc>>;
+type Sessions = (Vec<Uuid>, Vec<String>, Times, Times, Times);
+type Conversations = (Vec<Uuid>, Vec<Uuid>, Times, Times, Vec<Option<String>>);
+
 /// The rows that a batch adds, as they are in the end, in arrays.
 #[derive(Default)]
 struct Rows {
-    sessions: (Vec<Uuid>, Vec<String>, Vec<DateTime<Utc>>, Vec<DateTime<Utc>>, Vec<DateTime<Utc>>),
-    conversations: (Vec<Uuid>, Vec<Uuid>, Vec<DateTime<Utc>>, Vec<DateTime<Utc>>, Vec<Option<String>>),
+    sessions: Sessions,
+    conversations: Conversations,
     messages: Messages,
 }
 

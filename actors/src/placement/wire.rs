@@ -271,8 +271,7 @@ mod tests {
             .into(),
             workflow::Command::RecordDelivery.into(),
             document::Command::Upload(uploaded).into(),
-            document::Command::RecordStep { effect, outcome: document::StepOutcome::Failed(failure.clone()), at }
-                .into(),
+            document::Command::RecordStep { effect, outcome: document::StepOutcome::Failed(failure), at }.into(),
             document::Command::RecordStep { effect, outcome: document::StepOutcome::Indexed, at }.into(),
             document::Command::Reembed { model: "m".to_owned() }.into(),
             document::Command::Delete { owner: id(1) }.into(),

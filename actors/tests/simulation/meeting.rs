@@ -23,11 +23,14 @@ const TTL: Duration = Duration::from_secs(3);
 const RENEW: Duration = Duration::from_millis(750);
 const SEEN: Duration = Duration::from_millis(50);
 
+/// A node, and who answers there.
+type Place = (Arc<Node>, Arc<dyn Responder>);
+
 /// The leases and the nodes that answer.
 #[derive(Debug, Default)]
 pub(crate) struct Meeting {
     leases: Mutex<BTreeMap<NodeId, (NodeInfo, Instant)>>,
-    responders: Mutex<BTreeMap<NodeId, (Arc<Node>, Arc<dyn Responder>)>>,
+    responders: Mutex<BTreeMap<NodeId, Place>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -273,14 +273,14 @@ impl Stream {
     /// The last message of a subject, as the leader has it.
     pub(super) async fn last(&self, subject: &str) -> Result<Option<Stored>, Unavailable> {
         self.patiently(move |wait| async move {
-            self.from_leader(self.handle.raw_message_builder().last_by_subject(subject).send(), wait).await
+            self.asked_of_leader(self.handle.raw_message_builder().last_by_subject(subject).send(), wait).await
         })
         .await
     }
 
     /// As [`Stream::last`], once, in at most this time.
     pub(super) async fn last_once(&self, subject: &str, wait: Duration) -> Result<Option<Stored>, Unavailable> {
-        let asked = self.from_leader(self.handle.raw_message_builder().last_by_subject(subject).send(), wait);
+        let asked = self.asked_of_leader(self.handle.raw_message_builder().last_by_subject(subject).send(), wait);
         asked.await.map_err(|(Failed::Passing(error) | Failed::Lasting(error))| error)
     }
 
@@ -288,12 +288,12 @@ impl Stream {
     pub(super) async fn next(&self, subject: &str, from: u64) -> Result<Option<Stored>, Unavailable> {
         self.patiently(move |wait| async move {
             let request = self.handle.raw_message_builder().sequence(from).next_by_subject(subject);
-            self.from_leader(request.send(), wait).await
+            self.asked_of_leader(request.send(), wait).await
         })
         .await
     }
 
-    async fn from_leader(
+    async fn asked_of_leader(
         &self,
         asked: impl Future<Output = Result<jetstream::message::StreamMessage, jetstream::stream::RawMessageError>>,
         wait: Duration,
@@ -367,7 +367,7 @@ impl Stream {
                     return Ok(Batch { messages, more });
                 }
                 Some(other) => {
-                    let text = answer.description.map(|text| text.to_string()).unwrap_or_default();
+                    let text = answer.description.unwrap_or_default();
                     return Err(Failed::Lasting(
                         self.late(format!("a batched direct get was answered {other} {text}")),
                     ));

@@ -29,11 +29,11 @@ pub(crate) async fn run(invocation: &Invocation, migrate: Migrate) -> anyhow::Re
         let nats = Nats::connect(&url).await?;
         changes.extend(nats::migrate(&nats, replicas).await?.iter().map(ToString::to_string));
     }
-    if let Tables::Postgres(url) = &config.read_model {
-        if !is_fit(url.reveal()).await {
-            postgres::migrate(url.reveal()).await?;
-            changes.push("made the tables, or brought them up to date".to_owned());
-        }
+    if let Tables::Postgres(url) = &config.read_model
+        && !is_fit(url.reveal()).await
+    {
+        postgres::migrate(url.reveal()).await?;
+        changes.push("made the tables, or brought them up to date".to_owned());
     }
     if let Search::Elasticsearch(url) = &config.search {
         // Makes what is missing; what is there and does not fit is an error that says what to do.

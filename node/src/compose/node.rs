@@ -132,7 +132,7 @@ impl Node {
                         return;
                     }
                     Err(error) => {
-                        tracing::warn!(error = format!("{error:#}"), "the first account cannot be opened yet")
+                        tracing::warn!(error = format!("{error:#}"), "the first account cannot be opened yet");
                     }
                 }
                 tokio::time::sleep(FIRST_START_PAUSE).await;

@@ -56,10 +56,10 @@ pub(super) fn install(wanted: &[(Kind, Origin)]) -> Result<()> {
     };
     let install = [&["install", "-y", "--no-install-recommends"][..], &missing].concat();
     // A fresh image has no lists of packages, an old one outdated ones.
-    if !apt(&install)?.success() && !(apt(&["update"])?.success() && apt(&install)?.success()) {
-        bail!("`{command}` failed; what it said is above");
+    if apt(&install)?.success() || apt(&["update"])?.success() && apt(&install)?.success() {
+        return Ok(());
     }
-    Ok(())
+    bail!("`{command}` failed; what it said is above")
 }
 
 /// Whether this process may do everything.
