@@ -8,7 +8,8 @@ use futures::StreamExt;
 use lmao_events::{AnyEvent, Category, Position, StreamId, Version, document::Event, document::Published};
 use lmao_ports::{
     Committed, Digest, Folder, IndexError, Ingestion, Journal, Missed, ModelManifest, ParkedStream, Progress,
-    Projection, ProjectionError, SearchIndex, SemanticState, Semantics, Snapshots, Unavailable, Unparked,
+    Projection, ProjectionError, SearchIndex, SemanticState, Semantics, Snapshots, Space, Unavailable, Unparked,
+    Vectors,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -69,7 +70,7 @@ impl SearchProjection {
         snapshots: Arc<dyn Snapshots>,
         feeder: Feeder,
     ) -> Result<Self, IndexError> {
-        let known = async { Ok((index.checkpoint().await?, index.model().await?)) };
+        let known = async { Ok((index.checkpoint().await?, index.model(Space::General).await?)) };
         let (checkpoint, held) = match known.await {
             Err(IndexError::Unavailable(error)) if feeder == Feeder::Somewhere => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "how far the index is, is not known yet");
@@ -121,7 +122,7 @@ impl SearchProjection {
             && !self.declare_model(model).await?
         {
             tracing::warn!(document = %stream.id, "indexed for keywords only: the model of its vectors is not in use");
-            document.vectors = None;
+            document.vectors = Vectors::default();
         }
         self.index.put(document).await.map_err(|error| match error {
             IndexError::Invalid(message) => poisoned(message),
@@ -132,17 +133,17 @@ impl SearchProjection {
     /// Tells the index whose vectors it gets, when it has none yet. False when it takes none of this model; what the
     /// passages say can be found all the same.
     async fn declare_model(&self, model: &str) -> Result<bool, ProjectionError> {
-        let held = self.index.model().await.map_err(unavailable)?;
+        let held = self.index.model(Space::General).await.map_err(unavailable)?;
         if held.is_some_and(|held| held.id == model) {
             return Ok(true);
         }
-        let in_use = match self.semantics.settled().await {
+        let in_use = match self.semantics.settled(Space::General).await {
             SemanticState::Ready(embedder) => Some(embedder.manifest().clone()),
             // Turned off, and perhaps back soon: then vectors are those of the model that was in use last.
             SemanticState::Off(_) | SemanticState::Loading(_) => remembered(&*self.snapshots).await?,
         };
         let Some(in_use) = in_use.filter(|in_use| in_use.id == model) else { return Ok(false) };
-        match self.index.use_model(&in_use).await {
+        match self.index.use_model(Space::General, &in_use).await {
             Ok(()) => remember(&*self.snapshots, &in_use).await?,
             Err(IndexError::OtherModel { .. }) => return Ok(false),
             Err(error) => return Err(unavailable(error)),

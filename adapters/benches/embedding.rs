@@ -14,7 +14,7 @@ use std::{
 };
 
 use lmao_adapters::models::{ModelConfig, ModelSource, Models, default_cache_dir};
-use lmao_ports::{Embedder, SemanticState, Semantics};
+use lmao_ports::{Embedder, SemanticState, Semantics, Space};
 use ort::{session::Session, value::Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -34,7 +34,7 @@ fn main() {
     let config = ModelConfig { cache_dir: cache.clone(), source: ModelSource::Auto, threads };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let models = Models::new(config, Arc::new(()));
-    let embedder = match runtime.block_on(models.settled()) {
+    let embedder = match runtime.block_on(models.settled(Space::General)) {
         SemanticState::Ready(embedder) => embedder,
         other => panic!("no model: {other:?}"),
     };

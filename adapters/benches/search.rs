@@ -10,7 +10,7 @@ use std::{fs, path::Path};
 
 use lmao_adapters::index::EmbeddedIndex;
 use lmao_events::{Position, Timestamp};
-use lmao_ports::{ChunkRecord, IndexedDocument, ModelManifest, Pooling, SearchFilter, SearchIndex};
+use lmao_ports::{ChunkRecord, IndexedDocument, ModelManifest, Pooling, SearchFilter, SearchIndex, Space, Vectors};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -112,7 +112,7 @@ impl Corpus {
             metadata: Value::Null,
             created_at: Timestamp(0),
             chunks: (0..).zip(numbers).map(chunk).collect(),
-            vectors: Some(vectors),
+            vectors: Vectors::general(vectors),
         }
     }
 
@@ -178,7 +178,7 @@ async fn build(index: &EmbeddedIndex, corpus: &Corpus) {
         query_prefix: String::new(),
         passage_prefix: String::new(),
     };
-    index.use_model(&manifest).await.unwrap();
+    index.use_model(Space::General, &manifest).await.unwrap();
     for first in (0..corpus.vectors.len()).step_by(CHUNKS_OF_A_DOCUMENT) {
         index.put(corpus.document(first, OWNER)).await.unwrap();
         if first % 5_000 == 0 {
@@ -190,8 +190,8 @@ async fn build(index: &EmbeddedIndex, corpus: &Corpus) {
 
 /// Both legs, then the passages around the best ones, as an answer needs them.
 async fn hybrid(index: &EmbeddedIndex, question: &Question, filter: &SearchFilter) {
-    let words = index.keyword(&question.text, filter, DEPTH).await.unwrap();
-    let near = index.nearest(&question.vector, filter, DEPTH).await.unwrap();
+    let words = index.keyword(&question.text.as_str().into(), filter, DEPTH).await.unwrap();
+    let near = index.nearest(Space::General, &question.vector, filter, DEPTH).await.unwrap();
     let best: Vec<(Uuid, u32)> =
         words.iter().take(5).chain(near.iter().take(5)).map(|hit| (hit.document_id, hit.chunk.ordinal + 1)).collect();
     index.chunks(&best).await.unwrap();
@@ -206,8 +206,14 @@ async fn measure(index: &EmbeddedIndex, corpus: &Corpus, questions: &[Question])
     time(&questions[..questions.len().min(10)], async |q| hybrid(index, q, &all).await).await;
     vec![
         ("hybrid", time(questions, async |q| hybrid(index, q, &all).await).await),
-        ("keyword", time(questions, async |q| drop(index.keyword(&q.text, &all, DEPTH).await.unwrap())).await),
-        ("nearest", time(questions, async |q| drop(index.nearest(&q.vector, &all, DEPTH).await.unwrap())).await),
+        (
+            "keyword",
+            time(questions, async |q| drop(index.keyword(&q.text.as_str().into(), &all, DEPTH).await.unwrap())).await,
+        ),
+        (
+            "nearest",
+            time(questions, async |q| drop(index.nearest(Space::General, &q.vector, &all, DEPTH).await.unwrap())).await,
+        ),
         ("hybrid, 8 % allowed", time(questions, async |q| hybrid(index, q, &some).await).await),
         ("hybrid, one document", time(questions, async |q| hybrid(index, q, &one).await).await),
     ]
@@ -245,7 +251,7 @@ async fn recall(index: &EmbeddedIndex, corpus: &Corpus, questions: &[Question]) 
     for question in questions {
         let exact = corpus.exact(&question.vector);
         let worst = exact.last().copied().unwrap_or(1.0) - 1e-6;
-        let hits = index.nearest(&question.vector, &SearchFilter::all_of(OWNER), SHOWN).await.unwrap();
+        let hits = index.nearest(Space::General, &question.vector, &SearchFilter::all_of(OWNER), SHOWN).await.unwrap();
         found += hits.iter().filter(|hit| hit.score >= worst).count();
         wanted += exact.len();
     }

@@ -22,7 +22,7 @@ use lmao_adapters::{
 use lmao_events::{Answer, Citation, Position, Timestamp};
 use lmao_ports::{
     ChunkRecord, IndexedDocument, Retriever, SearchFilter, SearchIndex, SearchRequest, SearchType, SemanticState,
-    Semantics,
+    Semantics, Space,
 };
 use lmao_retrieval::{
     answer::{Answerer, Extractive, Question},
@@ -72,11 +72,11 @@ struct Off;
 
 #[async_trait::async_trait]
 impl Semantics for Off {
-    fn state(&self) -> SemanticState {
+    fn state(&self, _: Space) -> SemanticState {
         SemanticState::Off("left out".to_owned())
     }
-    async fn settled(&self) -> SemanticState {
-        self.state()
+    async fn settled(&self, _: Space) -> SemanticState {
+        self.state(Space::General)
     }
 }
 
@@ -89,7 +89,7 @@ async fn main() {
     let config = ModelConfig { cache_dir: default_cache_dir().unwrap(), source: ModelSource::Auto, threads: 1 };
     let models = Models::new(config, Arc::new(()));
     models.begin();
-    let SemanticState::Ready(_) = models.settled().await else { panic!("no model") };
+    let SemanticState::Ready(_) = models.settled(Space::General).await else { panic!("no model") };
     let own = [read(&shared, "cranfield", "prose"), read(&shared, "cosqa", "code")];
     for (mode, semantics) in [("model", Arc::clone(&models) as Arc<dyn Semantics>), ("words", Arc::new(Off))] {
         let hidden = hidden(&own[0]);
@@ -187,12 +187,12 @@ fn hidden(of: &Collection) -> Collection {
 
 async fn indexed(dir: &Path, collection: &Collection, semantics: Arc<dyn Semantics>) -> Hybrid {
     let index = EmbeddedIndex::open(dir).await.unwrap();
-    let embedder = match semantics.state() {
+    let embedder = match semantics.state(Space::General) {
         SemanticState::Ready(embedder) => Some(embedder),
         _ => None,
     };
     if let Some(embedder) = &embedder {
-        index.use_model(embedder.manifest()).await.unwrap();
+        index.use_model(Space::General, embedder.manifest()).await.unwrap();
     }
     let of = if collection.name == HIDDEN { "hidden cranfield" } else { collection.name };
     for (n, Text { id, text }) in (1_u128..).zip(&collection.documents) {
@@ -229,12 +229,7 @@ async fn indexed(dir: &Path, collection: &Collection, semantics: Arc<dyn Semanti
 }
 
 async fn ask(search: &Hybrid, answerer: &Extractive, query: &str) -> Answer {
-    let request = SearchRequest {
-        query: query.to_owned(),
-        filter: SearchFilter::all_of(OWNER),
-        max_results: PASSAGES,
-        search_type: SearchType::Hybrid,
-    };
+    let request = SearchRequest::new(query.to_owned(), SearchFilter::all_of(OWNER), PASSAGES, SearchType::Hybrid);
     let hits = search.search(request).await.unwrap().hits;
     let question = Question { query: query.to_owned(), hits, ..Question::default() };
     answerer.answer(question, Box::new(|_| {})).await.unwrap()

@@ -39,7 +39,10 @@ pub use live::{Frame, Live};
 pub use llm::{ChatMessage, ChatRole, Completion, Llm, LlmError, TokenSink};
 pub use log::{AppendError, EventLog, Filter, ReadError, Recorded};
 pub use metrics::Metrics;
-pub use model::{EmbedError, Embedder, ModelManifest, Pooling, SemanticState, Semantics, TokenSpan};
+pub use model::{
+    EmbedError, Embedder, ModelManifest, Pooling, Reranker, RerankerState, Reranking, SemanticState, Semantics,
+    TokenSpan,
+};
 pub use placement::{BUCKETS, Lease, Membership, NodeId, NodeInfo, Responder, Role, RouteError, Router, Serving};
 pub use projection::{
     Committed, Digest, Journal, Missed, ParkedStream, Progress, Projection, ProjectionError, Unparked, Unreadable,
@@ -48,8 +51,14 @@ pub use rate::{Admission, Quota, RateLimiter};
 pub use read_model::{
     DocumentRow, DocumentStatus, MessageRow, Page, PageRequest, ReadModel, SessionRow, ToolExecutionRow, UserRow,
 };
-pub use retrieval::{Hit, Retriever, SearchError, SearchRequest, SearchResults, SearchType};
-pub use search::{ChunkRecord, IndexError, IndexedDocument, LegHit, PageTurn, SearchFilter, SearchIndex};
+pub use retrieval::{
+    Explain, Hit, HitExplained, Intent, QueryExplained, Retriever, SearchError, SearchRequest, SearchResults,
+    SearchType, StageCost, StageRank,
+};
+pub use search::{
+    ChunkRecord, IndexError, IndexedDocument, KeywordQuery, LegHit, PageTurn, ParentChunk, SearchFilter, SearchIndex,
+    Space, Vectors,
+};
 pub use snapshots::Snapshots;
 pub use tools::{EndpointError, RemoteCall, ToolCatalog, ToolEndpoint, ToolSpec};
 pub use trace::Span;

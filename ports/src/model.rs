@@ -5,6 +5,8 @@ use std::{fmt::Debug, sync::Arc};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use crate::Space;
+
 /// What a model is, as data: stored with every index that holds its vectors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelManifest {
@@ -85,12 +87,41 @@ pub enum SemanticState {
     Off(String),
 }
 
-/// The semantic leg of search, which may come late or never.
+/// The models of the semantic legs of search, one for each space of vectors, which may come late or never.
 #[async_trait]
 pub trait Semantics: Debug + Send + Sync {
-    /// Whether it is there now.
-    fn state(&self) -> SemanticState;
+    /// Whether the model of this space is there now.
+    fn state(&self, space: Space) -> SemanticState;
 
     /// Waits while it is loading.
-    async fn settled(&self) -> SemanticState;
+    async fn settled(&self, space: Space) -> SemanticState;
+}
+
+/// A cross-encoder: reads question and passage together and says how well the one answers the other. Runs off the async
+/// threads; calls queue up, bounded by the callers.
+#[async_trait]
+pub trait Reranker: Debug + Send + Sync {
+    /// Its id with quantization.
+    fn id(&self) -> &str;
+
+    /// How well each passage answers the question, in order: in [0, 1] by the logistic function of the model's output. A
+    /// score depends on its pair alone; what is longer than the model reads is cut by it.
+    async fn score(&self, query: &str, passages: Vec<String>) -> Result<Vec<f32>, EmbedError>;
+}
+
+/// Whether results can be reranked now.
+#[derive(Debug, Clone)]
+pub enum RerankerState {
+    /// The model is being obtained or loaded: what is happening, for people.
+    Loading(String),
+    /// It is there.
+    Ready(Arc<dyn Reranker>),
+    /// There is none: why, and what to do.
+    Off(String),
+}
+
+/// The reranking stage of search, which may come late or never.
+pub trait Reranking: Debug + Send + Sync {
+    /// Whether it is there now.
+    fn state(&self) -> RerankerState;
 }

@@ -6,19 +6,42 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{IndexError, PageTurn, SearchFilter};
+use crate::{ChatMessage, IndexError, PageTurn, ParentChunk, SearchFilter};
 
 /// Which legs a search uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SearchType {
-    /// Both, fused by reciprocal ranks.
+    /// All that the question calls for, fused.
     #[default]
     Hybrid,
     /// Vectors only.
     Semantic,
     /// BM25 only.
     Keyword,
+    /// All, in passages of code only.
+    Code,
+}
+
+/// What kind of question it is: decides which legs are asked and what each is worth.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Intent {
+    /// A fact, a name, a definition.
+    #[default]
+    Lookup,
+    /// How something is done.
+    HowTo,
+    /// Code that does something, or a name in code.
+    Code,
+    /// How two things differ.
+    Comparison,
+    /// What something says altogether.
+    Summary,
+    /// Greetings and thanks: nothing to look for.
+    ChitChat,
+    /// About a document by name.
+    Document,
 }
 
 /// A search.
@@ -32,6 +55,87 @@ pub struct SearchRequest {
     pub max_results: usize,
     /// By which legs.
     pub search_type: SearchType,
+    /// Results to leave out before the first: paging. With `max_results` at most 1000.
+    pub offset: usize,
+    /// How much unlikeness counts beside relevance when results are chosen (MMR, Carbonell & Goldstein, SIGIR 1998): in
+    /// [0, 1]; `None` ranks by relevance alone.
+    pub diversity: Option<f32>,
+    /// What was said before, oldest first: what the question's pronouns and ellipses mean. Empty for a question that stands
+    /// alone.
+    pub conversation: Vec<ChatMessage>,
+    /// Whether the results are explained.
+    pub explain: Explain,
+}
+
+impl SearchRequest {
+    /// The best `max_results` passages for a question that stands alone.
+    #[must_use]
+    pub const fn new(query: String, filter: SearchFilter, max_results: usize, search_type: SearchType) -> Self {
+        Self {
+            query,
+            filter,
+            max_results,
+            search_type,
+            offset: 0,
+            diversity: None,
+            conversation: vec![],
+            explain: Explain::No,
+        }
+    }
+}
+
+/// Whether results say how they came about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Explain {
+    /// Only results.
+    #[default]
+    No,
+    /// Each result with its rank and score in each leg and stage, and what became of the question.
+    Yes,
+}
+
+/// How a passage came to its place.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HitExplained {
+    /// In each leg and stage that ranked it, in order: `keyword`, `general`, `domain`, `fused`, `reranked`, `diverse`.
+    pub stages: Vec<StageRank>,
+}
+
+/// A passage's place in one ranking.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageRank {
+    /// Which ranking.
+    pub stage: String,
+    /// From 1.
+    pub rank: usize,
+    /// By the ranking's own measure.
+    pub score: f32,
+}
+
+/// What became of a question.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct QueryExplained {
+    /// What was searched for: the question made to stand alone.
+    pub rewritten: String,
+    /// What was added to it, with its weight.
+    pub expansions: Vec<(String, f32)>,
+    /// The questions that it was parted into; empty where it is one.
+    pub sub_queries: Vec<String>,
+    /// The legs that were asked, with what each counted, in [0, 1].
+    pub legs: Vec<(String, f32)>,
+    /// What each stage cost, in order.
+    pub stages: Vec<StageCost>,
+}
+
+/// What a stage cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StageCost {
+    /// Which.
+    pub stage: String,
+    /// Wall time.
+    pub seconds: f64,
+    /// Passages that came out of it.
+    pub passages: usize,
 }
 
 /// A passage that was found.
@@ -45,8 +149,10 @@ pub struct Hit {
     pub content: String,
     /// The fused score, in [0, 1]; comparable within one search only.
     pub score: f32,
-    /// Cosine similarity to the query, where the vector leg knows it.
+    /// Cosine similarity to the query in the general space, where it is known.
     pub similarity: Option<f32>,
+    /// Whether it speaks of the question at all, by a calibrated judgement; results that do not are flagged, not dropped.
+    pub relevant: bool,
     /// Its document.
     pub document_id: Uuid,
     /// The document's file name.
@@ -59,10 +165,16 @@ pub struct Hit {
     pub section: Option<String>,
     /// What it is.
     pub chunk_type: String,
+    /// Its language, or the document's.
+    pub language: Option<String>,
+    /// The section that it is a part of.
+    pub parent: Option<ParentChunk>,
     /// Byte range in the document's extracted text.
     pub start: u64,
     /// Byte offset behind it.
     pub end: u64,
+    /// How it came to its place, where that was asked for.
+    pub explained: Option<HitExplained>,
 }
 
 impl Hit {
@@ -81,6 +193,10 @@ pub struct SearchResults {
     pub hits: Vec<Hit>,
     /// Passages that any leg found, before cutting to `max_results`.
     pub total: usize,
+    /// What kind of question it was taken for.
+    pub intent: Intent,
+    /// What became of the question, where that was asked for.
+    pub explained: Option<QueryExplained>,
     /// What the reader should know: `the semantic leg is off: …`.
     pub notices: Vec<String>,
     /// How long it took.

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use lmao_events::{BlobRef, ContentHash, Failure, document};
 use lmao_ports::{
-    Blobs, EmbeddingCache, EmbeddingKey, Folder, Ingestion, PendingBlob, SemanticState, Semantics, Unavailable,
+    Blobs, EmbeddingCache, EmbeddingKey, Folder, Ingestion, PendingBlob, SemanticState, Semantics, Space, Unavailable,
 };
 use lmao_retrieval::{
     ingest::{Ingest, Worker, worker_main},
@@ -249,12 +249,12 @@ struct NoModel;
 
 #[async_trait]
 impl Semantics for NoModel {
-    fn state(&self) -> SemanticState {
+    fn state(&self, _: Space) -> SemanticState {
         SemanticState::Off("none is needed".into())
     }
 
-    async fn settled(&self) -> SemanticState {
-        self.state()
+    async fn settled(&self, _: Space) -> SemanticState {
+        self.state(Space::General)
     }
 }
 

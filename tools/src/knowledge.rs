@@ -74,7 +74,7 @@ impl Tool for Knowledge {
         let filter = SearchFilter::all_of(call.owner);
         let Parameters { query, max_results, search_type } = call.parameters()?;
         let max_results = max_results.map_or(DEFAULT_RESULTS, whole);
-        let request = SearchRequest { query, filter, max_results, search_type };
+        let request = SearchRequest::new(query, filter, max_results, search_type);
         let found = self.retriever.search(request).await.map_err(|error| failure(&error))?;
         let results: Vec<Value> = (1..).zip(&found.hits).map(|(n, hit)| result(n, hit)).collect();
         Ok(json!({ "results": results, "total": found.total, "notices": found.notices }))
@@ -167,12 +167,17 @@ mod tests {
                 chunk_type: "prose".to_owned(),
                 start: 10,
                 end: 20,
+                relevant: true,
+                language: None,
+                parent: None,
+                explained: None,
             };
             Ok(SearchResults {
                 hits: vec![hit],
                 total: 7,
                 notices: vec!["a leg is off".to_owned()],
                 took: Duration::ZERO,
+                ..SearchResults::default()
             })
         }
     }

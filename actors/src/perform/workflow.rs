@@ -113,12 +113,8 @@ impl Hands {
     }
 
     async fn search(&self, started: &Started, query: &str, wanted: u32) -> Result<(Vec<Hit>, Vec<String>), Failure> {
-        let request = SearchRequest {
-            query: query.to_owned(),
-            filter: SearchFilter::all_of(started.owner),
-            max_results: wanted as usize,
-            search_type: SearchType::Hybrid,
-        };
+        let filter = SearchFilter::all_of(started.owner);
+        let request = SearchRequest::new(query.to_owned(), filter, wanted as usize, SearchType::Hybrid);
         match self.world.retriever.search(request).await {
             Ok(results) => Ok((results.hits, results.notices)),
             Err(SearchError::Invalid(message)) => Err(Failure::lasting("invalid_query", message)),

@@ -17,8 +17,8 @@ use lmao_events::{
     AnyCommand, AnyEvent, BlobRef, Category, ContentHash, Failure, Hash, Position, StreamId, Version, document, session,
 };
 use lmao_ports::{
-    CommandMeta, Digest, IndexError, IndexedDocument, Journal, LegHit, ModelManifest, ParkedStream, Projection,
-    SearchFilter, SearchIndex, SemanticState, Semantics, Snapshots, Unparked,
+    CommandMeta, Digest, IndexError, IndexedDocument, Journal, KeywordQuery, LegHit, ModelManifest, ParkedStream,
+    Projection, SearchFilter, SearchIndex, SemanticState, Semantics, Snapshots, Space, Unparked,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -183,10 +183,10 @@ impl SearchIndex for Shelf {
     async fn checkpoint(&self) -> Result<Position, IndexError> {
         Ok(self.held().checkpoint)
     }
-    async fn model(&self) -> Result<Option<ModelManifest>, IndexError> {
+    async fn model(&self, _: Space) -> Result<Option<ModelManifest>, IndexError> {
         Ok(None)
     }
-    async fn use_model(&self, _: &ModelManifest) -> Result<(), IndexError> {
+    async fn use_model(&self, _: Space, _: &ModelManifest) -> Result<(), IndexError> {
         Ok(())
     }
     async fn put(&self, document: IndexedDocument) -> Result<(), IndexError> {
@@ -213,10 +213,13 @@ impl SearchIndex for Shelf {
         *self.held() = Held::default();
         Ok(())
     }
-    async fn keyword(&self, _: &str, _: &SearchFilter, _: usize) -> Result<Vec<LegHit>, IndexError> {
+    async fn keyword(&self, _: &KeywordQuery, _: &SearchFilter, _: usize) -> Result<Vec<LegHit>, IndexError> {
         Ok(vec![])
     }
-    async fn nearest(&self, _: &[f32], _: &SearchFilter, _: usize) -> Result<Vec<LegHit>, IndexError> {
+    async fn vectors(&self, _: Space, wanted: &[(Uuid, u32)]) -> Result<Vec<Option<Vec<f32>>>, IndexError> {
+        Ok(vec![None; wanted.len()])
+    }
+    async fn nearest(&self, _: Space, _: &[f32], _: &SearchFilter, _: usize) -> Result<Vec<LegHit>, IndexError> {
         Ok(vec![])
     }
     async fn chunks(&self, _: &[(Uuid, u32)]) -> Result<Vec<LegHit>, IndexError> {
@@ -241,11 +244,11 @@ struct Off;
 
 #[async_trait]
 impl Semantics for Off {
-    fn state(&self) -> SemanticState {
+    fn state(&self, _: Space) -> SemanticState {
         SemanticState::Off("words alone".to_owned())
     }
-    async fn settled(&self) -> SemanticState {
-        self.state()
+    async fn settled(&self, _: Space) -> SemanticState {
+        self.state(Space::General)
     }
 }
 

@@ -17,6 +17,7 @@ use lmao_events::{Answer, BlobRef, ContentHash, Failure, Hash, Position, StreamI
 use lmao_ports::{
     Blobs, Committed, Folder, IndexedDocument, Ingestion, Journal, ParkedStream, PendingBlob, Projection,
     ProjectionError, Retriever, SearchError, SearchRequest, SearchResults, TokenSink, ToolSpec, Unavailable, Unparked,
+    Vectors,
 };
 use lmao_retrieval::answer::{Answerer, Question};
 use lmao_tools::{Call, Registry, Tool};
@@ -166,6 +167,9 @@ impl Ingestion for FromNode {
             language: None,
             words: 1,
             warnings: vec![],
+            authors: vec![],
+            written: None,
+            tags: vec![],
         })
     }
 
@@ -182,7 +186,13 @@ impl Ingestion for FromNode {
         _: Option<&str>,
     ) -> Result<doc::StepOutcome, Failure> {
         self.works("embed").await?;
-        Ok(doc::StepOutcome::Embedded(doc::Embedded { batch, vectors: *chunks, model: "m".to_owned(), cached: 0 }))
+        Ok(doc::StepOutcome::Embedded(doc::Embedded {
+            batch,
+            vectors: *chunks,
+            model: "m".to_owned(),
+            cached: 0,
+            domain: None,
+        }))
     }
 
     async fn load(&self, folder: Folder, _: &doc::Published) -> Result<IndexedDocument, Failure> {
@@ -198,7 +208,10 @@ impl Ingestion for FromNode {
             metadata: json!({}),
             created_at: Timestamp(0),
             chunks: vec![],
-            vectors: None,
+            title: None,
+            authors: vec![],
+            tags: vec![],
+            vectors: Vectors::default(),
         })
     }
 }

@@ -101,6 +101,7 @@ pub(super) fn passage_id(document: Uuid, ordinal: u32) -> String {
 /// Turns a document into what is sent, refusing what makes no sense. `dims` is that of the declared model.
 pub(super) fn prepare(document: &IndexedDocument, dims: Option<usize>) -> Result<Prepared, IndexError> {
     content::check(document)?;
+    let general = content::general(document);
     let created_at = document.created_at.0.div_euclid(1_000);
     let tags = document.metadata["tags"].as_array().into_iter().flatten();
     let metadata = Metadata {
@@ -124,7 +125,7 @@ pub(super) fn prepare(document: &IndexedDocument, dims: Option<usize>) -> Result
     });
     let mut sources = vec![source(&own, None)?];
     for (number, chunk) in document.chunks.iter().enumerate() {
-        let row = match document.vectors.as_ref().and_then(|vectors| vectors.get(number)) {
+        let row = match general.as_ref().and_then(|vectors| vectors.get(number)) {
             Some(vector) => Some(content::row(vector, dims.ok_or_else(content::no_model)?)?),
             None => None,
         };
@@ -147,7 +148,7 @@ pub(super) fn prepare(document: &IndexedDocument, dims: Option<usize>) -> Result
     }
     Ok(Prepared {
         ordinals: document.chunks.iter().map(|chunk| chunk.ordinal).collect(),
-        has_vectors: document.vectors.is_some() && !document.chunks.is_empty(),
+        has_vectors: general.is_some() && !document.chunks.is_empty(),
         bytes: sources.iter().map(Bytes::len).sum(),
         sources,
     })
@@ -247,6 +248,8 @@ impl PassageEntry {
             start: self.text_start,
             end: self.text_end,
             page_turns: self.page_turns,
+            language: None,
+            parent: None,
         };
         (chunk, self.metadata.filename)
     }

@@ -39,7 +39,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lmao_events::Position;
-use lmao_ports::{Digest, IndexError, IndexedDocument, LegHit, ModelManifest, SearchFilter, SearchIndex, Unavailable};
+use lmao_ports::{
+    Digest, IndexError, IndexedDocument, KeywordQuery, LegHit, ModelManifest, SearchFilter, SearchIndex, Space,
+    Unavailable,
+};
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 
@@ -174,12 +177,18 @@ impl SearchIndex for ElasticIndex {
         }
     }
 
-    async fn model(&self) -> Result<Option<ModelManifest>, IndexError> {
+    async fn model(&self, space: Space) -> Result<Option<ModelManifest>, IndexError> {
+        if space == Space::Domain {
+            return Ok(None);
+        }
         let state = self.state().await?;
         Ok(state.model.filter(|_| state.vectors > 0))
     }
 
-    async fn use_model(&self, manifest: &ModelManifest) -> Result<(), IndexError> {
+    async fn use_model(&self, space: Space, manifest: &ModelManifest) -> Result<(), IndexError> {
+        if space == Space::Domain {
+            return Err(IndexError::Invalid("one space only".to_owned()));
+        }
         self.change(async |writer, client| writer.use_model(client, manifest).await).await
     }
 
@@ -207,11 +216,24 @@ impl SearchIndex for ElasticIndex {
         self.change(async |writer, client| writer.reset(client).await).await
     }
 
-    async fn keyword(&self, query: &str, filter: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
-        Ok(query::keyword(&self.client, &self.target().await?, query, filter, k).await?)
+    async fn keyword(&self, query: &KeywordQuery, filter: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
+        Ok(query::keyword(&self.client, &self.target().await?, &query.text, filter, k).await?)
     }
 
-    async fn nearest(&self, vector: &[f32], filter: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
+    async fn vectors(&self, _: Space, wanted: &[(Uuid, u32)]) -> Result<Vec<Option<Vec<f32>>>, IndexError> {
+        Ok(vec![None; wanted.len()])
+    }
+
+    async fn nearest(
+        &self,
+        space: Space,
+        vector: &[f32],
+        filter: &SearchFilter,
+        k: usize,
+    ) -> Result<Vec<LegHit>, IndexError> {
+        if space == Space::Domain {
+            return Ok(vec![]);
+        }
         let Some(unit) = unit(vector) else {
             return Err(IndexError::Invalid("a query vector with a value that is not a finite number".to_owned()));
         };

@@ -2,7 +2,7 @@ mod eval;
 
 use std::sync::Mutex as Lock;
 
-use lmao_ports::conformance::search as suite;
+use lmao_ports::{Vectors, conformance::search as suite};
 
 use super::*;
 
@@ -66,7 +66,7 @@ fn manifest() -> ModelManifest {
 }
 
 async fn fill(index: &dyn SearchIndex, documents: &[IndexedDocument], checkpoint: u64) {
-    index.use_model(&manifest()).await.unwrap();
+    index.use_model(Space::General, &manifest()).await.unwrap();
     for document in documents {
         index.put(document.clone()).await.unwrap();
     }
@@ -74,7 +74,7 @@ async fn fill(index: &dyn SearchIndex, documents: &[IndexedDocument], checkpoint
 }
 
 async fn found(index: &dyn SearchIndex, query: &str) -> Vec<(u128, u32)> {
-    let hits = index.keyword(query, &SearchFilter::all_of(OWNER), 1_000).await.unwrap();
+    let hits = index.keyword(&query.into(), &SearchFilter::all_of(OWNER), 1_000).await.unwrap();
     let mut places: Vec<_> = hits.iter().map(|hit| (hit.document_id.as_u128(), hit.chunk.ordinal)).collect();
     places.sort_unstable();
     places
@@ -102,12 +102,12 @@ async fn it_answers_as_the_embedded_index_does() {
         document.created_at = lmao_events::Timestamp(1_700_000_000_123_456 + i64::try_from(n).unwrap());
     }
     // Halves, odd lengths and the smallest numbers: all bits have to come back.
-    documents[3].vectors.as_mut().unwrap()[0] = vec![0.0; suite::DIMENSIONS];
-    documents[4].vectors.as_mut().unwrap()[1] = (0..suite::DIMENSIONS).map(|n| (n as f32 + 1.0) / 3.0).collect();
-    documents[5].vectors.as_mut().unwrap()[2][0] = f32::MIN_POSITIVE / 8.0;
-    documents[6].vectors = None;
+    documents[3].vectors.general[0] = Some(vec![0.0; suite::DIMENSIONS]);
+    documents[4].vectors.general[1] = Some((0..suite::DIMENSIONS).map(|n| (n as f32 + 1.0) / 3.0).collect());
+    documents[5].vectors.general[2].as_mut().unwrap()[0] = f32::MIN_POSITIVE / 8.0;
+    documents[6].vectors = Vectors::default();
     documents[7].chunks.clear();
-    documents[7].vectors = Some(vec![]);
+    documents[7].vectors = Vectors::default();
     for index in [&index as &dyn SearchIndex, &embedded] {
         fill(index, &documents, 7).await;
     }
@@ -135,8 +135,10 @@ async fn it_answers_as_the_embedded_index_does() {
     assert_eq!(index.chunks(&wanted).await.unwrap(), embedded.chunks(&wanted).await.unwrap());
     for seed in 0..5 {
         let query = suite::vector(seed * 31 + 5, suite::DIMENSIONS);
-        let (ours, theirs) =
-            (index.nearest(&query, &all, 20).await.unwrap(), embedded.nearest(&query, &all, 20).await.unwrap());
+        let (ours, theirs) = (
+            index.nearest(Space::General, &query, &all, 20).await.unwrap(),
+            embedded.nearest(Space::General, &query, &all, 20).await.unwrap(),
+        );
         assert_eq!(ours.len(), theirs.len());
         for (a, b) in ours.iter().zip(&theirs) {
             assert!((a.score - b.score).abs() < 1e-5, "{} is not {}", a.score, b.score);
@@ -236,7 +238,7 @@ async fn a_second_writer_takes_over() {
     fill(&one, &[suite::document(1, OWNER, &["quorvex", "plimbo"])], 4).await;
     assert_eq!(two.checkpoint().await.unwrap(), Position(4), "one that stands by sees how far the other is");
     one.put(suite::document(1, OWNER, &["zandrel"])).await.unwrap();
-    two.use_model(&manifest()).await.unwrap();
+    two.use_model(Space::General, &manifest()).await.unwrap();
     fill(&two, &[suite::document(1, OWNER, &["vostrik"])], 6).await;
     let error = one.commit(Position(5)).await.unwrap_err();
     assert!(error.to_string().contains("another process feeds the index"), "{error}");
@@ -270,7 +272,7 @@ async fn a_second_writer_takes_over() {
 async fn the_servers_mapping_is_the_golden_one() {
     let server = Server::new();
     let index = open(&server.options()).await;
-    index.use_model(&suite::manifest("general", 768)).await.unwrap();
+    index.use_model(Space::General, &suite::manifest("general", 768)).await.unwrap();
     let name = index.target().await.unwrap();
     let held: serde_json::Value =
         index.client.call(elasticsearch::http::Method::Get, &format!("/{name}"), &[], None).await.unwrap();

@@ -35,7 +35,10 @@ use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use lmao_events::Position;
-use lmao_ports::{Digest, IndexError, IndexedDocument, LegHit, ModelManifest, SearchFilter, SearchIndex, Unavailable};
+use lmao_ports::{
+    Digest, IndexError, IndexedDocument, KeywordQuery, LegHit, ModelManifest, SearchFilter, SearchIndex, Space,
+    Unavailable,
+};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -113,11 +116,17 @@ impl SearchIndex for EmbeddedIndex {
         Ok(self.engine.checkpoint())
     }
 
-    async fn model(&self) -> Result<Option<ModelManifest>, IndexError> {
+    async fn model(&self, space: Space) -> Result<Option<ModelManifest>, IndexError> {
+        if space == Space::Domain {
+            return Ok(None);
+        }
         self.engine.model()
     }
 
-    async fn use_model(&self, manifest: &ModelManifest) -> Result<(), IndexError> {
+    async fn use_model(&self, space: Space, manifest: &ModelManifest) -> Result<(), IndexError> {
+        if space == Space::Domain {
+            return Err(IndexError::Invalid("one space only".to_owned()));
+        }
         let manifest = manifest.clone();
         self.change(move |engine| engine.use_model(manifest)).await
     }
@@ -145,15 +154,28 @@ impl SearchIndex for EmbeddedIndex {
         self.change(Engine::reset).await
     }
 
-    async fn keyword(&self, query: &str, filter: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
+    async fn keyword(&self, query: &KeywordQuery, filter: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
         if !self.engine.has_documents_of(&filter.owner)? {
             return Ok(vec![]);
         }
-        let (query, filter) = (query.to_owned(), filter.clone());
+        let (query, filter) = (query.text.clone(), filter.clone());
         self.query(move |engine| engine.keyword(&query, &filter, k)).await
     }
 
-    async fn nearest(&self, vector: &[f32], filter: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
+    async fn vectors(&self, _: Space, wanted: &[(Uuid, u32)]) -> Result<Vec<Option<Vec<f32>>>, IndexError> {
+        Ok(vec![None; wanted.len()])
+    }
+
+    async fn nearest(
+        &self,
+        space: Space,
+        vector: &[f32],
+        filter: &SearchFilter,
+        k: usize,
+    ) -> Result<Vec<LegHit>, IndexError> {
+        if space == Space::Domain {
+            return Ok(vec![]);
+        }
         let (vector, filter) = (vector.to_vec(), filter.clone());
         self.query(move |engine| engine.nearest(&vector, &filter, k)).await
     }

@@ -1,6 +1,6 @@
 use std::{fs, sync::Mutex};
 
-use lmao_ports::{ChunkRecord, conformance::search as suite};
+use lmao_ports::{ChunkRecord, Space, Vectors, conformance::search as suite};
 use tempfile::TempDir;
 
 use super::*;
@@ -13,7 +13,7 @@ async fn open(dir: &Path) -> EmbeddedIndex {
 
 /// What a document of the suite's model takes.
 async fn fill(index: &EmbeddedIndex, ids: std::ops::Range<u128>, checkpoint: u64) {
-    index.use_model(&suite::manifest("suite", suite::DIMENSIONS)).await.unwrap();
+    index.use_model(Space::General, &suite::manifest("suite", suite::DIMENSIONS)).await.unwrap();
     for id in ids {
         index.put(suite::document(id, OWNER, &["quorvex plimbo", "zandrel"])).await.unwrap();
     }
@@ -115,7 +115,11 @@ async fn uncommitted_rows_are_cut_off() {
     assert_eq!(sizes(crashed.path()), committed);
     fill(&again, 5..8, 10).await;
     assert_eq!(
-        again.nearest(&suite::vector(1, suite::DIMENSIONS), &SearchFilter::all_of(OWNER), 99).await.unwrap().len(),
+        again
+            .nearest(Space::General, &suite::vector(1, suite::DIMENSIONS), &SearchFilter::all_of(OWNER), 99)
+            .await
+            .unwrap()
+            .len(),
         14
     );
 }
@@ -142,9 +146,12 @@ async fn a_crash_at_any_moment_leaves_a_whole_commit() {
                 let checkpoint = index.checkpoint().await.unwrap().0;
                 assert_eq!(index.count().await.unwrap(), checkpoint * 2);
                 let all = SearchFilter::all_of(OWNER);
-                let found = index.keyword("quorvex", &all, 100_000).await.unwrap().len() as u64;
-                let near =
-                    index.nearest(&suite::vector(1, suite::DIMENSIONS), &all, 100_000).await.unwrap().len() as u64;
+                let found = index.keyword(&"quorvex".into(), &all, 100_000).await.unwrap().len() as u64;
+                let near = index
+                    .nearest(Space::General, &suite::vector(1, suite::DIMENSIONS), &all, 100_000)
+                    .await
+                    .unwrap()
+                    .len() as u64;
                 assert_eq!((found, near), (checkpoint, checkpoint * 2));
                 index.digest().await.unwrap();
                 whole += 1;
@@ -226,12 +233,12 @@ async fn compaction_keeps_what_is_alive() {
     assert_eq!(after.len(), 1, "old files are gone");
     let all = SearchFilter::all_of(OWNER);
     let query = suite::vector(3, suite::DIMENSIONS);
-    let near = index.nearest(&query, &all, 10).await.unwrap();
-    assert_eq!(index.keyword("zandrel", &all, 999).await.unwrap().len(), 200);
+    let near = index.nearest(Space::General, &query, &all, 10).await.unwrap();
+    assert_eq!(index.keyword(&"zandrel".into(), &all, 999).await.unwrap().len(), 200);
     drop(index);
     let index = open(dir.path()).await;
     assert_eq!(index.digest().await.unwrap(), digest);
-    assert_eq!(index.nearest(&query, &all, 10).await.unwrap(), near);
+    assert_eq!(index.nearest(Space::General, &query, &all, 10).await.unwrap(), near);
     for id in 1..201 {
         index.delete(Uuid::from_u128(id)).await.unwrap();
     }
@@ -269,7 +276,7 @@ async fn a_failed_commit_is_made_up_for() {
     drop(index);
     let index = open(dir.path()).await;
     assert_eq!(index.digest().await.unwrap(), expected);
-    assert_eq!(index.keyword("quorvex", &SearchFilter::all_of(OWNER), 99).await.unwrap().len(), 6);
+    assert_eq!(index.keyword(&"quorvex".into(), &SearchFilter::all_of(OWNER), 99).await.unwrap().len(), 6);
 }
 
 #[tokio::test]
@@ -281,9 +288,10 @@ async fn queries_run_beside_commits() {
     let queries = tokio::spawn(async move {
         let all = SearchFilter::all_of(OWNER);
         for _ in 0..60 {
-            let near = reader.nearest(&suite::vector(5, suite::DIMENSIONS), &all, 10_000).await.unwrap();
+            let near =
+                reader.nearest(Space::General, &suite::vector(5, suite::DIMENSIONS), &all, 10_000).await.unwrap();
             assert_eq!(near.len() % 2, 0, "a document is there with all its passages or not at all");
-            let found = reader.keyword("zandrel quorvex", &all, 10_000).await.unwrap();
+            let found = reader.keyword(&"zandrel quorvex".into(), &all, 10_000).await.unwrap();
             assert_eq!(found.len() % 2, 0);
         }
     });
@@ -299,19 +307,19 @@ async fn identifiers_and_headings_are_found() {
     let dir = tempfile::tempdir().unwrap();
     let index = open(dir.path()).await;
     let mut one = suite::document(1, OWNER, &["fn parseHttpRequest(input)", "http request parsing explained", "other"]);
-    one.vectors = None;
+    one.vectors = Vectors::default();
     one.chunks[2] = ChunkRecord { section: Some("Borrow Checker".to_owned()), ..one.chunks[2].clone() };
     index.put(one).await.unwrap();
     index.commit(Position(1)).await.unwrap();
     let all = SearchFilter::all_of(OWNER);
     let found = async |query: &str| -> Vec<u32> {
-        index.keyword(query, &all, 9).await.unwrap().iter().map(|hit| hit.chunk.ordinal).collect()
+        index.keyword(&query.into(), &all, 9).await.unwrap().iter().map(|hit| hit.chunk.ordinal).collect()
     };
     assert_eq!(found("parseHttpRequest").await[0], 0);
     assert_eq!(found("http requests").await.len(), 2);
     assert_eq!(found("what is the borrow checker?").await, [2]);
     assert_eq!(found("\"parse http request\"").await, [0]);
-    assert_eq!(index.model().await.unwrap(), None);
+    assert_eq!(index.model(Space::General).await.unwrap(), None);
 }
 
 /// Searches cannot be shown what is durable: the checkpoint is not reached, so that whoever feeds the index comes again.
@@ -333,7 +341,7 @@ async fn what_searches_do_not_see_is_not_reached() {
     index.put(suite::document(2, OWNER, &["quorvex plimbo"])).await.unwrap();
     index.commit(Position(2)).await.unwrap();
     assert_eq!(index.checkpoint().await.unwrap(), Position(2));
-    assert_eq!(index.keyword("quorvex", &SearchFilter::all_of(OWNER), 9).await.unwrap().len(), 2);
+    assert_eq!(index.keyword(&"quorvex".into(), &SearchFilter::all_of(OWNER), 9).await.unwrap().len(), 2);
     // A reset is one even when it cannot be shown.
     fs::remove_file(&lock).unwrap();
     fs::create_dir(&lock).unwrap();
@@ -341,7 +349,7 @@ async fn what_searches_do_not_see_is_not_reached() {
     assert_eq!(index.checkpoint().await.unwrap(), Position(0));
     fs::remove_dir(&lock).unwrap();
     index.commit(Position(0)).await.unwrap();
-    assert_eq!(index.keyword("quorvex", &SearchFilter::all_of(OWNER), 9).await.unwrap(), []);
+    assert_eq!(index.keyword(&"quorvex".into(), &SearchFilter::all_of(OWNER), 9).await.unwrap(), []);
 }
 
 /// Whoever reads the whole index holds up nobody: what it reads stays as it is.

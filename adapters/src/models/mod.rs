@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use lmao_ports::{SemanticState, Semantics};
+use lmao_ports::{SemanticState, Semantics, Space};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -180,16 +180,22 @@ impl Task {
 
 #[async_trait]
 impl Semantics for Models {
-    fn state(&self) -> SemanticState {
+    fn state(&self, space: Space) -> SemanticState {
+        if space == Space::Domain {
+            return SemanticState::Off("no domain model".to_owned());
+        }
         self.state.borrow().clone()
     }
 
-    async fn settled(&self) -> SemanticState {
+    async fn settled(&self, space: Space) -> SemanticState {
+        if space == Space::Domain {
+            return self.state(space);
+        }
         self.begin();
         let mut state = self.state.clone();
         // An error means that the loader is gone, which leaves its last word standing.
         let _ = state.wait_for(|state| !matches!(state, SemanticState::Loading(_))).await;
-        self.state()
+        self.state(space)
     }
 }
 

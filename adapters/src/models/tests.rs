@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use lmao_ports::{Embedder, SemanticState, Semantics};
+use lmao_ports::{Embedder, SemanticState, Semantics, Space};
 use tokio::sync::OnceCell;
 
 use super::*;
@@ -21,7 +21,7 @@ fn config(source: ModelSource) -> ModelConfig {
 pub(super) async fn model() -> Arc<dyn Embedder> {
     static MODELS: OnceCell<Arc<Models>> = OnceCell::const_new();
     let start = || async { Models::by(config(ModelSource::Auto), Arc::new(()), vec![Route::Clients]) };
-    match MODELS.get_or_init(start).await.settled().await {
+    match MODELS.get_or_init(start).await.settled(Space::General).await {
         SemanticState::Ready(embedder) => embedder,
         other => panic!("the embedding model is needed here, but {other:?}"),
     }
@@ -33,7 +33,7 @@ fn models(source: ModelSource) -> Arc<Models> {
 }
 
 async fn off(source: ModelSource) -> String {
-    match models(source).settled().await {
+    match models(source).settled(Space::General).await {
         SemanticState::Off(reason) => reason,
         other => panic!("expected no model, got {other:?}"),
     }
@@ -60,7 +60,9 @@ async fn model_directory() -> tempfile::TempDir {
 async fn a_directory_with_a_whole_model_works() {
     let dir = model_directory().await;
     let first = models(ModelSource::Dir(dir.path().to_owned()));
-    let SemanticState::Ready(found) = first.settled().await else { panic!("the directory holds a model") };
+    let SemanticState::Ready(found) = first.settled(Space::General).await else {
+        panic!("the directory holds a model")
+    };
     assert_eq!(found.manifest(), model().await.manifest());
     assert_eq!(found.query("the same").await.unwrap(), model().await.query("the same").await.unwrap());
 
@@ -72,7 +74,9 @@ async fn a_directory_with_a_whole_model_works() {
     );
     fs::write(dir.path().join("manifest.json"), manifest).unwrap();
     let second = models(ModelSource::Dir(dir.path().to_owned()));
-    let SemanticState::Ready(found) = second.settled().await else { panic!("the directory holds a model") };
+    let SemanticState::Ready(found) = second.settled(Space::General).await else {
+        panic!("the directory holds a model")
+    };
     assert_eq!(found.manifest().id, format!("bge-small-{}", &hash[..8]));
     assert_eq!(found.manifest().query_prefix, "");
 }
@@ -141,9 +145,9 @@ async fn what_was_tried_and_what_to_do_is_said() {
     let routes =
         vec![Route::Hub(unreachable.clone()), Route::Registries { maven: unreachable.clone(), python: unreachable }];
     let models = Models::by(config, Arc::new(()), routes);
-    assert!(matches!(models.state(), SemanticState::Loading(_)));
+    assert!(matches!(models.state(Space::General), SemanticState::Loading(_)));
     assert!(models.thread.lock().unwrap().is_none(), "nobody has asked for it");
-    let SemanticState::Off(reason) = models.settled().await else { panic!("nothing can be obtained") };
+    let SemanticState::Off(reason) = models.settled(Space::General).await else { panic!("nothing can be obtained") };
     for part in ["the model hub: ", "the Maven repository: ", "To have semantic search, "] {
         assert!(reason.contains(part), "{part:?} is missing in {reason}");
     }
@@ -171,7 +175,9 @@ async fn nothing_goes_on_when_nobody_wants_it_any_more() {
 async fn its_thread_is_over_when_it_has_ended() {
     let dir = model_directory().await;
     let models = models(ModelSource::Dir(dir.path().to_owned()));
-    let SemanticState::Ready(model) = models.settled().await else { panic!("the directory holds a model") };
+    let SemanticState::Ready(model) = models.settled(Space::General).await else {
+        panic!("the directory holds a model")
+    };
     let texts = vec!["A passage of some words. ".repeat(50); 1000];
     let (waiting, ()) = tokio::join!(model.passages(texts), async {
         model.query("the thread is at work").await.unwrap();
@@ -183,7 +189,7 @@ async fn its_thread_is_over_when_it_has_ended() {
     // Ended before it began, it never begins.
     let never = Models::by(config(ModelSource::Auto), Arc::new(()), vec![]);
     never.end().await;
-    assert!(matches!(never.settled().await, SemanticState::Off(_)));
+    assert!(matches!(never.settled(Space::General).await, SemanticState::Off(_)));
 }
 
 /// The general model of the retrieval evaluation: mean pooling, another vocabulary, a manifest of the other style.
@@ -196,7 +202,9 @@ async fn a_larger_model_with_mean_pooling_works() {
     model().await;
     let dir = shared.join("models/all-mpnet-base-v2-w8");
     let models = models(ModelSource::Dir(dir));
-    let SemanticState::Ready(model) = models.settled().await else { panic!("the directory holds a model") };
+    let SemanticState::Ready(model) = models.settled(Space::General).await else {
+        panic!("the directory holds a model")
+    };
     assert!(model.manifest().id.starts_with("all-mpnet-base-v2-"));
     let query = model.query("How do I borrow a value mutably in Rust?").await.unwrap();
     let near = model.passages(vec!["A mutable reference lets a function change a value it does not own.".to_owned()]);

@@ -1,7 +1,7 @@
 //! What a document must be to be indexed, and the digest of what an index holds: the same for every adapter.
 
 use lmao_events::{Hash, Timestamp};
-use lmao_ports::{Digest, IndexError, IndexedDocument};
+use lmao_ports::{Digest, IndexError, IndexedDocument, Space};
 use serde::{Deserialize, Serialize};
 
 /// What is told of a document beside its passages.
@@ -23,7 +23,7 @@ impl Head {
 /// What the port asks of a document.
 pub(crate) fn check(document: &IndexedDocument) -> Result<(), IndexError> {
     let id = document.document_id;
-    if document.vectors.as_ref().is_some_and(|vectors| vectors.len() != document.chunks.len()) {
+    if Space::ALL.iter().map(|space| document.vectors.of(*space).len()).any(|n| n != 0 && n != document.chunks.len()) {
         return Err(IndexError::Invalid(format!("document {id} does not have one vector for each passage")));
     }
     if document.chunks.windows(2).any(|pair| pair[0].ordinal >= pair[1].ordinal) {
@@ -32,6 +32,13 @@ pub(crate) fn check(document: &IndexedDocument) -> Result<(), IndexError> {
         )));
     }
     Ok(())
+}
+
+/// The general vectors of a document's passages, if it has any.
+pub(crate) fn general(document: &IndexedDocument) -> Option<Vec<Vec<f32>>> {
+    let vectors = &document.vectors.general;
+    let dims = vectors.iter().flatten().next()?.len();
+    Some(vectors.iter().map(|vector| vector.clone().unwrap_or_else(|| vec![0.0; dims])).collect())
 }
 
 /// Vectors were given, and nobody said of which model.

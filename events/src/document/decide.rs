@@ -3,12 +3,13 @@
 use uuid::Uuid;
 
 use super::{
-    BlobsRemoved, Chunked, Command, Deleted, Effect, Embedded, Event, Extracted, Failed, File, Indexed, MAX_ATTEMPTS,
-    MAX_BATCHES, MAX_CHUNKS, MAX_FILENAME_BYTES, MAX_METADATA_BYTES, MAX_NOTE_BYTES, MAX_WARNINGS, Phase, Published,
-    ReembedRequested, RetryRequested, State, Step, StepFailed, StepOutcome, Uploaded,
+    BlobsRemoved, Chunked, Command, Deleted, DomainVectors, Effect, Embedded, Event, Extracted, Failed, File, Indexed,
+    MAX_ATTEMPTS, MAX_BATCHES, MAX_CHUNKS, MAX_FILENAME_BYTES, MAX_METADATA_BYTES, MAX_NOTE_BYTES, MAX_TAG_BYTES,
+    MAX_TAGS, MAX_WARNINGS, Phase, Published, ReembedRequested, RetryRequested, State, Step, StepFailed, StepOutcome,
+    Uploaded,
 };
 use crate::{
-    Category, Decider, Due, Failure, IllegalHistory, Pending, Place, Rejection, Timestamp,
+    BlobRef, Category, Decider, Due, Failure, IllegalHistory, Pending, Place, Rejection, Timestamp,
     decider::{RejectionKind, backoff},
     event::EventSet,
     value::cut,
@@ -20,7 +21,7 @@ pub struct Document;
 
 impl Decider for Document {
     const CATEGORY: Category = Category::Document;
-    const STATE_VERSION: u16 = 2;
+    const STATE_VERSION: u16 = 3;
     type State = State;
     type Command = Command;
     type Event = Event;
@@ -107,6 +108,8 @@ fn begins_or_ends(state: &mut State, event: &Event, place: Place) -> bool {
                 chunked: None,
                 vectors: vec![],
                 model: None,
+                domain_vectors: vec![],
+                domain_model: None,
             });
             state.begin(Step::Extract, place);
         }
@@ -142,18 +145,22 @@ fn advances(state: &mut State, event: &Event, place: Place) -> bool {
             file.chunked = Some(chunked.clone());
             state.begin(Step::Embed, place);
         }
-        (Event::Embedded(Embedded { batch, vectors, model, .. }), Phase::Doing(Step::Embed))
+        (Event::Embedded(Embedded { batch, vectors, model, domain, .. }), Phase::Doing(Step::Embed))
             if file.vectors.len() == *batch as usize
                 && file.vectors.len() < batches(file)
-                && file.model.as_ref().is_none_or(|known| known == model) =>
+                && !file.mixes(model, domain.as_ref()) =>
         {
             file.vectors.push(*vectors);
             file.model = Some(model.clone());
+            file.domain_vectors.push(domain.as_ref().map(|domain| domain.vectors));
+            file.domain_model = domain.as_ref().map(|domain| domain.model.clone()).or(file.domain_model.take());
             state.begin(Step::Embed, place);
         }
         (Event::EmbeddingSkipped(_), Phase::Doing(Step::Embed)) => file.forget_vectors(),
         (Event::Published(published), Phase::Doing(Step::Embed))
-            if published.vectors == file.vectors && [0, batches(file)].contains(&file.vectors.len()) =>
+            if published.vectors == file.vectors
+                && (published.domain_vectors.is_empty() || published.domain_vectors == file.domain_vectors)
+                && [0, batches(file)].contains(&file.vectors.len()) =>
         {
             state.begin(Step::Index, place);
         }
@@ -199,6 +206,14 @@ impl File {
     fn forget_vectors(&mut self) {
         self.vectors.clear();
         self.model = None;
+        self.domain_vectors.clear();
+        self.domain_model = None;
+    }
+
+    /// Whether these vectors are of other models than those before. A batch without passages for the domain model fits any.
+    fn mixes(&self, model: &str, domain: Option<&DomainVectors>) -> bool {
+        let other = |known: &Option<String>, model: &str| known.as_ref().is_some_and(|known| known != model);
+        other(&self.model, model) || domain.is_some_and(|domain| other(&self.domain_model, &domain.model))
     }
 }
 
@@ -288,7 +303,7 @@ fn record(state: &State, outcome: StepOutcome, at: Timestamp) -> Result<Vec<Even
         }),
         (Phase::Doing(Step::Embed), Some(file), StepOutcome::Embedded(embedded)) => embed(file, embedded),
         (Phase::Doing(Step::Embed), Some(file), StepOutcome::EmbeddingSkipped(skipped)) => {
-            let published = published(file, vec![], None).ok_or_else(wrong)?;
+            let published = published(file, Made::default()).ok_or_else(wrong)?;
             Ok(vec![skipped.into(), published.into()])
         }
         (Phase::Doing(Step::Index), _, StepOutcome::Indexed) => Ok(vec![Indexed {}.into()]),
@@ -302,19 +317,43 @@ fn embed(file: &File, embedded: Embedded) -> Result<Vec<Event>, Rejection> {
     if embedded.batch as usize != file.vectors.len() {
         return Err(wrong());
     }
-    if file.model.as_ref().is_some_and(|known| *known != embedded.model) {
+    if file.mixes(&embedded.model, embedded.domain.as_ref()) {
         return Ok(vec![ReembedRequested {}.into()]);
     }
     if file.vectors.len() + 1 < batches(file) {
         return Ok(vec![embedded.into()]);
     }
-    let vectors = file.vectors.iter().copied().chain([embedded.vectors]).collect();
-    let published = published(file, vectors, Some(embedded.model.clone())).ok_or_else(wrong)?;
+    let domain = embedded.domain.clone();
+    let made = Made {
+        vectors: file.vectors.iter().copied().chain([embedded.vectors]).collect(),
+        model: Some(embedded.model.clone()),
+        domain_vectors: file
+            .domain_vectors
+            .iter()
+            .copied()
+            .chain([domain.as_ref().map(|domain| domain.vectors)])
+            .collect(),
+        domain_model: domain.map(|domain| domain.model).or_else(|| file.domain_model.clone()),
+    };
+    let published = published(file, made).ok_or_else(wrong)?;
     Ok(vec![embedded.into(), published.into()])
 }
 
-fn published(file: &File, vectors: Vec<crate::BlobRef>, model: Option<String>) -> Option<Published> {
+/// The vectors of a whole document.
+#[derive(Default)]
+struct Made {
+    vectors: Vec<BlobRef>,
+    model: Option<String>,
+    domain_vectors: Vec<Option<BlobRef>>,
+    domain_model: Option<String>,
+}
+
+fn published(file: &File, made: Made) -> Option<Published> {
     let (Some(extracted), Some(chunked)) = (&file.extracted, &file.chunked) else { return None };
+    let Made { vectors, model, mut domain_vectors, domain_model } = made;
+    if domain_model.is_none() {
+        domain_vectors.clear();
+    }
     Some(Published {
         owner: file.uploaded.owner,
         filename: file.uploaded.filename.clone(),
@@ -327,7 +366,26 @@ fn published(file: &File, vectors: Vec<crate::BlobRef>, model: Option<String>) -
         vectors,
         model,
         attempt: file.uploaded.attempt,
+        title: extracted.title.clone(),
+        authors: extracted.authors.clone(),
+        tags: tags(&file.uploaded, extracted),
+        domain_vectors,
+        domain_model,
     })
+}
+
+/// The uploader's tags (`tags` of the metadata: a list of texts, or one) and the file's own, each once.
+fn tags(uploaded: &Uploaded, extracted: &Extracted) -> Vec<String> {
+    let given = &uploaded.metadata["tags"];
+    let given = given.as_array().map_or(std::slice::from_ref(given), Vec::as_slice);
+    let given = given.iter().filter_map(|tag| tag.as_str()).map(|tag| cut(tag.trim().to_owned(), MAX_TAG_BYTES));
+    let mut tags: Vec<String> = vec![];
+    for tag in given.chain(extracted.tags.iter().cloned()) {
+        if !tag.is_empty() && !tags.contains(&tag) && tags.len() < MAX_TAGS {
+            tags.push(tag);
+        }
+    }
+    tags
 }
 
 /// What a file says of itself, in a form that one record can hold.
@@ -337,6 +395,11 @@ fn bounded(mut extracted: Extracted) -> Extracted {
     extracted.language = extracted.language.map(note);
     extracted.warnings.truncate(MAX_WARNINGS);
     extracted.warnings = extracted.warnings.into_iter().map(note).collect();
+    extracted.written = extracted.written.map(note);
+    for names in [&mut extracted.authors, &mut extracted.tags] {
+        names.truncate(MAX_TAGS);
+        names.iter_mut().for_each(|name| *name = cut(std::mem::take(name), MAX_TAG_BYTES));
+    }
     extracted
 }
 

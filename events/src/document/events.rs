@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
@@ -37,12 +37,18 @@ pub struct Extracted {
     pub title: Option<String>,
     /// Pages, where the format has pages.
     pub pages: Option<u32>,
-    /// Programming language of code; BCP 47 tag of a text that declares one.
+    /// Programming language of code; BCP 47 tag of a text.
     pub language: Option<String>,
     /// Words.
     pub words: u64,
     /// What was lost: pages without text, characters that were no UTF-8.
     pub warnings: Vec<String>,
+    /// Who wrote it, as the file says. None before version 2.
+    pub authors: Vec<String>,
+    /// When it was written, as the file says: an RFC 3339 date, with or without time. None before version 2.
+    pub written: Option<String>,
+    /// Words to find it by, as the file says. None before version 2.
+    pub tags: Vec<String>,
 }
 
 /// Its text was cut into passages.
@@ -59,12 +65,24 @@ pub struct Chunked {
 pub struct Embedded {
     /// Which batch, from 0.
     pub batch: u32,
-    /// The vectors: f32 little-endian, `[passages of the batch, dims]`.
+    /// The vectors: f32 little-endian, `[passages of the batch, dims]`; a row of zeros where a passage has none, because it
+    /// is only in the domain model's space.
     pub vectors: BlobRef,
     /// The model's id with its quantization.
     pub model: String,
     /// How many of them came from the cache.
     pub cached: u32,
+    /// The vectors in the domain model's space, where there is such a model and a passage for it. None before version 2.
+    pub domain: Option<DomainVectors>,
+}
+
+/// The vectors of a batch in the domain model's space.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DomainVectors {
+    /// Like those of the general model; a row of zeros where a passage has none.
+    pub vectors: BlobRef,
+    /// The model's id with its quantization.
+    pub model: String,
 }
 
 /// Passages stay without vectors, because there is no model.
@@ -99,6 +117,17 @@ pub struct Published {
     pub model: Option<String>,
     /// The attempt in whose folder the blobs lie; `None` as in [`Uploaded`].
     pub attempt: Option<Uuid>,
+    /// Its title, where it has one. None before version 3.
+    pub title: Option<String>,
+    /// Who wrote it, as the file says. None before version 3.
+    pub authors: Vec<String>,
+    /// Words to find it by: the uploader's and the file's, each once. None before version 3.
+    pub tags: Vec<String>,
+    /// The vectors of each batch in the domain model's space, where any passage has one; empty if none has. None before
+    /// version 3.
+    pub domain_vectors: Vec<Option<BlobRef>>,
+    /// The domain model.
+    pub domain_model: Option<String>,
 }
 
 /// It can be found.
@@ -157,7 +186,37 @@ pub enum Step {
     RemoveBlobs,
 }
 
-const UPCASTERS: &[Upcaster] = &[("Uploaded", 1, in_the_document_s_folder), ("Published", 1, in_the_document_s_folder)];
+const UPCASTERS: &[Upcaster] = &[
+    ("Uploaded", 1, in_the_document_s_folder),
+    ("Published", 1, in_the_document_s_folder),
+    ("Extracted", 1, says_nothing_of_itself),
+    ("Embedded", 1, in_one_space),
+    ("Published", 2, without_tags_in_one_space),
+];
+
+/// Before version 2, nothing was read of who wrote a file, when, and about what.
+fn says_nothing_of_itself(mut old: Value) -> Value {
+    old["authors"] = json!([]);
+    old["written"] = Value::Null;
+    old["tags"] = json!([]);
+    old
+}
+
+/// Before version 2, there was no domain model.
+fn in_one_space(mut old: Value) -> Value {
+    old["domain"] = Value::Null;
+    old
+}
+
+/// Before version 3, there was neither.
+fn without_tags_in_one_space(mut old: Value) -> Value {
+    old["title"] = Value::Null;
+    old["authors"] = json!([]);
+    old["tags"] = json!([]);
+    old["domain_vectors"] = json!([]);
+    old["domain_model"] = Value::Null;
+    old
+}
 
 /// Before version 2, every attempt to hand in a content had the same folder.
 fn in_the_document_s_folder(mut old: Value) -> Value {
@@ -169,11 +228,11 @@ event_set! {
     /// What can happen to a document.
     Document {
         Uploaded = 2,
-        Extracted = 1,
+        Extracted = 2,
         Chunked = 1,
-        Embedded = 1,
+        Embedded = 2,
         EmbeddingSkipped = 1,
-        Published = 2,
+        Published = 3,
         Indexed = 1,
         StepFailed = 1,
         Failed = 1,

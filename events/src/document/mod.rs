@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 pub use decide::Document;
 pub use events::{
-    BlobsRemoved, Chunked, Deleted, Embedded, EmbeddingSkipped, Event, Extracted, Failed, Indexed, Published,
-    ReembedRequested, RetryRequested, Step, StepFailed, Uploaded,
+    BlobsRemoved, Chunked, Deleted, DomainVectors, Embedded, EmbeddingSkipped, Event, Extracted, Failed, Indexed,
+    Published, ReembedRequested, RetryRequested, Step, StepFailed, Uploaded,
 };
 
 use crate::{BlobRef, Category, ContentHash, EffectId, Failure, StreamId, Timestamp, keyed_id};
@@ -33,6 +33,10 @@ pub const MAX_METADATA_BYTES: usize = 32 * 1024;
 pub const MAX_NOTE_BYTES: usize = 500;
 /// Warnings of one extraction; those beyond are dropped.
 pub const MAX_WARNINGS: usize = 100;
+/// Tags of one document, and authors.
+pub const MAX_TAGS: usize = 32;
+/// Bytes of a tag, and of an author's name; longer ones are cut.
+pub const MAX_TAG_BYTES: usize = 100;
 /// Bytes of a file name.
 pub const MAX_FILENAME_BYTES: usize = 500;
 
@@ -128,6 +132,10 @@ pub struct File {
     pub vectors: Vec<BlobRef>,
     /// Their model.
     pub model: Option<String>,
+    /// The same in the domain model's space; one for each of `vectors`.
+    pub domain_vectors: Vec<Option<BlobRef>>,
+    /// The domain model, once a batch has such vectors.
+    pub domain_model: Option<String>,
 }
 
 /// Where a document stands.

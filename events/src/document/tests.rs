@@ -368,7 +368,7 @@ fn success(effect: &Effect, n: u8) -> StepOutcome {
         Effect::Extract { .. } => StepOutcome::Extracted(extracted()),
         Effect::Chunk { .. } => StepOutcome::Chunked(Chunked { batches: vec![blob(1), blob(2), blob(3)], chunks: 130 }),
         Effect::Embed { batch, .. } => {
-            StepOutcome::Embedded(Embedded { batch: *batch, vectors: blob(n), model: model(n), cached: 0 })
+            StepOutcome::Embedded(Embedded { batch: *batch, vectors: blob(n), model: model(n), cached: 0, domain: None })
         }
         Effect::AwaitIndexed => StepOutcome::Indexed,
         Effect::RemoveBlobs { .. } => StepOutcome::BlobsRemoved,

@@ -91,6 +91,9 @@ pub(crate) fn extracted() -> document::Extracted {
         language: Some("en".to_owned()),
         words: 90_000,
         warnings: vec!["page 7 has no text".to_owned()],
+        authors: vec!["A. Writer".to_owned()],
+        written: Some("2024-02-29".to_owned()),
+        tags: vec!["birds".to_owned()],
     }
 }
 
@@ -100,7 +103,7 @@ pub(crate) fn chunked() -> document::Chunked {
 
 pub(crate) fn embedded(batch: u32) -> document::Embedded {
     let vectors = blob(5 + u8::try_from(batch).expect("few batches"));
-    document::Embedded { batch, vectors, model: "bge-small-en-v1.5/int8".to_owned(), cached: 3 }
+    document::Embedded { batch, vectors, model: "bge-small-en-v1.5/int8".to_owned(), cached: 3, domain: None }
 }
 
 pub(crate) fn published() -> document::Published {
@@ -116,6 +119,11 @@ pub(crate) fn published() -> document::Published {
         vectors: vec![blob(5), blob(6)],
         model: Some("bge-small-en-v1.5/int8".to_owned()),
         attempt: uploaded().attempt,
+        title: Some("The book".to_owned()),
+        authors: vec!["A. Writer".to_owned()],
+        tags: vec!["a".to_owned(), "birds".to_owned()],
+        domain_vectors: vec![],
+        domain_model: None,
     }
 }
 

@@ -138,16 +138,13 @@ impl Search {
         let JsonBody(SearchBody { query, filters, max_results, search_type }) = body;
         let max_results = max_results.unwrap_or(10);
         check(&query, max_results)?;
-        let request = SearchRequest {
-            query: query.clone(),
-            filter: filter(user.0.id, filters.unwrap_or_default())?,
-            max_results,
-            search_type: match search_type {
-                By::Hybrid => SearchType::Hybrid,
-                By::Semantic => SearchType::Semantic,
-                By::Keyword => SearchType::Keyword,
-            },
+        let search_type = match search_type {
+            By::Hybrid => SearchType::Hybrid,
+            By::Semantic => SearchType::Semantic,
+            By::Keyword => SearchType::Keyword,
         };
+        let filter = filter(user.0.id, filters.unwrap_or_default())?;
+        let request = SearchRequest::new(query.clone(), filter, max_results, search_type);
         app.catch_up(position.0.as_deref(), Reads::Search).await?;
         let found = app.state.retriever.search(request).await?;
         Ok(Reply::ok(SearchResponse {
@@ -184,11 +181,11 @@ fn filter(owner: Uuid, filters: Filters) -> Result<SearchFilter, ApiError> {
         Ok(more)
     }
     Ok(SearchFilter {
-        owner,
         document_ids: all(filters.document_id, filters.document_ids)?,
         filenames: all(filters.filename, filters.filenames)?,
         formats: all(filters.file_type, filters.file_types)?,
         languages: all(filters.language, filters.languages)?,
         chunk_types: all(filters.chunk_type, filters.chunk_types)?,
+        ..SearchFilter::all_of(owner)
     })
 }

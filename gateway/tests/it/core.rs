@@ -315,6 +315,9 @@ fn step(owed: &document::Effect, mood: Mood, failure: Failure) -> StepOutcome {
             language: None,
             words: 3,
             warnings: vec![],
+            authors: vec![],
+            written: None,
+            tags: vec![],
         }),
         document::Effect::Chunk { .. } => StepOutcome::Chunked(Chunked { batches: vec![blob], chunks: 2 }),
         document::Effect::Embed { .. } => {

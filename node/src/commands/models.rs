@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
 use lmao_events::{AnyEvent, Category, Position, StreamId, document};
-use lmao_ports::{CommandMeta, Filter, Journal as _, Projection, SemanticState, Semantics as _};
+use lmao_ports::{CommandMeta, Filter, Journal as _, Projection, SemanticState, Semantics as _, Space};
 use serde_json::{Value, json};
 
 use super::{
@@ -55,7 +55,7 @@ async fn reembed(invocation: &Invocation) -> anyhow::Result<()> {
     }
     let data = lock_existing(&config)?;
     let parts = Parts::open(&config, data, DamagedIndex::Erase, Arc::new(ModelProgress::default())).await?;
-    let model = match parts.models.settled().await {
+    let model = match parts.models.settled(Space::General).await {
         SemanticState::Ready(embedder) => embedder.manifest().id.clone(),
         SemanticState::Off(reason) | SemanticState::Loading(reason) => {
             return Err(Stop::new(Code::Failed, "there is no embedding model to embed with")
@@ -63,7 +63,7 @@ async fn reembed(invocation: &Invocation) -> anyhow::Result<()> {
                 .into());
         }
     };
-    let other = parts.index.model().await?.is_none_or(|stored| stored.id != model);
+    let other = parts.index.model(Space::General).await?.is_none_or(|stored| stored.id != model);
     if other || parts.index.without_vectors().await? > 0 {
         // Vectors of two models never stand side by side: the index begins anew, and is filled from the log. That also
         // brings back the vectors that a rebuild without the model had to leave out.

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use lmao_adapters::data_dir::DataDir;
-use lmao_ports::{Journal as _, Projection, SemanticState, Semantics as _};
+use lmao_ports::{Journal as _, Projection, SemanticState, Semantics as _, Space};
 use tokio::{net::TcpListener, sync::oneshot};
 
 use super::Invocation;
@@ -209,7 +209,7 @@ async fn settle(node: &Node, need: Need) -> anyhow::Result<()> {
     spinner.set_message("loading the embedding model");
     let parts = node.parts();
     // Results and answers say it themselves.
-    if let (SemanticState::Off(reason), Need::Writable) = (parts.models.settled().await, need) {
+    if let (SemanticState::Off(reason), Need::Writable) = (parts.models.settled(Space::General).await, need) {
         spinner.suspend(|| note(format_args!("note: search goes by words alone: {reason}")));
     }
     if need == Need::Searchable {

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use lmao_events::Position;
 use lmao_ports::{
     Commands, Component, EventLog, Health, HealthState, IndexError, Projection, Role, SearchIndex, SemanticState,
-    Semantics,
+    Semantics, Space,
 };
 
 use super::{duties::Projectors, servers::Server};
@@ -70,13 +70,14 @@ impl NodeHealth {
 
     async fn semantic_leg(&self) -> Component {
         let name = "semantic_leg";
-        match self.semantics.state() {
+        match self.semantics.state(Space::General) {
             SemanticState::Loading(what) => part(name, HealthState::Starting, what),
             SemanticState::Off(reason) => part(name, HealthState::Degraded, format!("off: {reason}")),
             SemanticState::Ready(embedder) => {
                 let model = &embedder.manifest().id;
-                let held =
-                    async { Ok::<_, IndexError>((self.index.model().await?, self.index.without_vectors().await?)) };
+                let held = async {
+                    Ok::<_, IndexError>((self.index.model(Space::General).await?, self.index.without_vectors().await?))
+                };
                 match held.await {
                     Ok((Some(stored), _)) if stored.id != *model => {
                         let text = format!(

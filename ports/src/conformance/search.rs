@@ -11,7 +11,9 @@ use lmao_events::{Position, Timestamp};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::{ChunkRecord, IndexError, IndexedDocument, LegHit, ModelManifest, Pooling, SearchFilter, SearchIndex};
+use crate::{
+    ChunkRecord, IndexError, IndexedDocument, LegHit, ModelManifest, Pooling, SearchFilter, SearchIndex, Space, Vectors,
+};
 
 /// Dimensions of the suite's vectors.
 pub const DIMENSIONS: usize = 24;
@@ -86,6 +88,8 @@ pub fn document(id: u128, owner: Uuid, texts: &[&str]) -> IndexedDocument {
             start,
             end,
             page_turns: vec![],
+            language: None,
+            parent: None,
         };
         start = end;
         chunk
@@ -98,15 +102,18 @@ pub fn document(id: u128, owner: Uuid, texts: &[&str]) -> IndexedDocument {
         format: "text".to_owned(),
         language: None,
         metadata: json!({ "n": id.to_string() }),
+        title: None,
+        authors: vec![],
+        tags: vec![],
         created_at: Timestamp(7),
         chunks: chunks.collect(),
-        vectors: Some((0..texts.len() as u64).map(|ordinal| vector(seed(ordinal), DIMENSIONS)).collect()),
+        vectors: Vectors::general((0..texts.len() as u64).map(|ordinal| vector(seed(ordinal), DIMENSIONS)).collect()),
     }
 }
 
 /// Declares the suite's model, puts documents and commits them.
 async fn fill(index: &dyn SearchIndex, documents: &[IndexedDocument], checkpoint: u64) {
-    index.use_model(&manifest("suite", DIMENSIONS)).await.expect("use_model");
+    index.use_model(Space::General, &manifest("suite", DIMENSIONS)).await.expect("use_model");
     for document in documents {
         index.put(document.clone()).await.expect("put");
     }
@@ -115,7 +122,7 @@ async fn fill(index: &dyn SearchIndex, documents: &[IndexedDocument], checkpoint
 
 /// Documents and ordinals of what a keyword search finds, best first.
 async fn found(index: &dyn SearchIndex, query: &str, filter: &SearchFilter) -> Vec<(u128, u32)> {
-    places(&index.keyword(query, filter, 50).await.expect("keyword"))
+    places(&index.keyword(&query.into(), filter, 50).await.expect("keyword"))
 }
 
 fn places(hits: &[LegHit]) -> Vec<(u128, u32)> {
@@ -131,10 +138,10 @@ fn sorted(mut places: Vec<(u128, u32)>) -> Vec<(u128, u32)> {
 pub async fn an_empty_index_answers(index: &dyn SearchIndex) {
     let all = SearchFilter::all_of(ALICE);
     assert_eq!(index.checkpoint().await.expect("checkpoint"), Position(0));
-    assert_eq!(index.model().await.expect("model"), None);
+    assert_eq!(index.model(Space::General).await.expect("model"), None);
     assert_eq!(index.count().await.expect("len"), 0);
     assert_eq!(found(index, "quorvex", &all).await, []);
-    assert_eq!(index.nearest(&vector(1, DIMENSIONS), &all, 5).await.expect("nearest"), []);
+    assert_eq!(index.nearest(Space::General, &vector(1, DIMENSIONS), &all, 5).await.expect("nearest"), []);
     assert_eq!(index.chunks(&[(Uuid::from_u128(1), 0)]).await.expect("chunks"), []);
     index.delete(Uuid::from_u128(1)).await.expect("deleting nothing");
     index.commit(Position(3)).await.expect("committing nothing");
@@ -150,15 +157,15 @@ pub async fn changes_are_visible_at_commit(index: &dyn SearchIndex) {
     assert!(!index.holds(one.document_id).await.expect("holds"));
     assert_eq!(index.count().await.expect("len"), 0);
     assert_eq!(found(index, "quorvex", &all).await, []);
-    assert_eq!(index.nearest(&vector(1, DIMENSIONS), &all, 5).await.expect("nearest"), []);
+    assert_eq!(index.nearest(Space::General, &vector(1, DIMENSIONS), &all, 5).await.expect("nearest"), []);
     assert_eq!(index.checkpoint().await.expect("checkpoint"), Position(1));
     index.commit(Position(2)).await.expect("commit");
     assert!(index.holds(one.document_id).await.expect("holds"));
     assert_eq!(index.count().await.expect("len"), 2);
     assert_eq!(index.checkpoint().await.expect("checkpoint"), Position(2));
     assert_eq!(found(index, "quorvex", &all).await, [(1, 0)]);
-    assert_eq!(index.nearest(&vector(1, DIMENSIONS), &all, 5).await.expect("nearest").len(), 2);
-    assert_eq!(index.model().await.expect("model").map(|model| model.id), Some("suite".to_owned()));
+    assert_eq!(index.nearest(Space::General, &vector(1, DIMENSIONS), &all, 5).await.expect("nearest").len(), 2);
+    assert_eq!(index.model(Space::General).await.expect("model").map(|model| model.id), Some("suite".to_owned()));
     index.delete(one.document_id).await.expect("delete");
     assert_eq!(found(index, "quorvex", &all).await, [(1, 0)]);
     index.commit(Position(3)).await.expect("commit");
@@ -176,7 +183,10 @@ pub async fn putting_again_replaces(index: &dyn SearchIndex) {
         fill(index, std::slice::from_ref(&new), checkpoint).await;
         assert_eq!(index.count().await.expect("len"), 1);
         assert_eq!(found(index, "quorvex plimbo zandrel", &all).await, [(1, 0)]);
-        assert_eq!(places(&index.nearest(&vector(1, DIMENSIONS), &all, 9).await.expect("nearest")), [(1, 0)]);
+        assert_eq!(
+            places(&index.nearest(Space::General, &vector(1, DIMENSIONS), &all, 9).await.expect("nearest")),
+            [(1, 0)]
+        );
     }
     fill(index, &[old.clone(), new.clone(), old, new], 4).await;
     assert_eq!(index.count().await.expect("len"), 1);
@@ -192,7 +202,10 @@ pub async fn deleting_removes(index: &dyn SearchIndex) {
     index.delete(one.document_id).await.expect("deleting twice");
     index.commit(Position(2)).await.expect("commit");
     assert_eq!(found(index, "quorvex", &all).await, [(2, 0)]);
-    assert_eq!(places(&index.nearest(&vector(1, DIMENSIONS), &all, 9).await.expect("nearest")), [(2, 0)]);
+    assert_eq!(
+        places(&index.nearest(Space::General, &vector(1, DIMENSIONS), &all, 9).await.expect("nearest")),
+        [(2, 0)]
+    );
     assert_eq!(index.chunks(&[(one.document_id, 0)]).await.expect("chunks"), []);
     index.put(one.clone()).await.expect("put");
     index.delete(one.document_id).await.expect("delete");
@@ -208,24 +221,24 @@ pub async fn another_model_is_refused(index: &dyn SearchIndex) {
     let (suite, other) = (manifest("suite", DIMENSIONS), manifest("other", 8));
     let one = document(1, ALICE, &["quorvex"]);
     fill(index, std::slice::from_ref(&one), 1).await;
-    match index.use_model(&other).await {
+    match index.use_model(Space::General, &other).await {
         Err(IndexError::OtherModel { stored, wanted }) => assert_eq!((&*stored, &*wanted), ("suite", "other")),
         other => panic!("a second model was not refused: {other:?}"),
     }
-    index.use_model(&suite).await.expect("the same model again");
-    let bare = IndexedDocument { vectors: None, ..one.clone() };
+    index.use_model(Space::General, &suite).await.expect("the same model again");
+    let bare = IndexedDocument { vectors: Vectors::default(), ..one.clone() };
     fill(index, &[bare], 2).await;
-    assert_eq!(index.model().await.expect("model"), None, "without vectors there is no model");
+    assert_eq!(index.model(Space::General).await.expect("model"), None, "without vectors there is no model");
     assert_eq!(index.without_vectors().await.expect("without"), 1);
     assert_eq!(found(index, "quorvex", &SearchFilter::all_of(ALICE)).await, [(1, 0)]);
-    index.use_model(&other).await.expect("another model, once no vectors are held");
+    index.use_model(Space::General, &other).await.expect("another model, once no vectors are held");
     let mut again = one;
-    again.vectors = Some(vec![vector(1, 8)]);
+    again.vectors = Vectors::general(vec![vector(1, 8)]);
     index.put(again).await.expect("put");
     index.commit(Position(3)).await.expect("commit");
-    assert_eq!(index.model().await.expect("model").map(|model| model.id), Some("other".to_owned()));
+    assert_eq!(index.model(Space::General).await.expect("model").map(|model| model.id), Some("other".to_owned()));
     assert_eq!(index.without_vectors().await.expect("without"), 0);
-    let hits = index.nearest(&vector(1, 8), &SearchFilter::all_of(ALICE), 5).await.expect("nearest");
+    let hits = index.nearest(Space::General, &vector(1, 8), &SearchFilter::all_of(ALICE), 5).await.expect("nearest");
     assert_eq!(places(&hits), [(1, 0)]);
     assert!((hits[0].score - 1.0).abs() < 1e-5);
 }
@@ -238,8 +251,8 @@ pub async fn what_makes_no_sense_is_refused(index: &dyn SearchIndex) {
         other => panic!("{why}: {other:?}"),
     };
     refused(&one, "vectors without a model").await;
-    index.use_model(&manifest("suite", DIMENSIONS)).await.expect("use_model");
-    let with = |vectors| IndexedDocument { vectors: Some(vectors), ..one.clone() };
+    index.use_model(Space::General, &manifest("suite", DIMENSIONS)).await.expect("use_model");
+    let with = |vectors| IndexedDocument { vectors: Vectors::general(vectors), ..one.clone() };
     refused(&with(vec![vector(1, DIMENSIONS)]), "one vector for two passages").await;
     refused(&with(vec![vector(1, DIMENSIONS), vector(2, 5)]), "a short vector").await;
     refused(&with(vec![vector(1, DIMENSIONS), vec![f32::NAN; DIMENSIONS]]), "a vector of NaN").await;
@@ -247,8 +260,11 @@ pub async fn what_makes_no_sense_is_refused(index: &dyn SearchIndex) {
     assert_eq!(index.count().await.expect("len"), 0);
     fill(index, &[one], 2).await;
     let all = SearchFilter::all_of(ALICE);
-    assert!(matches!(index.nearest(&vector(1, 5), &all, 3).await, Err(IndexError::Invalid(_))));
-    assert!(matches!(index.nearest(&[f32::INFINITY; DIMENSIONS], &all, 3).await, Err(IndexError::Invalid(_))));
+    assert!(matches!(index.nearest(Space::General, &vector(1, 5), &all, 3).await, Err(IndexError::Invalid(_))));
+    assert!(matches!(
+        index.nearest(Space::General, &[f32::INFINITY; DIMENSIONS], &all, 3).await,
+        Err(IndexError::Invalid(_))
+    ));
 }
 
 /// What was committed is there after a restart, with its checkpoint and model; what was not, is not.
@@ -264,10 +280,10 @@ pub async fn commits_survive_reopening(
     index.save().await.expect("save");
     let index = reopen(index).await;
     assert_eq!(index.checkpoint().await.expect("checkpoint"), Position(11));
-    assert_eq!(index.model().await.expect("model"), Some(manifest("suite", DIMENSIONS)));
+    assert_eq!(index.model(Space::General).await.expect("model"), Some(manifest("suite", DIMENSIONS)));
     assert_eq!(index.digest().await.expect("digest"), digest);
     assert_eq!(found(&*index, "quorvex", &all).await, [(1, 0)]);
-    assert_eq!(index.nearest(&vector(1, DIMENSIONS), &all, 9).await.expect("nearest").len(), 2);
+    assert_eq!(index.nearest(Space::General, &vector(1, DIMENSIONS), &all, 9).await.expect("nearest").len(), 2);
     fill(&*index, &[document(4, ALICE, &["zandrel"])], 12).await;
     let index = reopen(index).await;
     assert_eq!(index.checkpoint().await.expect("checkpoint"), Position(12));
@@ -308,7 +324,7 @@ pub async fn the_digest_follows_the_content(
         |d| d.created_at = Timestamp(8),
         |d| d.chunks[1].content.push('x'),
         |d| d.chunks[1].section = Some("x".to_owned()),
-        |d| d.vectors.as_mut().expect("vectors")[1] = vector(1, DIMENSIONS),
+        |d| d.vectors.general[1] = Some(vector(1, DIMENSIONS)),
     ];
     for (n, change) in differences.iter().enumerate() {
         let mut changed = documents[3].clone();
@@ -334,7 +350,7 @@ pub async fn reset_forgets_everything(
     index.reset().await.expect("reset");
     assert_eq!(index.digest().await.expect("digest"), empty);
     assert_eq!(index.checkpoint().await.expect("checkpoint"), Position(0));
-    assert_eq!(index.model().await.expect("model"), None);
+    assert_eq!(index.model(Space::General).await.expect("model"), None);
     assert_eq!(found(&*index, "quorvex staged", &all).await, []);
     let index = reopen(index).await;
     assert_eq!(index.digest().await.expect("digest"), empty);

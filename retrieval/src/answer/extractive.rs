@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lmao_events::{Answer, Failure};
-use lmao_ports::{SemanticState, Semantics, TokenSink};
+use lmao_ports::{SemanticState, Semantics, Space, TokenSink};
 
 use super::{
     Answerer, Question,
@@ -33,7 +33,7 @@ impl Extractive {
 
     /// How near `texts` are to the question; `None` without a model, and where it fails: words alone will do.
     async fn nearness(&self, query: &str, texts: Vec<String>) -> Option<Nearness> {
-        let SemanticState::Ready(embedder) = self.semantics.state() else { return None };
+        let SemanticState::Ready(embedder) = self.semantics.state(Space::General) else { return None };
         if texts.is_empty() {
             return None;
         }

@@ -15,7 +15,9 @@ use std::{fs::File, io::Read, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use lmao_events::{BlobRef, Failure, derive_id, document};
-use lmao_ports::{Blobs, ChunkRecord, EmbeddingCache, Folder, IndexedDocument, Ingestion, SemanticState, Semantics};
+use lmao_ports::{
+    Blobs, ChunkRecord, EmbeddingCache, Folder, IndexedDocument, Ingestion, SemanticState, Semantics, Space, Vectors,
+};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
@@ -99,8 +101,9 @@ impl Ingestion for Ingest {
         })
         .await?;
         let text = store::put(&*self.blobs, folder, bytes).await?;
-        let Extraction { title, pages, language, warnings, .. } = extraction;
-        Ok(document::Extracted { text, format: format.name().to_owned(), title, pages, language, words, warnings })
+        let Extraction { title, pages, language, warnings, authors, written, tags, .. } = extraction;
+        let format = format.name().to_owned();
+        Ok(document::Extracted { text, format, title, pages, language, words, warnings, authors, written, tags })
     }
 
     async fn chunk(
@@ -111,7 +114,7 @@ impl Ingestion for Ingest {
     ) -> Result<document::Chunked, Failure> {
         let bytes = store::read(&*self.blobs, folder, &extracted.text, "extracted text").await?;
         let (text, document_id) = (extracted.text, folder.document);
-        let model = match self.semantics.state() {
+        let model = match self.semantics.state(Space::General) {
             SemanticState::Ready(embedder) => Some(embedder),
             SemanticState::Loading(_) | SemanticState::Off(_) => None,
         };
@@ -150,7 +153,7 @@ impl Ingestion for Ingest {
         chunks: &BlobRef,
         model: Option<&str>,
     ) -> Result<document::StepOutcome, Failure> {
-        let embedder = match self.semantics.settled().await {
+        let embedder = match self.semantics.settled(Space::General).await {
             SemanticState::Ready(embedder) => embedder,
             SemanticState::Off(reason) => {
                 return Ok(document::StepOutcome::EmbeddingSkipped(document::EmbeddingSkipped { reason }));
@@ -170,7 +173,7 @@ impl Ingestion for Ingest {
         let bytes = embed::to_bytes(&vectors);
         let vectors = store::put(&*self.blobs, folder, bytes).await?;
         let model = embedder.manifest().id.clone();
-        Ok(document::StepOutcome::Embedded(document::Embedded { batch, vectors, model, cached }))
+        Ok(document::StepOutcome::Embedded(document::Embedded { batch, vectors, model, cached, domain: None }))
     }
 
     async fn load(&self, folder: Folder, published: &document::Published) -> Result<IndexedDocument, Failure> {
@@ -201,8 +204,11 @@ impl Ingestion for Ingest {
             language: published.language.clone(),
             metadata: published.metadata.clone(),
             created_at: published.uploaded_at,
+            title: published.title.clone(),
+            authors: published.authors.clone(),
+            tags: published.tags.clone(),
             chunks,
-            vectors,
+            vectors: vectors.map(Vectors::general).unwrap_or_default(),
         })
     }
 }
@@ -242,6 +248,8 @@ fn record(document: &TextDocument, span: &Span, ordinal: usize, document_id: Uui
         start: span.start as u64,
         end: span.end as u64,
         page_turns: document.turns_within(span.start..span.end),
+        language: None,
+        parent: None,
     }
 }
 

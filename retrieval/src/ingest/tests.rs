@@ -11,7 +11,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use lmao_events::{ContentHash, Timestamp};
-use lmao_ports::{EmbedError, Embedder, EmbeddingKey, ModelManifest, PendingBlob, Pooling, TokenSpan, Unavailable};
+use lmao_ports::{
+    EmbedError, Embedder, EmbeddingKey, ModelManifest, PendingBlob, Pooling, Space, TokenSpan, Unavailable,
+};
 use sha2::{Digest, Sha256};
 
 use super::*;
@@ -118,11 +120,11 @@ struct Model(SemanticState);
 
 #[async_trait]
 impl Semantics for Model {
-    fn state(&self) -> SemanticState {
+    fn state(&self, _: Space) -> SemanticState {
         self.0.clone()
     }
 
-    async fn settled(&self) -> SemanticState {
+    async fn settled(&self, _: Space) -> SemanticState {
         self.0.clone()
     }
 }
@@ -200,6 +202,11 @@ impl World {
             vectors,
             model,
             attempt: file.attempt,
+            title: None,
+            authors: vec![],
+            tags: vec![],
+            domain_vectors: vec![],
+            domain_model: None,
         };
         (extracted, published, from_cache)
     }
@@ -219,7 +226,7 @@ async fn a_file_becomes_passages_with_vectors() {
     assert!(published.batches.len() > 1);
     let indexed = world.ingest.load(world.folder, &published).await.unwrap();
     assert_eq!(indexed.chunks.len(), published.chunks as usize);
-    assert_eq!(indexed.vectors.as_ref().unwrap().len(), indexed.chunks.len());
+    assert_eq!(indexed.vectors.general.len(), indexed.chunks.len());
     assert_eq!(indexed.chunks[1].content, "Food\n\nMice, mostly.");
     assert_eq!(indexed.chunks[1].section.as_deref(), Some("Owls > Food"));
     let bytes = world.files.get(world.folder, &extracted.text).await.unwrap().unwrap();

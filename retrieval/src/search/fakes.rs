@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use lmao_events::Position;
 use lmao_ports::{
-    ChunkRecord, Digest, EmbedError, Embedder, Hit, IndexError, IndexedDocument, LegHit, ModelManifest, Pooling,
-    SearchFilter, SearchIndex, SemanticState, Semantics, TokenSpan,
+    ChunkRecord, Digest, EmbedError, Embedder, Hit, IndexError, IndexedDocument, KeywordQuery, LegHit, ModelManifest,
+    Pooling, SearchFilter, SearchIndex, SemanticState, Semantics, Space, TokenSpan,
 };
 use uuid::Uuid;
 
@@ -28,8 +28,12 @@ pub(crate) fn hit(document: u128, ordinal: u32, section: &str, chunk_type: &str,
         page_turns: vec![],
         section: (!section.is_empty()).then(|| section.to_owned()),
         chunk_type: chunk_type.to_owned(),
+        relevant: true,
+        language: None,
+        parent: None,
         start,
         end: start + content.len() as u64,
+        explained: None,
     }
 }
 
@@ -71,6 +75,8 @@ pub(crate) fn leg_hit(hit: &Hit, score: f32) -> LegHit {
         start: hit.start,
         end: hit.end,
         page_turns: hit.page_turns.clone(),
+        language: None,
+        parent: None,
     };
     LegHit { chunk: Arc::new(chunk), document_id: hit.document_id, filename: hit.filename.clone(), score }
 }
@@ -80,10 +86,10 @@ impl SearchIndex for MemoryIndex {
     async fn checkpoint(&self) -> Result<Position, IndexError> {
         Ok(Position(0))
     }
-    async fn model(&self) -> Result<Option<ModelManifest>, IndexError> {
+    async fn model(&self, _: Space) -> Result<Option<ModelManifest>, IndexError> {
         Ok(self.model.clone())
     }
-    async fn use_model(&self, _: &ModelManifest) -> Result<(), IndexError> {
+    async fn use_model(&self, _: Space, _: &ModelManifest) -> Result<(), IndexError> {
         unreachable!("searching does not write")
     }
     async fn put(&self, _: IndexedDocument) -> Result<(), IndexError> {
@@ -101,11 +107,14 @@ impl SearchIndex for MemoryIndex {
     async fn reset(&self) -> Result<(), IndexError> {
         unreachable!("searching does not write")
     }
-    async fn keyword(&self, query: &str, _: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
-        let wanted = terms(query);
+    async fn keyword(&self, query: &KeywordQuery, _: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
+        let wanted = terms(&query.text);
         self.ranked(k, |content| coverage(&wanted, &terms(content)))
     }
-    async fn nearest(&self, vector: &[f32], _: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
+    async fn vectors(&self, _: Space, wanted: &[(Uuid, u32)]) -> Result<Vec<Option<Vec<f32>>>, IndexError> {
+        Ok(vec![None; wanted.len()])
+    }
+    async fn nearest(&self, _: Space, vector: &[f32], _: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
         self.ranked(k, |content| hashed(content).iter().zip(vector).map(|(a, b)| a * b).sum())
     }
     async fn chunks(&self, wanted: &[(Uuid, u32)]) -> Result<Vec<LegHit>, IndexError> {
@@ -189,10 +198,10 @@ impl Leg {
 
 #[async_trait]
 impl Semantics for Leg {
-    fn state(&self) -> SemanticState {
+    fn state(&self, _: Space) -> SemanticState {
         self.0.clone()
     }
-    async fn settled(&self) -> SemanticState {
+    async fn settled(&self, _: Space) -> SemanticState {
         self.0.clone()
     }
 }

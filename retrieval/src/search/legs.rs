@@ -1,7 +1,8 @@
 //! The two legs: what the index knows by words, and what it knows by meaning.
 
 use lmao_ports::{
-    EmbedError, IndexError, LegHit, SearchError, SearchFilter, SearchIndex, SemanticState, Semantics, Span, Unavailable,
+    EmbedError, IndexError, LegHit, SearchError, SearchFilter, SearchIndex, SemanticState, Semantics, Space, Span,
+    Unavailable,
 };
 
 /// What became of the vector leg.
@@ -23,7 +24,7 @@ pub(super) async fn keyword(
     k: usize,
 ) -> Result<Vec<LegHit>, SearchError> {
     let span = Span::here(|| "search keyword".into());
-    Ok(span.run(index.keyword(text, filter, k)).await?)
+    Ok(span.run(index.keyword(&text.into(), filter, k)).await?)
 }
 
 /// The `k` nearest passages by meaning.
@@ -34,12 +35,12 @@ pub(super) async fn nearest(
     filter: &SearchFilter,
     k: usize,
 ) -> Vectors {
-    let embedder = match semantics.state() {
+    let embedder = match semantics.state(Space::General) {
         SemanticState::Ready(embedder) => embedder,
         SemanticState::Loading(why) | SemanticState::Off(why) => return Vectors::Off(SearchError::SemanticOff(why)),
     };
     let wanted = embedder.manifest().id.clone();
-    match index.model().await {
+    match index.model(Space::General).await {
         Ok(Some(stored)) if stored.id == wanted => {}
         Ok(Some(stored)) => return Vectors::Off(IndexError::OtherModel { stored: stored.id, wanted }.into()),
         Ok(None) => {
@@ -57,7 +58,7 @@ pub(super) async fn nearest(
     };
     drop(embedding);
     let span = Span::here(|| "search nearest".into());
-    match span.run(index.nearest(&vector, filter, k)).await {
+    match span.run(index.nearest(Space::General, &vector, filter, k)).await {
         Ok(found) => Vectors::Found(found),
         Err(error) => Vectors::Off(error.into()),
     }

@@ -63,7 +63,7 @@ impl Hybrid {
                 }
                 Vectors::Off(error) => Err(error),
             },
-            SearchType::Hybrid => {
+            SearchType::Hybrid | SearchType::Code => {
                 let (words, vectors) = tokio::join!(keyword(index, &query.text, filter, k), vectors);
                 let words = words?;
                 Ok(match vectors {
@@ -105,6 +105,6 @@ impl Retriever for Hybrid {
         let took = began.elapsed();
         span.set("lmao.hits", i64::try_from(hits.len()).unwrap_or(i64::MAX));
         tracing::debug!(total, hits = hits.len(), ?took, "searched");
-        Ok(SearchResults { hits, total, notices, took })
+        Ok(SearchResults { hits, total, notices, took, ..SearchResults::default() })
     }
 }

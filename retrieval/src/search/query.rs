@@ -76,12 +76,8 @@ mod tests {
     use super::*;
 
     fn query(text: &str, max_results: usize) -> Result<Query, SearchError> {
-        Query::of(&SearchRequest {
-            query: text.to_owned(),
-            filter: SearchFilter::all_of(Uuid::nil()),
-            max_results,
-            search_type: SearchType::Hybrid,
-        })
+        let filter = SearchFilter::all_of(Uuid::nil());
+        Query::of(&SearchRequest::new(text.to_owned(), filter, max_results, SearchType::Hybrid))
     }
 
     #[test]

@@ -21,7 +21,7 @@ const PASSAGES: [&str; 4] = [
 ];
 
 fn request(query: &str, search_type: SearchType) -> SearchRequest {
-    SearchRequest { query: query.to_owned(), filter: SearchFilter::all_of(Uuid::nil()), max_results: 10, search_type }
+    SearchRequest::new(query.to_owned(), SearchFilter::all_of(Uuid::nil()), 10, search_type)
 }
 
 async fn search(

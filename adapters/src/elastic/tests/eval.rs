@@ -51,11 +51,11 @@ fn ndcg(found: &[String], judged: &HashMap<String, f64>) -> f64 {
 }
 
 async fn fill_with(index: &dyn SearchIndex, corpus: &[Text]) {
-    index.use_model(&suite::manifest("terms", DIMS)).await.unwrap();
+    index.use_model(Space::General, &suite::manifest("terms", DIMS)).await.unwrap();
     for (n, text) in (1..).zip(corpus) {
         let mut document = suite::document(n, OWNER, &[&text.text]);
         document.filename.clone_from(&text.id);
-        document.vectors = Some(vec![vector(&text.text)]);
+        document.vectors = Vectors::general(vec![vector(&text.text)]);
         document.metadata = json!({});
         index.put(document).await.unwrap();
     }
@@ -69,8 +69,8 @@ async fn judge(index: &dyn SearchIndex, queries: &[Text], judgements: &Judgement
     for query in queries {
         let judged = &judgements[&query.id];
         let legs = [
-            index.keyword(&query.text, &all, K).await.unwrap(),
-            index.nearest(&vector(&query.text), &all, K).await.unwrap(),
+            index.keyword(&query.text.as_str().into(), &all, K).await.unwrap(),
+            index.nearest(Space::General, &vector(&query.text), &all, K).await.unwrap(),
         ];
         for (sum, hits) in sums.iter_mut().zip(legs) {
             let found: Vec<_> = hits.into_iter().map(|hit| hit.filename).collect();

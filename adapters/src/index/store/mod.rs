@@ -168,9 +168,9 @@ impl Store {
         check(document)?;
         let text_end = self.text.end();
         let written = self.write_text(entry, document).and_then(|mut written| {
-            let metrics = match &document.vectors {
+            let metrics = match content::general(document) {
                 Some(vectors) => {
-                    let (run, metrics) = self.write_vectors(vectors)?;
+                    let (run, metrics) = self.write_vectors(&vectors)?;
                     written.vectors = Some(run);
                     metrics
                 }

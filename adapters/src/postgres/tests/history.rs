@@ -160,7 +160,9 @@ fn step(history: &mut History, dice: &mut Dice, stream: StreamId) -> bool {
     let failure = Failure::passing("busy", dice.text());
     let event: document::Event = match dice.roll(7) {
         0 => document::Chunked { batches: vec![blob(2), blob(3)], chunks: 70 }.into(),
-        1 => document::Embedded { batch: 0, vectors: blob(4), model: "small".to_owned(), cached: 0 }.into(),
+        1 => {
+            document::Embedded { batch: 0, vectors: blob(4), model: "small".to_owned(), cached: 0, domain: None }.into()
+        }
         2 => document::Failed { step: Step::Chunk, failure }.into(),
         3 => document::RetryRequested {}.into(),
         4 => document::EmbeddingSkipped { reason: dice.text() }.into(),

@@ -197,6 +197,9 @@ impl Script {
             language: Some("en".to_owned()),
             words: 900,
             warnings: vec!["page 3 has no text".to_owned()],
+            authors: vec![],
+            written: None,
+            tags: vec![],
         };
         self.document(n, [extracted.into()]);
         let blobs: Vec<_> = (0..batches).map(|batch| blob(200 + batch)).collect();
@@ -214,6 +217,11 @@ impl Script {
             vectors: vec![],
             model: model.map(str::to_owned),
             attempt: None,
+            title: None,
+            authors: vec![],
+            tags: vec![],
+            domain_vectors: vec![],
+            domain_model: None,
         };
         let Some(model) = model else {
             let skipped = document::EmbeddingSkipped { reason: "there is no model".to_owned() };
@@ -221,7 +229,7 @@ impl Script {
         };
         for batch in 0..batches {
             let (batch, vectors, model) = (u32::from(batch), blob(220 + batch), model.to_owned());
-            let embedded = document::Embedded { batch, vectors, model, cached: 0 };
+            let embedded = document::Embedded { batch, vectors, model, cached: 0, domain: None };
             self.document(n, [embedded.into()]);
         }
         self.document(n, [published.into()]);

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{ALICE, BOB, DIMENSIONS, document, fill, found, places, sorted, vector};
-use crate::{ChunkRecord, IndexedDocument, PageTurn, SearchFilter, SearchIndex};
+use crate::{ChunkRecord, IndexedDocument, PageTurn, SearchFilter, SearchIndex, Space};
 
 /// Every field of a passage, and its document's, is returned as it was put.
 pub(super) async fn passages_come_back_whole(index: &dyn SearchIndex) {
@@ -18,11 +18,11 @@ pub(super) async fn passages_come_back_whole(index: &dyn SearchIndex) {
     let check = |hit: &crate::LegHit, chunk: &ChunkRecord| {
         assert_eq!((&*hit.chunk, hit.document_id, &hit.filename), (chunk, one.document_id, &one.filename));
     };
-    let hits = index.keyword("quorvex", &all, 5).await.expect("keyword");
+    let hits = index.keyword(&"quorvex".into(), &all, 5).await.expect("keyword");
     check(&hits[0], &one.chunks[0]);
     assert!(hits[0].score > 0.0);
-    let own = &one.vectors.as_ref().expect("vectors")[1];
-    let hits = index.nearest(own, &all, 5).await.expect("nearest");
+    let own = one.vectors.general[1].as_ref().expect("a vector");
+    let hits = index.nearest(Space::General, own, &all, 5).await.expect("nearest");
     check(&hits[0], &one.chunks[1]);
     assert!((hits[0].score - 1.0).abs() < 1e-5);
     let wanted = [(one.document_id, 7), (one.document_id, 1), (Uuid::from_u128(9), 0), (one.document_id, 0)];
@@ -60,15 +60,15 @@ pub(super) async fn any_text_is_a_query(index: &dyn SearchIndex) {
         "日本語",
         &long,
     ] {
-        index.keyword(query, &all, 10).await.unwrap_or_else(|error| panic!("{query:.40?}: {error}"));
+        index.keyword(&query.into(), &all, 10).await.unwrap_or_else(|error| panic!("{query:.40?}: {error}"));
     }
     for query in ["quorvex:", "(quorvex", "-quorvex", "\"quorvex", "QUORVEX!", &format!("quorvex {long}")] {
         assert_eq!(found(index, query, &all).await, [(1, 0)], "{query:.40?}");
     }
-    assert_eq!(index.keyword("quorvex", &all, 0).await.expect("k = 0").len(), 0);
-    assert_eq!(index.nearest(&vector(1, DIMENSIONS), &all, 0).await.expect("k = 0").len(), 0);
-    assert_eq!(index.keyword("quorvex", &all, 1_000_000).await.expect("large k").len(), 1);
-    assert_eq!(index.nearest(&vector(1, DIMENSIONS), &all, 1_000_000).await.expect("large k").len(), 1);
+    assert_eq!(index.keyword(&"quorvex".into(), &all, 0).await.expect("k = 0").len(), 0);
+    assert_eq!(index.nearest(Space::General, &vector(1, DIMENSIONS), &all, 0).await.expect("k = 0").len(), 0);
+    assert_eq!(index.keyword(&"quorvex".into(), &all, 1_000_000).await.expect("large k").len(), 1);
+    assert_eq!(index.nearest(Space::General, &vector(1, DIMENSIONS), &all, 1_000_000).await.expect("large k").len(), 1);
 }
 
 /// More and rarer matches come first, at most `k`; a phrase is found where its words stand in order.
@@ -84,9 +84,9 @@ pub(super) async fn keywords_rank_and_phrases_match(index: &dyn SearchIndex) {
     let all = SearchFilter::all_of(ALICE);
     assert_eq!(found(index, "quorvex plimbo", &all).await.first(), Some(&(3, 0)), "both words, one of them rare");
     assert_eq!(sorted(found(index, "plimbo", &all).await), [(1, 0), (2, 0), (3, 0)], "any of the words");
-    assert_eq!(index.keyword("vostrik", &all, 2).await.expect("keyword").len(), 2);
+    assert_eq!(index.keyword(&"vostrik".into(), &all, 2).await.expect("keyword").len(), 2);
     let scores: Vec<f32> =
-        index.keyword("quorvex vostrik", &all, 9).await.expect("keyword").iter().map(|h| h.score).collect();
+        index.keyword(&"quorvex vostrik".into(), &all, 9).await.expect("keyword").iter().map(|h| h.score).collect();
     assert!(scores.is_sorted_by(|a, b| a >= b), "best first");
     assert_eq!(found(index, "\"plimbo zandrel\"", &all).await, [(1, 0)]);
     assert_eq!(found(index, "\"zandrel plimbo vostrik\"", &all).await, [(2, 0)]);
@@ -140,13 +140,16 @@ pub(super) async fn filters_are_exact(index: &dyn SearchIndex) {
             .filter(|(_, chunk)| among(&filter.chunk_types, &chunk.chunk_type))
             .map(|(id, chunk)| (id, chunk.ordinal))
             .collect();
-        let hits = index.keyword("quorvex", &filter, 1_000).await.expect("keyword");
+        let hits = index.keyword(&"quorvex".into(), &filter, 1_000).await.expect("keyword");
         assert_eq!(sorted(places(&hits)), expected, "{filter:?}");
-        let hits = index.nearest(&vector(3, DIMENSIONS), &filter, 1_000).await.expect("nearest");
+        let hits = index.nearest(Space::General, &vector(3, DIMENSIONS), &filter, 1_000).await.expect("nearest");
         assert_eq!(sorted(places(&hits)), expected, "{filter:?}");
         let some = expected.len().min(4);
-        assert_eq!(index.keyword("quorvex", &filter, 4).await.expect("keyword").len(), some);
-        assert_eq!(index.nearest(&vector(3, DIMENSIONS), &filter, 4).await.expect("nearest").len(), some);
+        assert_eq!(index.keyword(&"quorvex".into(), &filter, 4).await.expect("keyword").len(), some);
+        assert_eq!(
+            index.nearest(Space::General, &vector(3, DIMENSIONS), &filter, 4).await.expect("nearest").len(),
+            some
+        );
     }
 }
 
@@ -160,16 +163,16 @@ pub(super) async fn owners_see_nothing_of_each_other(index: &dyn SearchIndex) {
         let by_name = SearchFilter { filenames: vec![other.filename.clone()], ..all.clone() };
         let own_place = (own.document_id.as_u128(), 0);
         assert_eq!(found(index, "quorvex", &all).await, [own_place]);
-        let exact = &other.vectors.as_ref().expect("vectors")[0];
-        assert_eq!(places(&index.nearest(exact, &all, 9).await.expect("nearest")), [own_place]);
+        let exact = other.vectors.general[0].as_ref().expect("a vector");
+        assert_eq!(places(&index.nearest(Space::General, exact, &all, 9).await.expect("nearest")), [own_place]);
         for filter in [theirs, by_name] {
             assert_eq!(found(index, "quorvex", &filter).await, []);
-            assert_eq!(index.nearest(exact, &filter, 9).await.expect("nearest"), []);
+            assert_eq!(index.nearest(Space::General, exact, &filter, 9).await.expect("nearest"), []);
         }
     }
     let stranger = SearchFilter::all_of(Uuid::from_u128(0xC));
     assert_eq!(found(index, "quorvex", &stranger).await, []);
-    assert_eq!(index.nearest(&vector(1, DIMENSIONS), &stranger, 9).await.expect("nearest"), []);
+    assert_eq!(index.nearest(Space::General, &vector(1, DIMENSIONS), &stranger, 9).await.expect("nearest"), []);
 }
 
 /// The vector leg is exact: the same passages and scores as comparing with every vector.
@@ -183,11 +186,11 @@ pub(super) async fn nearest_is_what_brute_force_finds(index: &dyn SearchIndex) {
         let mut expected: Vec<f64> = documents
             .iter()
             .filter(|d| d.owner == ALICE)
-            .flat_map(|d| d.vectors.iter().flatten())
+            .flat_map(|d| d.vectors.general.iter().flatten())
             .map(|v| similarity(v))
             .collect();
         expected.sort_by(|a, b| b.total_cmp(a));
-        let hits = index.nearest(&query, &SearchFilter::all_of(ALICE), 10).await.expect("nearest");
+        let hits = index.nearest(Space::General, &query, &SearchFilter::all_of(ALICE), 10).await.expect("nearest");
         assert_eq!(hits.len(), 10);
         for (hit, expected) in hits.iter().zip(expected) {
             assert!((f64::from(hit.score) - expected).abs() < 1e-5, "{} is not {expected}", hit.score);

@@ -24,6 +24,15 @@ pub(super) struct Extraction {
     pub(super) pages: Option<u32>,
     pub(super) language: Option<String>,
     pub(super) warnings: Vec<String>,
+    /// Who wrote it, as it says.
+    #[serde(default)]
+    pub(super) authors: Vec<String>,
+    /// When, as it says: an RFC 3339 date with or without time.
+    #[serde(default)]
+    pub(super) written: Option<String>,
+    /// Its own tags, keywords or subjects.
+    #[serde(default)]
+    pub(super) tags: Vec<String>,
 }
 
 impl Extraction {
@@ -83,7 +92,16 @@ fn with_warning(mut extraction: Extraction, warning: Option<String>) -> Extracti
 /// Ends a builder.
 fn finish(builder: Builder, title: Option<String>, language: Option<String>) -> Result<Extraction, Failure> {
     let document = builder.finish().map_err(|_| too_large())?;
-    Ok(Extraction { document, title, pages: None, language, warnings: vec![] })
+    Ok(Extraction {
+        document,
+        title,
+        pages: None,
+        language,
+        warnings: vec![],
+        authors: vec![],
+        written: None,
+        tags: vec![],
+    })
 }
 
 /// The failure of a document with more text than can be indexed.
