@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{
-    BlobsRemoved, Chunked, Command, Deleted, Document, Effect, Embedded, EmbeddingSkipped, Event, Extracted, Failed,
-    Indexed, MAX_BATCHES, MAX_METADATA_BYTES, MAX_NOTE_BYTES, MAX_WARNINGS, Phase, Published, ReembedRequested,
-    RetryRequested, Step, StepFailed, StepOutcome, Uploaded, stream_of,
+    BlobsRemoved, Chunked, Command, Deleted, Document, DomainVectors, Effect, Embedded, EmbeddingSkipped, Event,
+    Extracted, Failed, Indexed, MAX_BATCHES, MAX_METADATA_BYTES, MAX_NOTE_BYTES, MAX_WARNINGS, Phase, Published,
+    ReembedRequested, RetryRequested, Step, StepFailed, StepOutcome, Uploaded, stream_of,
 };
 use crate::{
     BlobRef, ContentHash, Due, EffectId, EventSet, Failure,
@@ -317,17 +317,57 @@ fn histories_that_are_no_documents_are_refused() {
     illegal::<Document>(gone, Uploaded { owner: id(2), ..uploaded() }, &words("Uploaded", "Absent", 9));
 }
 
+/// The event as `version` stored it, which had no field of these.
+fn stored_without(event: &Event, version: u16, fields: &[&str]) -> Event {
+    let stored = event.encode();
+    let mut data: Value = rmp_serde::from_slice(&stored.data).expect("an event");
+    for field in fields {
+        assert!(data.as_object_mut().expect("its fields").remove(*field).is_some(), "{field}");
+    }
+    Event::decode(&encode(&stored.name, version, &data)).expect("an older version")
+}
+
 #[test]
 fn events_of_before_attempts_are_read_as_such() {
-    let without = |event: Event| {
-        let stored = event.encode();
-        let mut data: Value = rmp_serde::from_slice(&stored.data).expect("an event");
-        assert!(data.as_object_mut().expect("its fields").remove("attempt").is_some());
-        Event::decode(&encode(&stored.name, 1, &data)).expect("version 1")
-    };
     let before = Uploaded { attempt: None, ..uploaded() };
-    assert_eq!(without(uploaded().into()), before.into());
-    assert_eq!(without(published().into()), Published { attempt: None, ..published() }.into());
+    assert_eq!(stored_without(&uploaded().into(), 1, &["attempt"]), before.into());
+}
+
+#[test]
+fn events_of_before_the_domain_model_are_read_as_such() {
+    let said = ["authors", "written", "tags"];
+    let silent = Extracted { authors: vec![], written: None, tags: vec![], ..extracted() };
+    assert_eq!(stored_without(&extracted().into(), 1, &said), silent.into());
+    let plain = Embedded { domain: None, ..embedded(0) };
+    assert_eq!(stored_without(&embedded(0).into(), 1, &["domain"]), plain.into());
+    let news = ["title", "authors", "tags", "domain_vectors", "domain_model"];
+    let before = Published { title: None, authors: vec![], tags: vec![], ..published() };
+    assert_eq!(stored_without(&published().into(), 2, &news), before.clone().into());
+    let first = Published { attempt: None, ..before };
+    assert_eq!(stored_without(&published().into(), 1, &[&news[..], &["attempt"]].concat()), first.into());
+}
+
+/// Vectors of a batch in both spaces.
+fn in_both(batch: u32, model: &str) -> Embedded {
+    let domain = DomainVectors { vectors: blob(90), model: model.to_owned() };
+    Embedded { domain: Some(domain), ..embedded(batch) }
+}
+
+#[test]
+fn a_document_in_two_spaces_names_the_vectors_of_both() {
+    let domain =
+        Published { domain_vectors: vec![None, Some(blob(90))], domain_model: Some("code".to_owned()), ..published() };
+    given::<Document>(half_embedded())
+        .when(step(effect(4, 0), StepOutcome::Embedded(in_both(1, "code"))))
+        .then(vec![in_both(1, "code").into(), domain.into()]);
+}
+
+#[test]
+fn a_domain_model_that_changes_within_a_document_begins_it_anew() {
+    let history = [cut(), vec![vec![in_both(0, "code").into()]]].concat();
+    given::<Document>(history)
+        .when(step(effect(4, 0), StepOutcome::Embedded(in_both(1, "other"))))
+        .then(vec![ReembedRequested {}.into()]);
 }
 
 /// A step of a story: what may come, whether it makes sense or not.
@@ -367,9 +407,13 @@ fn success(effect: &Effect, n: u8) -> StepOutcome {
     match effect {
         Effect::Extract { .. } => StepOutcome::Extracted(extracted()),
         Effect::Chunk { .. } => StepOutcome::Chunked(Chunked { batches: vec![blob(1), blob(2), blob(3)], chunks: 130 }),
-        Effect::Embed { batch, .. } => {
-            StepOutcome::Embedded(Embedded { batch: *batch, vectors: blob(n), model: model(n), cached: 0, domain: None })
-        }
+        Effect::Embed { batch, .. } => StepOutcome::Embedded(Embedded {
+            batch: *batch,
+            vectors: blob(n),
+            model: model(n),
+            cached: 0,
+            domain: None,
+        }),
         Effect::AwaitIndexed => StepOutcome::Indexed,
         Effect::RemoveBlobs { .. } => StepOutcome::BlobsRemoved,
     }
