@@ -56,8 +56,8 @@ pub use retrieval::{
     SearchType, StageCost, StageRank,
 };
 pub use search::{
-    ChunkRecord, IndexError, IndexedDocument, KeywordQuery, LegHit, PageTurn, ParentChunk, SearchFilter, SearchIndex,
-    Space, Vectors,
+    ChunkRecord, IndexError, IndexedDocument, KeywordQuery, Leg, LegHit, PageTurn, ParentChunk, SearchFilter,
+    SearchIndex, Space, Vectors,
 };
 pub use snapshots::Snapshots;
 pub use tools::{EndpointError, RemoteCall, ToolCatalog, ToolEndpoint, ToolSpec};

@@ -227,10 +227,19 @@ impl From<&str> for KeywordQuery {
     }
 }
 
+/// One way of looking for passages.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Leg {
+    /// By words, see [`SearchIndex::keyword`].
+    Keyword(KeywordQuery),
+    /// By a vector of this space, see [`SearchIndex::nearest`].
+    Nearest(Space, Vec<f32>),
+}
+
 /// A passage that a leg found, best first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LegHit {
-    /// The passage.
+    /// The passage. Its language is its document's where it has none of its own.
     pub chunk: Arc<ChunkRecord>,
     /// Its document.
     pub document_id: Uuid,
@@ -303,6 +312,19 @@ pub trait SearchIndex: Debug + Send + Sync {
         filter: &SearchFilter,
         k: usize,
     ) -> Result<Vec<LegHit>, IndexError>;
+
+    /// Several legs at once, `k` passages each, in the order asked for: what [`keyword`](Self::keyword) and
+    /// [`nearest`](Self::nearest) would give. One that fails says so in its place; the others do not suffer. Where the index is
+    /// on a server they are one request, elsewhere they run beside each other.
+    async fn legs(&self, legs: &[Leg], filter: &SearchFilter, k: usize) -> Vec<Result<Vec<LegHit>, IndexError>> {
+        let asked = legs.iter().map(|leg| async move {
+            match leg {
+                Leg::Keyword(query) => self.keyword(query, filter, k).await,
+                Leg::Nearest(space, vector) => self.nearest(*space, vector, filter, k).await,
+            }
+        });
+        futures::future::join_all(asked).await
+    }
 
     /// The vectors of passages by document and ordinal, in the order asked for; `None` where there is no such passage, or
     /// none of its vectors in this space. At most a few hundred at once.
