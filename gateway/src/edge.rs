@@ -18,6 +18,7 @@ use crate::{
     context::Context,
     error::{ApiError, shutting_down, unanswered},
     metrics::Active,
+    rates::Class,
     token::Caller,
 };
 
@@ -102,14 +103,24 @@ impl<E: Endpoint<Output = Response>> Edge<E> {
     async fn answer(&self, mut request: Request) -> Result<Response, ApiError> {
         let _place = self.admit(&mut request)?;
         let path = request.uri().path().to_owned();
+        let rate = match request.extensions().get::<Caller>() {
+            Some(caller) => self.app.count(caller.id, Class::of(request.method(), &path)).await?,
+            None => None,
+        };
         let within = self.within(&path, request.uri().query());
         let answered = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
         let answered = tokio::time::timeout(within, answered).await.unwrap_or_else(|_| Ok(Err(unanswered().into())));
         match answered {
-            Ok(Ok(response)) => Ok(response),
+            Ok(Ok(mut response)) => {
+                if let Some(rate) = rate {
+                    rate.tell(response.headers_mut());
+                }
+                Ok(response)
+            }
             Ok(Err(error)) => {
                 let error = ApiError::from(error);
                 let allow = (error.status == StatusCode::METHOD_NOT_ALLOWED).then(|| self.methods.of(&path));
+                let error = ApiError { rate: error.rate.or(rate), ..error };
                 Err(match allow {
                     Some(methods) => error.with("allow", methods),
                     None => error,

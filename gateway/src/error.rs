@@ -21,6 +21,8 @@ use poem_openapi::{
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::rates::Standing;
+
 /// The reason where a store cannot be used for now.
 const UNAVAILABLE: &str = "unavailable";
 
@@ -40,6 +42,8 @@ pub(crate) struct ApiError {
     pub(crate) retry_after: Option<Duration>,
     /// `LMAO-Position`, when something was written all the same.
     pub(crate) position: Option<String>,
+    /// The bucket that was empty.
+    pub(crate) rate: Option<Standing>,
 }
 
 impl ApiError {
@@ -51,6 +55,7 @@ impl ApiError {
             details: Map::new(),
             retry_after: None,
             position: None,
+            rate: None,
         }
     }
 
@@ -125,6 +130,9 @@ impl ApiError {
         let headers = response.headers_mut();
         if let Some(after) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        if let Some(rate) = self.rate {
+            rate.tell(headers);
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -17,6 +17,7 @@ mod metrics;
 mod multipart;
 mod password;
 mod position;
+mod rates;
 mod reply;
 mod serve;
 mod token;
@@ -31,11 +32,13 @@ use lmao_events::{
     user::{Field, Role, canonical, claim_of},
 };
 use lmao_ports::{
-    Blobs, Cache, Clock, Commands, Entropy, Health, Journal, Live, Metrics, Projection, ReadModel, Retriever,
-    ToolCatalog, Vault,
+    Blobs, Cache, Clock, Commands, Entropy, Health, Journal, Live, Metrics, Projection, RateLimiter, ReadModel,
+    Retriever, ToolCatalog, Vault,
 };
 use poem::{Response, endpoint::BoxEndpoint, http::HeaderMap};
 use uuid::Uuid;
+
+pub use rates::Rates;
 
 use crate::{
     api::{NewUser, register},
@@ -67,6 +70,8 @@ pub struct State {
     pub live: Arc<dyn Live>,
     /// Counters of failed logins; bodies that idempotency keys came with.
     pub cache: Arc<dyn Cache>,
+    /// Token buckets: how often whom is answered.
+    pub limiter: Arc<dyn RateLimiter>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Chance.
@@ -98,6 +103,8 @@ pub struct Limits {
     pub connections: usize,
     /// How long a request waits for its outcome before it is answered 202.
     pub wait: Duration,
+    /// Requests in a minute.
+    pub rates: Rates,
 }
 
 impl Default for Limits {
@@ -112,6 +119,7 @@ impl Default for Limits {
             followers: 64,
             connections: 4096,
             wait: Duration::from_secs(25),
+            rates: Rates::default(),
         }
     }
 }

@@ -35,6 +35,10 @@ fn binary() -> PathBuf {
     path
 }
 
+/// Tests ask more often than people do; those of the limits set them anew.
+const UNLIMITED: [(&str, &str); 3] =
+    [("LMAO_RATES__REQUESTS", "0"), ("LMAO_RATES__DOCUMENTS", "0"), ("LMAO_RATES__ALL", "0")];
+
 /// `lmao` with these arguments, and nothing of this process's own settings: without a model unless `LMAO_MODELS` is set
 /// anew, since what a test asks is seldom how well it embeds.
 pub(crate) fn lmao(arguments: &[&str]) -> Command {
@@ -42,7 +46,7 @@ pub(crate) fn lmao(arguments: &[&str]) -> Command {
     let ours = env::vars_os().map(|(name, _)| name);
     let ours = ours.filter(|name| ["LMAO_", "OTEL_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)));
     ours.for_each(|name| _ = command.env_remove(name));
-    command.env("LMAO_MODELS", "off").args(arguments).stdin(Stdio::null());
+    command.env("LMAO_MODELS", "off").envs(UNLIMITED).args(arguments).stdin(Stdio::null());
     command
 }
 

@@ -10,7 +10,7 @@ use lmao_events::{
     user::{self, Field, Role, canonical, claim_of},
 };
 use lmao_ports::CommandError;
-use poem::http::StatusCode;
+use poem::{http::StatusCode, web::RemoteAddr};
 use poem_openapi::{Object, OpenApi};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -59,10 +59,16 @@ impl Auth {
     ///
     /// Ten failures of one name within a minute make it wait a minute (429).
     #[oai(path = "/auth/login", method = "post", operation_id = "login")]
-    async fn login(&self, context: Context, body: JsonBody<LoginRequest>) -> Result<Reply<LoginResponse>, ApiError> {
+    async fn login(
+        &self,
+        context: Context,
+        from: &RemoteAddr,
+        body: JsonBody<LoginRequest>,
+    ) -> Result<Reply<LoginResponse>, ApiError> {
         let app = self.app()?;
         let JsonBody(LoginRequest { username, password }) = body;
         let name = claim_of(&app.keyed_ids, Field::Username, &canonical(&username));
+        app.count_login(name.id, from).await?;
         refuse_throttled(app, name).await?;
         let holder = holder(app, name).await?;
         let secret = match holder {

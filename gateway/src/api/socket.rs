@@ -37,6 +37,7 @@ use crate::{
     context::{Context, User},
     error::ApiError,
     position,
+    rates::Class,
     turn::{self, Say, Session},
     watch::{UNHINTED, Watch},
 };
@@ -241,8 +242,10 @@ impl Talk {
                         // A trace of its own: a socket may stay open for days.
                         let span = Span::request(|| "chat message".into(), self.context.traceparent());
                         let (app, request) = (self.app.clone(), self.context.within(&span));
-                        self.sending =
-                            Some(Box::pin(async move { span.run(turn::say(&app, &request, say)).await.map(|_| ()) }));
+                        self.sending = Some(Box::pin(async move {
+                            app.count(say.owner, Class::Requests).await?;
+                            span.run(turn::say(&app, &request, say)).await.map(|_| ())
+                        }));
                     }
                     Err(error) => self.show(sink, Shown::error(&error)).await?,
                 }

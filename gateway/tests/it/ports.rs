@@ -15,10 +15,10 @@ use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use lmao_events::{BlobRef, ContentHash, Position, StreamId, Timestamp};
 use lmao_ports::{
-    Blobs, Cache, Clock, Committed, Component, Digest, DocumentRow, DocumentStatus, Entropy, Folder, Frame, Health,
-    HealthState, Live, MessageRow, Page, PageRequest, ParkedStream, PendingBlob, Projection, ProjectionError,
-    ReadModel, Retriever, SearchError, SearchRequest, SearchResults, Secret, SessionRow, ToolCatalog, ToolSpec,
-    Unavailable, UserRow, Vault, VaultError,
+    Admission, Blobs, Cache, Clock, Committed, Component, Digest, DocumentRow, DocumentStatus, Entropy, Folder, Frame,
+    Health, HealthState, Live, MessageRow, Page, PageRequest, ParkedStream, PendingBlob, Projection, ProjectionError,
+    Quota, RateLimiter, ReadModel, Retriever, SearchError, SearchRequest, SearchResults, Secret, SessionRow,
+    ToolCatalog, ToolSpec, Unavailable, UserRow, Vault, VaultError,
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -123,6 +123,25 @@ impl Cache for Memory {
         let count = counters.entry(key.to_owned()).or_default();
         *count += 1;
         Ok(*count)
+    }
+}
+
+/// Buckets into which nothing comes back.
+#[derive(Debug, Default)]
+pub(crate) struct Buckets(Mutex<HashMap<String, u32>>);
+
+#[async_trait]
+impl RateLimiter for Buckets {
+    async fn take(&self, key: &str, quota: Quota) -> Result<Admission, Unavailable> {
+        let mut buckets = self.0.lock().unwrap();
+        let tokens = buckets.entry(key.to_owned()).or_insert(quota.burst());
+        Ok(match tokens.checked_sub(1) {
+            Some(remaining) => {
+                *tokens = remaining;
+                Admission::Admitted { remaining }
+            }
+            None => Admission::Refused { retry_after: quota.refill() },
+        })
     }
 }
 

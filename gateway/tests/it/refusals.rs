@@ -3,12 +3,13 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use lmao_events::{Rejection, RejectionKind};
-use lmao_gateway::Limits;
+use lmao_gateway::{Limits, Rates};
 use lmao_ports::{CommandError, HealthState, Unavailable};
+use poem::http::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::world::{Got, World, send};
+use crate::world::{Got, PASSWORD, World, login, send};
 
 const CHAT: &str = "/api/v1/chat/message";
 const SEARCH: &str = "/api/v1/documents/search";
@@ -186,5 +187,46 @@ async fn the_log_is_for_administrators() {
     for bad in ["stream=sessions", "stream=session/7", "after=x", "limit=0"] {
         let got = send(client.get(format!("/admin/events?{bad}")), &admin).await;
         assert_eq!(got.refusal(), (400, "bad_parameter"), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn who_asks_too_often_is_told_when_to_come_again() {
+    let rates = Rates { requests: 3, documents: 2, logins: 2, all: 6 };
+    let world = World::with(Limits { rates, ..Limits::default() }).await;
+    let (client, ann, bob) = (world.client(), world.ann().await, world.bob().await);
+    let list = "/api/v1/documents";
+    for left in ["2", "1", "0"] {
+        let got = send(client.get(list), &ann).await;
+        let headers = ["ratelimit-limit", "ratelimit-remaining"].map(|name| got.header(name));
+        assert_eq!((got.status, headers), (StatusCode::OK, ["3", left]));
+    }
+    let got = send(client.get(list), &ann).await;
+    assert_eq!(got.refusal(), (429, "rate_limited"));
+    let headers =
+        ["retry-after", "ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"].map(|name| got.header(name));
+    assert_eq!(headers, ["20", "3", "0", "20"]);
+    assert_eq!(got.body["error"]["details"]["scope"], "requests");
+
+    // What changes documents is counted apart, and so is everybody else.
+    let got = send(client.delete(format!("{list}/{}", Uuid::from_u128(7))), &ann).await;
+    assert_eq!((got.refusal().0, got.header("ratelimit-remaining")), (404, "1"));
+    assert_eq!(send(client.get(list), &bob).await.status, StatusCode::OK);
+
+    // The sixth is the last for all.
+    assert_eq!(send(client.get(list), &bob).await.status, StatusCode::OK);
+    let got = send(client.get(list), &bob).await;
+    assert_eq!(got.refusal(), (429, "rate_limited"));
+    assert_eq!(got.body["error"]["details"]["scope"], "all");
+
+    // Whoever is locked out can still log in, and ask how the server is.
+    for name in ["ann", "ann", "bob"] {
+        let got = Got::from(client.post("/auth/login").body_json(&login(name, PASSWORD)).send().await).await;
+        assert_eq!(got.refusal(), (401, "invalid_credentials"));
+    }
+    let got = Got::from(client.post("/auth/login").body_json(&login("Ann", PASSWORD)).send().await).await;
+    assert_eq!((got.refusal(), got.header("retry-after")), ((429, "rate_limited"), "30"));
+    for _ in 0..10 {
+        assert_eq!(client.get("/health/live").send().await.0.status(), StatusCode::OK);
     }
 }

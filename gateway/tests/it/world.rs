@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     core::Core,
-    ports::{Calculator, Channels, Empty, Files, FindsNothing, Memory, Random, Secrets, TestClock},
+    ports::{Buckets, Calculator, Channels, Empty, Files, FindsNothing, Memory, Random, Secrets, TestClock},
 };
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
@@ -58,6 +58,7 @@ impl World {
             blobs: files.clone(),
             live,
             cache: Arc::new(Memory::default()),
+            limiter: Arc::new(Buckets::default()),
             clock: clock.clone(),
             entropy: Arc::new(Random),
             health: health.clone(),

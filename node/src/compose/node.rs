@@ -276,11 +276,12 @@ fn state(parts: &Parts, commands: Arc<dyn Commands>, tools: Arc<Registry>, healt
         blobs: Arc::clone(&parts.blobs),
         live: Arc::clone(&parts.live),
         cache: Arc::clone(&parts.cache),
+        limiter: Arc::clone(&parts.limiter),
         clock: Arc::clone(&parts.clock),
         entropy: Arc::clone(&parts.entropy),
         health: Arc::new(health),
         metrics: Arc::new(ProcessMetrics),
-        limits: lmao_gateway::Limits::default(),
+        limits: lmao_gateway::Limits { rates: parts.rates.into(), ..lmao_gateway::Limits::default() },
     }
 }
 

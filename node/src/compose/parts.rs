@@ -14,8 +14,8 @@ use lmao_adapters::{
     tools::HttpTool,
 };
 use lmao_ports::{
-    Blobs, Cache, Clock, Entropy, EventLog, Ingestion, Live, Projection, ReadModel, Retriever, SearchIndex, Semantics,
-    Snapshots, Vault,
+    Blobs, Cache, Clock, Entropy, EventLog, Ingestion, Live, Projection, RateLimiter, ReadModel, Retriever,
+    SearchIndex, Semantics, Snapshots, Vault,
 };
 use lmao_retrieval::{
     answer::{Answerer, Extractive, Generative},
@@ -57,6 +57,10 @@ pub(crate) struct Parts {
     pub blobs: Arc<dyn Blobs>,
     /// What may be forgotten.
     pub cache: Arc<dyn Cache>,
+    /// How often clients asked.
+    pub limiter: Arc<dyn RateLimiter>,
+    /// How often they may.
+    pub rates: config::Rates,
     /// Hints to watchers.
     pub live: Arc<dyn Live>,
     /// Time.
@@ -130,7 +134,7 @@ impl Parts {
             shared(matches!(config.read_model, config::Tables::Postgres(_)) && config.is_distributed()),
             shared(matches!(config.search, config::Search::Elasticsearch(_)) && config.is_distributed()),
         ];
-        let (cache, live) = (opening.cache().await?, opening.live().await?);
+        let ((cache, limiter), live) = (opening.cache().await?, opening.live().await?);
         let nats = match &config.log {
             config::Durable::Nats(url) => Some(opening.nats(url).await?),
             _ => None,
@@ -170,6 +174,8 @@ impl Parts {
             search: Arc::new(search),
             blobs,
             cache,
+            limiter,
+            rates: config.rates,
             live,
             clock: Arc::new(SystemClock),
             entropy,

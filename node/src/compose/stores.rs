@@ -19,7 +19,7 @@ use lmao_adapters::{
     sqlite::{Access, MasterKey, SqliteLog, SqliteReadModel, SqliteSnapshots, SqliteVault},
 };
 use lmao_events::ContentHash;
-use lmao_ports::{Blobs, Cache, EventLog, IndexError, Live, ReadModel, SearchIndex, Snapshots, Vault};
+use lmao_ports::{Blobs, Cache, EventLog, IndexError, Live, RateLimiter, ReadModel, SearchIndex, Snapshots, Vault};
 use tokio::sync::OnceCell;
 
 use super::{DamagedIndex, servers::Server};
@@ -133,15 +133,20 @@ impl<'a> Opening<'a> {
         })
     }
 
-    pub(crate) async fn cache(&mut self) -> anyhow::Result<Arc<dyn Cache>> {
+    /// What may be forgotten, and how often clients asked.
+    pub(crate) async fn cache(&mut self) -> anyhow::Result<(Arc<dyn Cache>, Arc<dyn RateLimiter>)> {
         Ok(match &self.config.cache {
             // Away, it is missed and not needed: this node's own memory goes on with it.
             config::Cache::Redis(url) => {
                 let shared = Arc::new(RedisCache::open(url.reveal()).await?);
                 self.servers.push(Server::Redis(Arc::clone(&shared)));
-                Arc::new(LocalFallback::new(shared, MemoryCache::new(CACHE_BYTES)))
+                let cache = Arc::new(LocalFallback::new(shared, MemoryCache::new(CACHE_BYTES)));
+                (Arc::clone(&cache) as _, cache)
             }
-            config::Cache::Memory => Arc::new(MemoryCache::new(CACHE_BYTES)),
+            config::Cache::Memory => {
+                let cache = Arc::new(MemoryCache::new(CACHE_BYTES));
+                (Arc::clone(&cache) as _, cache)
+            }
         })
     }
 

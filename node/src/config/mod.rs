@@ -2,6 +2,7 @@
 //! read, and where each value came from can be told. Nothing is opened here.
 
 mod origin;
+mod rates;
 mod roles;
 mod telemetry;
 mod tools;
@@ -16,6 +17,7 @@ use std::{
 use serde::{Deserialize, Serialize, Serializer};
 
 pub(crate) use origin::{Loaded, Overrides, is_ours, load};
+pub(crate) use rates::Rates;
 pub(crate) use roles::Roles;
 pub(crate) use telemetry::{Endpoint, Ratio, Telemetry};
 pub(crate) use tools::{HttpTool, Tools};
@@ -56,6 +58,8 @@ pub(crate) struct Config {
     pub llm: Llm,
     /// Tools that run elsewhere.
     pub tools: Tools,
+    /// How often clients may ask.
+    pub rates: Rates,
     /// What the process tells of itself.
     pub telemetry: Telemetry,
 }
@@ -78,6 +82,7 @@ impl Default for Config {
             models: Models::default(),
             llm: Llm::default(),
             tools: Tools::default(),
+            rates: Rates::default(),
             telemetry: Telemetry::default(),
         }
     }

@@ -233,3 +233,17 @@ fn what_cannot_be_exported_is_refused_with_its_key() {
         assert!(format!("{refused}").contains(key), "{name}={value}: {refused}");
     }
 }
+
+#[test]
+fn rates_are_whole_numbers_from_a_file_and_from_text() {
+    let loaded = from_environment(&[("LMAO_RATES__REQUESTS", "7"), ("LMAO_RATES__ALL", "0")]).unwrap();
+    let rates = lmao_gateway::Rates::from(loaded.config.rates);
+    assert_eq!((rates.requests, rates.all, rates.logins), (7, 0, 60));
+    let (_dir, path) = file("[rates]\ndocuments = 9\n");
+    let loaded = load(&Overrides { file: Some(path), flags: vec![] }, []).unwrap();
+    assert_eq!(lmao_gateway::Rates::from(loaded.config.rates).documents, 9);
+    for bad in ["-1", "1.5", "many", "1000001"] {
+        let stop = from_environment(&[("LMAO_RATES__LOGINS", bad)]).unwrap_err();
+        assert!(stop.to_string().contains("rates.logins"), "{stop}");
+    }
+}
