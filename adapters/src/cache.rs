@@ -6,6 +6,7 @@
 mod aside;
 mod counts;
 mod fallback;
+mod searches;
 
 use std::{
     sync::{
@@ -23,6 +24,7 @@ use moka::{Expiry, future::Cache as Moka};
 pub use aside::CacheAside;
 pub use counts::Counts;
 pub use fallback::LocalFallback;
+pub use searches::RememberedSearches;
 
 /// Counters, and buckets, that are known at a time; beyond that the least used are forgotten.
 const MAX_COUNTERS: u64 = 100_000;

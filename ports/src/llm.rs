@@ -4,9 +4,10 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use lmao_events::TokenUsage;
+use serde::Serialize;
 
 /// Who says a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum ChatRole {
     /// The instructions.
     System,
@@ -17,7 +18,7 @@ pub enum ChatRole {
 }
 
 /// A message of a prompt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChatMessage {
     /// Who says it.
     pub role: ChatRole,

@@ -45,7 +45,7 @@ pub enum Intent {
 }
 
 /// A search.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct SearchRequest {
     /// What for; not empty.
     pub query: String,
@@ -85,7 +85,7 @@ impl SearchRequest {
 }
 
 /// Whether results say how they came about.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub enum Explain {
     /// Only results.
     #[default]
@@ -139,7 +139,7 @@ pub struct StageCost {
 }
 
 /// A passage that was found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hit {
     /// The passage.
     pub chunk_id: Uuid,
@@ -187,7 +187,7 @@ impl Hit {
 }
 
 /// What a search found.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct SearchResults {
     /// Best first.
     pub hits: Vec<Hit>,

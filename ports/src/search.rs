@@ -151,7 +151,7 @@ pub struct IndexedDocument {
 }
 
 /// Which passages a leg may return. Applied inside the legs, so that k results are k allowed ones.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SearchFilter {
     /// Whose documents.
     pub owner: Uuid,

@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::Context as _;
 use lmao_actors::{Feeder, Keyring, OpenedLog, Projector, SearchProjection, archive::Archived};
 use lmao_adapters::{
+    cache::RememberedSearches,
     clock::{OsEntropy, SystemClock},
     data_dir::{DataDir, Mode},
     llm::OpenAi,
@@ -160,7 +161,9 @@ impl Parts {
             feeders[1],
         )
         .await?;
-        let retriever: Arc<dyn Retriever> = Arc::new(Hybrid::new(Arc::clone(&index), Arc::clone(&semantics)));
+        let hybrid: Arc<dyn Retriever> = Arc::new(Hybrid::new(Arc::clone(&index), Arc::clone(&semantics)));
+        let retriever: Arc<dyn Retriever> =
+            Arc::new(RememberedSearches::new(hybrid, Arc::clone(&index), Arc::clone(&cache)));
         let answerer = answerer(&config.llm, &semantics)?;
         let tools = tools(&config.tools)?;
         Ok(Self {

@@ -275,6 +275,9 @@ async fn without_the_index_documents_wait() {
     let node = system.node("one", "all").await;
     let admin = system.admin(&node).await;
     let session = begin(&admin).await;
+    let known = json!({ "query": "the new moon" });
+    let known = async || admin.post("/api/v1/documents/search", &known, None).await.expect("an answer").body;
+    let before = known().await;
 
     system.elasticsearch.cut().await;
     let find = Some(json!({ "query": "spring tides" }));
@@ -283,6 +286,11 @@ async fn without_the_index_documents_wait() {
     measured(&admin, "elasticsearch", 0).await;
     let said = refused(&admin, Method::POST, "/api/v1/documents/search", find).await;
     assert!(said.contains("Elasticsearch"), "{said}");
+    // What was found before is known still, and it is said from where.
+    let found = known().await;
+    assert_eq!(found["results"], before["results"], "{found}");
+    assert!(found["notices"].to_string().contains("from the cache"), "{found}");
+    assert!(!before["notices"].to_string().contains("from the cache"), "{before}");
     let uploading = admin.clone();
     let uploading =
         tokio::spawn(async move { uploading.upload("moon.txt", b"The moon is full.\n".to_vec(), None).await });
