@@ -6,6 +6,7 @@
 //! plain counters. Every key expires.
 
 mod connection;
+mod recent;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use crate::{Standing, cache::Counts};
 use connection::Connection;
 
 pub use connection::{CALL, OpenError};
+pub use recent::Recent;
 
 /// Larger values are not remembered, in bytes: sending one takes too much of [`CALL`].
 pub const MAX_VALUE: usize = 1024 * 1024;

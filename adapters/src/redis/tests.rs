@@ -23,7 +23,7 @@ const HANGS: Duration = Duration::from_secs(20);
 const PATIENT: &str = "timeout_ms=5000";
 
 /// The shared server, in a namespace of this test.
-async fn open() -> RedisCache {
+pub(super) async fn open() -> RedisCache {
     RedisCache::open(&shared()).await.unwrap()
 }
 

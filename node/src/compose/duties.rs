@@ -9,10 +9,11 @@ use std::{
 };
 
 use lmao_actors::{Cluster, Feeder, Orphans, ProjectorHandle};
+use lmao_adapters::redis::Recent;
 use lmao_ports::{EventLog, Projection, Role, Vault};
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::{Parts, node::stores, witness::Witness};
+use super::{Parts, node::stores, recent, servers::Server, witness::Witness};
 
 /// The pause before the vault is read again for the witness.
 const WITNESS_PAUSE: Duration = Duration::from_secs(5);
@@ -104,6 +105,19 @@ impl Duties {
                 }
             }
         })));
+        let redis = parts.servers.iter().find_map(Server::redis);
+        if let Some(recent) = redis.map(Recent::new) {
+            let journal = parts.journal.clone();
+            running.push(tokio::spawn(turn(Role::Projector, "recent").whenever(move |over| {
+                let (journal, recent) = (journal.clone(), recent.clone());
+                async move {
+                    tokio::select! {
+                        () = recent::keep(journal, recent) => {}
+                        () = over => {}
+                    }
+                }
+            })));
+        }
         Self { projectors: shared, stop, running }
     }
 

@@ -9,6 +9,7 @@ mod node;
 mod parts;
 mod reachable;
 mod reader;
+mod recent;
 mod servers;
 mod stores;
 #[cfg(test)]

@@ -45,6 +45,14 @@ impl Server {
         }
     }
 
+    /// The cache that all nodes share.
+    pub(super) fn redis(&self) -> Option<Arc<RedisCache>> {
+        match self {
+            Self::Redis(cache) => Some(Arc::clone(cache)),
+            _ => None,
+        }
+    }
+
     /// How it stands, as far as is known without asking it.
     fn standing(&self) -> Standing {
         match self {

@@ -62,6 +62,12 @@ impl System {
         system
     }
 
+    /// What all keys in the cache begin with.
+    fn prefix(&self) -> String {
+        let cache = self.environment.iter().find(|(name, _)| name == "LMAO_CACHE").expect("it is set");
+        cache.1.rsplit('=').next().expect("a prefix").to_owned()
+    }
+
     async fn node(&self, name: &str, roles: &str) -> Server {
         let mut settings: Vec<_> = self.environment.iter().map(|(name, value)| (&**name, &**value)).collect();
         settings.push(("LMAO_ROLES", roles));
@@ -324,6 +330,10 @@ async fn without_the_cache_everything_goes_on() {
     let node = system.node("one", "all").await;
     let admin = system.admin(&node).await;
     let session = begin(&admin).await;
+    let prefix = system.prefix();
+    for key in [format!("{prefix}session:{session}"), format!("{prefix}context:{session}")] {
+        eventually(&format!("{key} is kept"), async || system.redis.knows(&key).await).await;
+    }
 
     system.redis.kill();
     stands(&admin, "redis", "degraded").await;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
     time::sleep,
@@ -74,6 +74,15 @@ impl Own {
         command.args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.process = Some(command.spawn().expect("the server can be started"));
         eventually("the server listens", async || TcpStream::connect(("127.0.0.1", self.port)).await.is_ok()).await;
+    }
+
+    /// Whether a Redis server knows this key: its own protocol, one command in a line.
+    pub(super) async fn knows(&self, key: &str) -> bool {
+        let mut redis = TcpStream::connect(("127.0.0.1", self.port)).await.expect("it listens");
+        redis.write_all(format!("EXISTS {key}\r\n").as_bytes()).await.expect("it reads");
+        let mut answer = [0; 2];
+        redis.read_exact(&mut answer).await.expect("it answers");
+        answer == *b":1"
     }
 
     /// Makes it hang, or go on.
