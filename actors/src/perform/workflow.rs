@@ -13,10 +13,10 @@ use lmao_events::{
     },
 };
 use lmao_ports::{
-    ChatMessage, ChatRole, CommandMeta, Frame, Hit, SearchError, SearchFilter, SearchRequest, SearchType, Span,
+    ChatMessage, ChatRole, CommandMeta, Frame, Hit, Intent, SearchError, SearchFilter, SearchRequest, SearchType, Span,
     TokenSink,
 };
-use lmao_retrieval::answer::Question;
+use lmao_retrieval::answer::{Question, leans_on_conversation, small_talk};
 use tokio::time::Instant;
 
 use super::{EffectContext, Hands, Perform, Performed, Sent, UNTIL_UNPARKED, session::workflow_parked};
@@ -25,6 +25,8 @@ use super::{EffectContext, Hands, Perform, Performed, Sent, UNTIL_UNPARKED, sess
 const HISTORY: usize = 8;
 /// Versions of the session to look for them in.
 const HISTORY_VERSIONS: u64 = 24;
+/// How much unlikeness counts when passages are chosen for an answer: three that say the same leave no room for a fourth.
+const DIVERSITY: f32 = 0.3;
 
 #[async_trait]
 impl Perform<Workflow> for Hands {
@@ -49,7 +51,10 @@ impl Perform<Workflow> for Hands {
 #[derive(Default)]
 struct Findings {
     hits: Vec<Hit>,
+    intent: Intent,
     notices: Vec<String>,
+    /// The messages before the question, once they were read.
+    history: Option<Vec<ChatMessage>>,
 }
 
 impl Hands {
@@ -62,7 +67,7 @@ impl Hands {
                 if let Err(failure) = self.retrieve(started, &started.query, done, &mut findings).await {
                     return (vec![], RunEnd::Failed { task: done.task, failure });
                 }
-                findings.notices.extend(notices.iter().cloned());
+                findings.notices.clone_from(notices);
             }
         }
         let mut completed = Vec::new();
@@ -71,11 +76,9 @@ impl Hands {
             let outcome = match &task.kind {
                 TaskKind::Retrieve { query, max_results } => {
                     self.status(started, "retrieving", "searching your documents");
-                    self.search(started, query, *max_results).await.map(|(hits, notices)| {
-                        let passages = hits.iter().map(passage).collect();
-                        findings.hits = hits;
-                        findings.notices.clone_from(&notices);
-                        (TaskResult::Retrieved { passages, notices }, None)
+                    self.search(started, query, *max_results, &mut findings).await.map(|()| {
+                        let passages = findings.hits.iter().map(passage).collect();
+                        (TaskResult::Retrieved { passages, notices: findings.notices.clone() }, None)
                     })
                 }
                 TaskKind::Synthesize => {
@@ -108,24 +111,54 @@ impl Hands {
     ) -> Result<(), Failure> {
         let TaskResult::Retrieved { passages, .. } = &done.result else { return Ok(()) };
         let wanted = u32::try_from(passages.len().max(1)).unwrap_or(1);
-        findings.hits = self.search(started, query, wanted).await?.0;
-        Ok(())
+        self.search(started, query, wanted, findings).await
     }
 
-    async fn search(&self, started: &Started, query: &str, wanted: u32) -> Result<(Vec<Hit>, Vec<String>), Failure> {
+    /// Searches the owner's documents, unless there is nothing to look for.
+    async fn search(
+        &self,
+        started: &Started,
+        query: &str,
+        wanted: u32,
+        findings: &mut Findings,
+    ) -> Result<(), Failure> {
+        if small_talk(query).is_some() {
+            findings.intent = Intent::ChitChat;
+            return Ok(());
+        }
         let filter = SearchFilter::all_of(started.owner);
-        let request = SearchRequest::new(query.to_owned(), filter, wanted as usize, SearchType::Hybrid);
+        let mut request = SearchRequest::new(query.to_owned(), filter, wanted as usize, SearchType::Hybrid);
+        request.diversity = Some(DIVERSITY);
+        // A question that stands alone costs no look at the log.
+        if leans_on_conversation(query) {
+            match self.history(started).await {
+                Ok(history) => {
+                    request.conversation.clone_from(&history);
+                    findings.history = Some(history);
+                }
+                Err(failure) => tracing::warn!(reason = failure.message, "searched without the conversation"),
+            }
+        }
         match self.world.retriever.search(request).await {
-            Ok(results) => Ok((results.hits, results.notices)),
+            Ok(results) => {
+                findings.hits = results.hits;
+                findings.intent = results.intent;
+                findings.notices = results.notices;
+                Ok(())
+            }
             Err(SearchError::Invalid(message)) => Err(Failure::lasting("invalid_query", message)),
             Err(error) => Err(Failure::passing("search_unavailable", error.to_string())),
         }
     }
 
     async fn answer(&self, started: &Started, findings: Findings) -> Result<Answer, Failure> {
-        let history = if self.world.answerer.needs_history() { self.history(started).await? } else { vec![] };
-        let question =
-            Question { query: started.query.clone(), history, hits: findings.hits, notices: findings.notices };
+        let Findings { hits, intent, notices, history } = findings;
+        let history = match history {
+            _ if !self.world.answerer.needs_history() => vec![],
+            Some(history) => history,
+            None => self.history(started).await?,
+        };
+        let question = Question { query: started.query.clone(), history, hits, intent, notices };
         let span = Span::here(|| "answer".into());
         let answer = span.run(self.world.answerer.answer(question, self.sink(started))).await;
         if let Err(failure) = &answer {
@@ -136,6 +169,9 @@ impl Hands {
 
     /// The messages before the question, oldest first.
     async fn history(&self, started: &Started) -> Result<Vec<ChatMessage>, Failure> {
+        if started.asked_at <= Version(1) {
+            return Ok(vec![]);
+        }
         // Nearly every commit of a session holds one message: looking further back is the exception.
         let messages = self.messages_before(started, HISTORY as u64).await?;
         let more = messages.len() < HISTORY && started.asked_at.0 > HISTORY as u64 + 1;

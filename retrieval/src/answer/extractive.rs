@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use lmao_events::{Answer, Failure};
-use lmao_ports::{SemanticState, Semantics, Space, TokenSink};
+use lmao_events::{Answer, Citation, Failure};
+use lmao_ports::{Intent, SearchIndex, SemanticState, Semantics, Space, TokenSink};
 
 use super::{
     Answerer, Question,
+    reading::Reading,
     relevance::{Nearness, Vectors},
     render::render,
     select::Selection,
+    summary::summary,
+    talk::small_answer,
 };
 
 /// What is said when no passage speaks of the question.
@@ -22,13 +25,21 @@ const NOTHING: &str = "Nothing relevant to this question was found in your docum
 pub struct Extractive {
     semantics: Arc<dyn Semantics>,
     vectors: Vectors,
+    reading: Reading,
 }
 
 impl Extractive {
     /// With the model that may or may not be there.
     #[must_use]
     pub fn new(semantics: Arc<dyn Semantics>) -> Self {
-        Self { semantics, vectors: Vectors::default() }
+        Self { semantics, vectors: Vectors::default(), reading: Reading::default() }
+    }
+
+    /// With the index that the passages come from: documents are summarized by their parts.
+    #[must_use]
+    pub fn reading(mut self, index: Arc<dyn SearchIndex>) -> Self {
+        self.reading = Reading::of(index);
+        self
     }
 
     /// How near `texts` are to the question; `None` without a model, and where it fails: words alone will do.
@@ -45,6 +56,20 @@ impl Extractive {
             }
         }
     }
+
+    /// The text in the pieces in which it is shown, with its citations.
+    async fn compose(&self, question: &Question) -> (Vec<String>, Vec<Citation>) {
+        if question.intent == Intent::Summary {
+            let parts = self.reading.beginnings(question).await;
+            if let Some(summary) = summary(&parts) {
+                return summary;
+            }
+        }
+        let selection = Selection::new(&question.query, &question.hits, question.sides());
+        let nearness = self.nearness(&question.query, selection.to_compare()).await;
+        let chosen = selection.pick(nearness.as_ref());
+        if chosen.is_empty() { (vec![NOTHING.to_owned()], vec![]) } else { render(&question.hits, &chosen) }
+    }
 }
 
 #[async_trait]
@@ -58,11 +83,12 @@ impl Answerer for Extractive {
     }
 
     async fn answer(&self, question: Question, mut sink: TokenSink) -> Result<Answer, Failure> {
-        let selection = Selection::new(&question.query, &question.hits);
-        let nearness = self.nearness(&question.query, selection.to_compare()).await;
-        let chosen = selection.pick(nearness.as_ref());
-        let (parts, citations) =
-            if chosen.is_empty() { (vec![NOTHING.to_owned()], vec![]) } else { render(&question.hits, &chosen) };
+        let question = question.checked();
+        let (parts, citations) = if question.intent == Intent::ChitChat {
+            (vec![small_answer(&question.query).to_owned()], vec![])
+        } else {
+            self.compose(&question).await
+        };
         for part in &parts {
             sink(part);
         }

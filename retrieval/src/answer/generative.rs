@@ -1,23 +1,19 @@
 //! Answering by a language model, from the passages, with citations that are checked.
 
-use std::{
-    ops::Range,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use lmao_events::{Answer, Citation, Failure};
-use lmao_ports::{Hit, Llm, LlmError, TokenSink};
-use unicode_segmentation::UnicodeSegmentation;
+use lmao_events::{Answer, Failure};
+use lmao_ports::{Intent, Llm, LlmError, SearchIndex, TokenSink};
 
 use super::{
-    Answerer, Question, cite,
-    markers::Markers,
-    prompt::prompt,
-    relevance::likeness,
-    sentence::{Piece, pieces},
+    Answerer, Question,
+    context::{Budget, Excerpt, assemble, in_order, missing},
+    grounds::Grounds,
+    markers::{Judged, Markers},
+    prompt::{PASSAGE_TOKENS, prompt},
+    reading::Reading,
 };
-use crate::search::terms::{coverage, terms};
 
 /// Tokens of an answer.
 const MAX_TOKENS: u32 = 1024;
@@ -26,13 +22,39 @@ const MAX_TOKENS: u32 = 1024;
 #[derive(Debug)]
 pub struct Generative {
     llm: Arc<dyn Llm>,
+    reading: Reading,
 }
 
 impl Generative {
     /// By this model.
     #[must_use]
     pub fn new(llm: Arc<dyn Llm>) -> Self {
-        Self { llm }
+        Self { llm, reading: Reading::default() }
+    }
+
+    /// With the index that the passages come from: sections are read whole, and documents summarized by their parts.
+    #[must_use]
+    pub fn reading(mut self, index: Arc<dyn SearchIndex>) -> Self {
+        self.reading = Reading::of(index);
+        self
+    }
+
+    /// What the model reads, numbered from 1.
+    async fn context(&self, question: &Question) -> Vec<Excerpt> {
+        let count = |text: &str| self.llm.count_tokens(text);
+        let budget = Budget { tokens: PASSAGE_TOKENS, count: &count };
+        match question.intent {
+            Intent::ChitChat => return vec![],
+            Intent::Summary => {
+                let parts = self.reading.beginnings(question).await;
+                if !parts.is_empty() {
+                    return in_order(&parts, &budget);
+                }
+            }
+            _ => {}
+        }
+        let siblings = self.reading.passages(&missing(&question.hits)).await;
+        assemble(&question.hits, &siblings, question.sides().as_ref(), &budget)
     }
 }
 
@@ -47,15 +69,18 @@ impl Answerer for Generative {
     }
 
     async fn answer(&self, question: Question, sink: TokenSink) -> Result<Answer, Failure> {
-        let prompt = prompt(&question);
-        let passages = prompt.passages;
-        let stream = Arc::new(Mutex::new((Markers::new(passages), sink)));
+        let question = question.checked();
+        let excerpts = self.context(&question).await;
+        let messages = prompt(&question, &excerpts, &|text| self.llm.count_tokens(text));
+        let grounds = Arc::new(Grounds::new(excerpts, &question.query));
+        let markers = || Markers::new(grounds.len(), Arc::clone(&grounds) as _);
+        let stream = Arc::new(Mutex::new((markers(), sink)));
         let completion = self
             .llm
-            .complete(prompt.messages, MAX_TOKENS, rewriting(Arc::clone(&stream)))
+            .complete(messages, MAX_TOKENS, rewriting(Arc::clone(&stream)))
             .await
             .map_err(|error| failure(&error))?;
-        let mut markers = Markers::new(passages);
+        let mut markers = markers();
         let mut text = markers.push(&completion.text);
         text.push_str(&markers.finish());
         if text.trim().is_empty() {
@@ -69,12 +94,12 @@ impl Answerer for Generative {
                 sink(&rest);
             }
         }
-        let citations = citations(&text, &markers, &question.hits);
+        let citations = grounds.citations(&text, &markers);
         let mut notices = question.notices;
-        if passages == 0 {
+        if grounds.len() > 0 {
+            notices.extend(notices_of(markers.judged(), citations.is_empty()));
+        } else if question.intent != Intent::ChitChat {
             notices.push("nothing relevant was found in your documents: the model answered on its own".to_owned());
-        } else if citations.is_empty() {
-            notices.push("the answer cites none of your documents: check it before you rely on it".to_owned());
         }
         Ok(Answer {
             text,
@@ -87,6 +112,24 @@ impl Answerer for Generative {
     }
 }
 
+/// What the reader should know of the citations.
+fn notices_of(judged: Judged, none: bool) -> Vec<String> {
+    let mut notices = vec![];
+    if judged.dropped > 0 {
+        let n = judged.dropped;
+        notices.push(format!(
+            "citations left out: {n}; the passages do not say what the answer quotes there: check it before you rely on it"
+        ));
+    }
+    if judged.moved > 0 {
+        notices.push(format!("citations moved to the passage that holds the quoted words: {}", judged.moved));
+    }
+    if none {
+        notices.push("the answer cites none of your documents: check it before you rely on it".to_owned());
+    }
+    notices
+}
+
 /// A sink that shows pieces with their markers rewritten.
 fn rewriting(stream: Arc<Mutex<(Markers, TokenSink)>>) -> TokenSink {
     Box::new(move |piece| {
@@ -97,41 +140,6 @@ fn rewriting(stream: Arc<Mutex<(Markers, TokenSink)>>) -> TokenSink {
             sink(&shown);
         }
     })
-}
-
-fn citations(text: &str, markers: &Markers, hits: &[Hit]) -> Vec<Citation> {
-    let cited = markers.cited().iter().enumerate();
-    cited
-        .filter_map(|(place, passage)| {
-            let hit = hits.get(passage - 1)?;
-            let claim = claim(text, markers.first_use(*passage)?);
-            Some(cite(place + 1, hit, quote(claim, hit)))
-        })
-        .collect()
-}
-
-/// The sentence that the marker at byte `at` closes.
-fn claim(text: &str, at: usize) -> &str {
-    let before = text[..at].rsplit("\n\n").next().unwrap_or_default();
-    let sentences = before.split_sentence_bounds().map(str::trim);
-    sentences.filter(|part| part.split_whitespace().count() > 1).last().unwrap_or(before)
-}
-
-/// The piece of a passage that is most like the claim; the whole passage where it has no pieces.
-fn quote(claim: &str, hit: &Hit) -> Range<usize> {
-    let claim = terms(claim);
-    let score = |piece: &Piece| {
-        let found = terms(&hit.content[piece.range.clone()]);
-        // A heading has the claim's words, and does not say what the claim says.
-        let worth = if piece.heads { 0.5 } else { 1.0 };
-        worth * (coverage(&claim, &found) + likeness(&claim, &found))
-    };
-    let section = hit.section.as_deref().unwrap_or_default();
-    let scored = pieces(&hit.content, &hit.chunk_type, section).into_iter().map(|piece| (score(&piece), piece));
-    // The first of equals: `max_by` would take the last.
-    scored
-        .reduce(|best, next| if next.0 > best.0 { next } else { best })
-        .map_or(0..hit.content.len(), |(_, piece)| piece.range)
 }
 
 fn failure(error: &LlmError) -> Failure {

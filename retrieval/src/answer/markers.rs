@@ -1,16 +1,50 @@
 //! Citation markers in a text that is being written: `[3]`, `[1][4]`, `[1, 4]` outside of code.
 //!
 //! A language model numbers by the passages it was given. What the reader sees is numbered by first use, and markers of
-//! passages that do not exist are dropped. The rewriting goes along with the stream, so that the pieces shown together are
-//! exactly the final text.
+//! passages that do not exist, or that a [`Judge`] refuses, are dropped. The rewriting goes along with the stream, so that the
+//! pieces shown together are exactly the final text.
+
+use std::{fmt::Debug, sync::Arc};
 
 /// Bytes of a marker at most; a longer bracket is ordinary text.
 const MAX_MARKER: usize = 24;
 
+/// What becomes of a marker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It stands.
+    Stands,
+    /// It belongs to this passage instead, from 1.
+    Belongs(usize),
+    /// It belongs to none.
+    Unfounded,
+}
+
+/// Who judges markers by the text that they close.
+pub(super) trait Judge: Debug + Send + Sync {
+    /// Of a marker of passage `passage`, from 1, behind `paragraph` up to here and markers of the passages `beside`.
+    fn judge(&self, paragraph: &str, beside: &[usize], passage: usize) -> Verdict;
+}
+
+/// How many markers were judged not to stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Judged {
+    /// Counted for another passage.
+    pub(super) moved: usize,
+    /// Left out.
+    pub(super) dropped: usize,
+}
+
 /// Rewrites a text piece by piece.
 #[derive(Debug)]
 pub(super) struct Markers {
+    judge: Arc<dyn Judge>,
     passages: usize,
+    /// What was written since the last empty line.
+    paragraph: String,
+    /// The passages of the markers that were written last, with nothing between.
+    beside: Vec<usize>,
+    judged: Judged,
     /// Passages in the order of first use, from 1; each one's place is its new number.
     used: Vec<usize>,
     /// A bracket that may become a marker.
@@ -35,9 +69,13 @@ enum Code {
 
 impl Markers {
     /// For a text that may cite passages 1 to `passages`.
-    pub(super) const fn new(passages: usize) -> Self {
+    pub(super) const fn new(passages: usize, judge: Arc<dyn Judge>) -> Self {
         Self {
+            judge,
             passages,
+            paragraph: String::new(),
+            beside: vec![],
+            judged: Judged { moved: 0, dropped: 0 },
             used: vec![],
             held: String::new(),
             code: Code::None,
@@ -69,6 +107,11 @@ impl Markers {
         &self.used
     }
 
+    /// How many markers did not stand.
+    pub(super) const fn judged(&self) -> Judged {
+        self.judged
+    }
+
     /// Where passage `n` is first cited: the byte offset of the marker in the rewritten text.
     pub(super) fn first_use(&self, n: usize) -> Option<usize> {
         self.uses.iter().find(|(_, passage)| *passage == n).map(|(at, _)| *at)
@@ -84,6 +127,9 @@ impl Markers {
                     self.write(&held, out);
                 }
             }
+        }
+        if !matches!(c, '[' | ' ') {
+            self.beside.clear();
         }
         self.track_code(c);
         if c == '[' && self.code == Code::None {
@@ -101,14 +147,31 @@ impl Markers {
             return self.write("]", out);
         }
         for passage in numbers.into_iter().filter(|n| (1..=self.passages).contains(n)).collect::<Vec<_>>() {
+            let Some(passage) = self.founded(passage) else { continue };
             let place = self.used.iter().position(|known| *known == passage).unwrap_or_else(|| {
                 self.used.push(passage);
                 self.used.len() - 1
             });
             self.uses.push((self.written, passage));
+            self.beside.push(passage);
             self.write(&format!("[{}]", place + 1), out);
         }
         self.line_ended = false;
+    }
+
+    /// The passage that a marker counts for.
+    fn founded(&mut self, passage: usize) -> Option<usize> {
+        match self.judge.judge(&self.paragraph, &self.beside, passage) {
+            Verdict::Stands => Some(passage),
+            Verdict::Belongs(other) => {
+                self.judged.moved += 1;
+                Some(other)
+            }
+            Verdict::Unfounded => {
+                self.judged.dropped += 1;
+                None
+            }
+        }
     }
 
     /// Code opens with a run of backticks and ends with one as long; a run of one or two ends with its paragraph at the
@@ -132,6 +195,10 @@ impl Markers {
     fn write(&mut self, text: &str, out: &mut String) {
         self.written += text.len();
         out.push_str(text);
+        self.paragraph.push_str(text);
+        if self.paragraph.ends_with("\n\n") {
+            self.paragraph.clear();
+        }
     }
 }
 
@@ -141,8 +208,22 @@ mod tests {
 
     use super::*;
 
+    /// Lets everything stand, but not what closes `no`, and counts for passage 3 what closes `three`.
+    #[derive(Debug)]
+    struct ByWord;
+
+    impl Judge for ByWord {
+        fn judge(&self, paragraph: &str, beside: &[usize], _: usize) -> Verdict {
+            match paragraph.split_whitespace().next_back() {
+                Some("no") => Verdict::Unfounded,
+                Some("three") if !beside.contains(&3) => Verdict::Belongs(3),
+                _ => Verdict::Stands,
+            }
+        }
+    }
+
     fn rewrite(text: &str, passages: usize) -> (String, Vec<usize>) {
-        let mut markers = Markers::new(passages);
+        let mut markers = Markers::new(passages, Arc::new(ByWord));
         let text = markers.push(text) + &markers.finish();
         (text, markers.cited().to_vec())
     }
@@ -166,16 +247,24 @@ mod tests {
 
     #[test]
     fn the_first_use_is_where_the_marker_stands() {
-        let mut markers = Markers::new(3);
+        let mut markers = Markers::new(3, Arc::new(ByWord));
         let text = markers.push("One [2]. Two [3][2].");
         assert_eq!(markers.first_use(3).map(|at| &text[at..at + 3]), Some("[2]"));
         assert_eq!(markers.first_use(1), None);
     }
 
+    #[test]
+    fn markers_that_do_not_stand_are_moved_or_left_out() {
+        let mut markers = Markers::new(4, Arc::new(ByWord));
+        let text = markers.push("Yes [2]. Says no [1]. And three [4][2].\n\n[1]") + &markers.finish();
+        assert_eq!(text, "Yes [1]. Says no . And three [2][1].\n\n[3]");
+        assert_eq!((markers.cited(), markers.judged()), ([2, 3, 1].as_slice(), Judged { moved: 1, dropped: 1 }));
+    }
+
     proptest! {
         #[test]
-        fn pieces_do_not_matter(text in "[\\[\\]0-9, a`\\né]{0,60}", cuts in prop::collection::vec(0_usize..60, 0..6)) {
-            let mut markers = Markers::new(5);
+        fn pieces_do_not_matter(text in "([\\[\\]0-9, a`\\né]|no |three ){0,60}", cuts in prop::collection::vec(0_usize..60, 0..6)) {
+            let mut markers = Markers::new(5, Arc::new(ByWord));
             let mut shown = String::new();
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| text.floor_char_boundary(cut)).collect();
             cuts.extend([0, text.len()]);

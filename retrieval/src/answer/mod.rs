@@ -1,18 +1,25 @@
 //! Answering: from passages to a text whose every claim names its source.
 //!
 //! Two ways: [`Extractive`] quotes the best sentences and claims nothing else; [`Generative`] has a language model write,
-//! and keeps of its citations those that stand. Neither searches: the passages come with the question. Passages are other
-//! people's words and are handled as data, never as instructions.
+//! and keeps of its citations those that stand. Neither searches: the passages come with the question, and at most the
+//! documents that they are of are read on. Passages are other people's words and are handled as data, never as instructions.
 
+mod context;
 mod extractive;
 mod generative;
+mod grounds;
 mod markers;
 mod prompt;
+mod quotation;
 mod readable;
+mod reading;
 mod relevance;
 mod render;
 mod select;
 mod sentence;
+mod sides;
+mod summary;
+mod talk;
 #[cfg(test)]
 mod tests;
 
@@ -20,10 +27,13 @@ use std::{fmt::Debug, ops::Range};
 
 use async_trait::async_trait;
 use lmao_events::{Answer, Citation, Failure};
-use lmao_ports::{ChatMessage, Hit, TokenSink};
+use lmao_ports::{ChatMessage, Hit, Intent, TokenSink};
+
+use self::sides::Sides;
 
 pub use extractive::Extractive;
 pub use generative::Generative;
+pub use talk::{leans_on_conversation, small_talk};
 
 /// A question with what was found for it.
 #[derive(Debug, Clone, Default)]
@@ -32,10 +42,33 @@ pub struct Question {
     pub query: String,
     /// The conversation before it, oldest first; empty where [`Answerer::needs_history`] is false.
     pub history: Vec<ChatMessage>,
-    /// Passages, best first.
+    /// Passages, best first, of documents that the person may read.
     pub hits: Vec<Hit>,
+    /// What kind of question the search took it for.
+    pub intent: Intent,
     /// What the reader should know of the search; passed on in the answer.
     pub notices: Vec<String>,
+}
+
+impl Question {
+    /// Without passages that are not the bytes of the document that they say they are: a quote of one would point elsewhere.
+    fn checked(mut self) -> Self {
+        let before = self.hits.len();
+        self.hits.retain(|hit| hit.start.checked_add(hit.content.len() as u64) == Some(hit.end));
+        let wrong = before - self.hits.len();
+        if wrong > 0 {
+            tracing::warn!(wrong, "passages are not where they say");
+            self.notices.push(format!(
+                "passages left out: {wrong}; they are not where the index says: rebuild it with `lmao projections rebuild search`"
+            ));
+        }
+        self
+    }
+
+    /// What it compares.
+    fn sides(&self) -> Option<Sides> {
+        Sides::of(&self.query).filter(|_| self.intent == Intent::Comparison)
+    }
 }
 
 /// Somebody who answers.

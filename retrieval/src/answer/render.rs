@@ -39,7 +39,7 @@ fn row(quote: &str) -> String {
 }
 
 /// A quote on one line.
-fn line(quote: &str) -> String {
+pub(super) fn line(quote: &str) -> String {
     let mut shown = String::with_capacity(quote.len());
     for (n, word) in quote.split_whitespace().enumerate() {
         if n > 0 {

@@ -11,6 +11,7 @@ use super::{
     readable::{Form, is_whole},
     relevance::{Nearness, is_relevant, is_to_the_point, likeness},
     sentence::{Kind, pieces, with_lists},
+    sides::Sides,
 };
 use crate::search::{
     query::{MAX_QUERY_BYTES, is_literal},
@@ -65,17 +66,20 @@ pub(super) struct Candidate {
 pub(super) struct Selection<'a> {
     hits: &'a [Hit],
     wanted: BTreeSet<String>,
+    /// What is compared: the answer speaks of both, if any passage does.
+    sides: Option<Sides>,
     candidates: Vec<Candidate>,
 }
 
 impl<'a> Selection<'a> {
     /// Weighs every piece: the share of the question's words that it or its neighbour has, the rarer the more, its passage's
     /// score, and what its passage's headings and file name say.
-    pub(super) fn new(query: &str, hits: &'a [Hit]) -> Self {
+    pub(super) fn new(query: &str, hits: &'a [Hit], sides: Option<Sides>) -> Self {
         let hits = &hits[..hits.len().min(MAX_PASSAGES)];
         // As much of it as was searched for.
         let query = &query[..query.floor_char_boundary(MAX_QUERY_BYTES)];
-        let wanted = terms(query);
+        // That something is compared is said by the question alone.
+        let wanted = sides.as_ref().map_or_else(|| terms(query), Sides::words);
         let literal = is_literal(query);
         let of_hit = |(n, hit)| candidates(n, hit, literal);
         let mut candidates: Vec<Candidate> = hits.iter().enumerate().flat_map(of_hit).collect();
@@ -92,7 +96,7 @@ impl<'a> Selection<'a> {
             candidate.score *= candidate.legibility(&hits[hit].content);
         }
         candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
-        Self { hits, wanted, candidates }
+        Self { hits, wanted, sides, candidates }
     }
 
     /// The texts whose meaning is worth comparing with the question, best first.
@@ -142,7 +146,7 @@ impl<'a> Selection<'a> {
         self.in_order(self.best())
     }
 
-    /// The passages that speak of the question.
+    /// The passages that speak of the question, as far as the search sees it so.
     fn relevant(&self, nearness: Option<&Nearness>) -> BTreeSet<usize> {
         let margin = |n: usize, hit: &Hit| {
             let nearness = nearness?;
@@ -154,26 +158,44 @@ impl<'a> Selection<'a> {
         };
         let speaks = |(n, hit): (usize, &Hit)| {
             let found = terms(&format!("{} {}", headings(hit), hit.content));
-            is_relevant(margin(n, hit), coverage(&self.wanted, &found)).then_some(n)
+            (hit.relevant && is_relevant(margin(n, hit), coverage(&self.wanted, &found))).then_some(n)
         };
         self.hits.iter().enumerate().filter_map(speaks).collect()
     }
 
     /// The best candidates that are not the same, not too many and not too long.
     fn best(&self) -> Vec<&Candidate> {
-        let mut chosen: Vec<&Candidate> = vec![];
-        let mut quoted = 0;
+        let mut chosen = self.one_of_each_side();
+        let mut quoted = chosen.iter().map(|candidate| candidate.range.len()).sum::<usize>();
         for candidate in &self.candidates {
-            let worth = chosen.first().is_none_or(|best| candidate.score >= WORTH * best.score);
+            let worth = self.candidates.first().is_none_or(|best| candidate.score >= WORTH * best.score);
             if !worth || chosen.len() == MAX_QUOTES {
                 break;
             }
             let snippets = chosen.iter().filter(|other| other.kind == Kind::Code).count();
             let fits = chosen.is_empty() || quoted + candidate.range.len() <= MAX_QUOTED;
-            let repeats = chosen.iter().any(|other| likeness(&other.terms, &candidate.terms) >= SAME);
+            let same = |other: &Candidate| {
+                (other.hit, &other.range) == (candidate.hit, &candidate.range)
+                    || likeness(&other.terms, &candidate.terms) >= SAME
+            };
+            let repeats = chosen.iter().any(|other| same(other));
             if fits && !repeats && (candidate.kind != Kind::Code || snippets < MAX_SNIPPETS) {
                 quoted += candidate.range.len();
                 chosen.push(candidate);
+            }
+        }
+        chosen
+    }
+
+    /// The best candidate for each side of a comparison.
+    fn one_of_each_side(&self) -> Vec<&Candidate> {
+        let Some(sides) = &self.sides else { return vec![] };
+        let spoken =
+            |candidate: &Candidate| sides.spoken_of(&(&candidate.terms | &terms(&headings(&self.hits[candidate.hit]))));
+        let mut chosen: Vec<&Candidate> = vec![];
+        for side in 0..2 {
+            if !chosen.iter().any(|candidate| spoken(candidate)[side]) {
+                chosen.extend(self.candidates.iter().find(|candidate| spoken(candidate)[side]));
             }
         }
         chosen

@@ -76,7 +76,7 @@ pub(crate) fn leg_hit(hit: &Hit, score: f32) -> LegHit {
         end: hit.end,
         page_turns: hit.page_turns.clone(),
         language: None,
-        parent: None,
+        parent: hit.parent,
     };
     LegHit { chunk: Arc::new(chunk), document_id: hit.document_id, filename: hit.filename.clone(), score }
 }
@@ -118,6 +118,7 @@ impl SearchIndex for MemoryIndex {
         self.ranked(k, |content| hashed(content).iter().zip(vector).map(|(a, b)| a * b).sum())
     }
     async fn chunks(&self, wanted: &[(Uuid, u32)]) -> Result<Vec<LegHit>, IndexError> {
+        self.ranked(0, |_| 0.0)?;
         let hits = self.hits.iter().filter(|hit| wanted.contains(&(hit.document_id, hit.ordinal)));
         Ok(hits.map(|hit| leg_hit(hit, 0.0)).collect())
     }

@@ -1,0 +1,160 @@
+//! Reading on in documents that a search found: the other passages of a section, the beginnings of a document's parts. What
+//! cannot be read is left out: an answer from less is better than none.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use lmao_ports::{Hit, LegHit, SearchIndex};
+use uuid::Uuid;
+
+use super::Question;
+use crate::search::terms::terms;
+
+/// Passages that are asked for at once, and at most to learn a document's parts.
+const PAGE: u32 = 256;
+const MAX_PASSAGES: u32 = 1024;
+
+/// Beginnings of parts in a summary.
+const MAX_PARTS: usize = 20;
+
+/// The index that documents are read in; without one, nothing more is read than was found.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reading(Option<Arc<dyn SearchIndex>>);
+
+impl Reading {
+    /// In this index.
+    pub(super) fn of(index: Arc<dyn SearchIndex>) -> Self {
+        Self(Some(index))
+    }
+
+    /// These passages, by document and ordinal, as far as they can be had. Their documents have to be the reader's.
+    pub(super) async fn passages(&self, wanted: &[(Uuid, u32)]) -> Vec<Hit> {
+        let Some(index) = self.0.as_ref().filter(|_| !wanted.is_empty()) else { return vec![] };
+        match index.chunks(wanted).await {
+            Ok(found) => found.into_iter().map(passage).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "passages beside those found could not be read");
+                vec![]
+            }
+        }
+    }
+
+    /// The beginning of each part of the document that a question names, in order; empty where it names none of those
+    /// found. Where there are many parts, the outermost.
+    pub(super) async fn beginnings(&self, question: &Question) -> Vec<Hit> {
+        let Some(document) = named(&question.query, &question.hits) else { return vec![] };
+        let mut passages = vec![];
+        for from in (0..MAX_PASSAGES).step_by(PAGE as usize) {
+            let wanted: Vec<(Uuid, u32)> = (from..from + PAGE).map(|ordinal| (document, ordinal)).collect();
+            let found = self.passages(&wanted).await;
+            let more = found.len() == wanted.len();
+            passages.extend(found);
+            if !more {
+                break;
+            }
+        }
+        beginnings(passages)
+    }
+}
+
+/// The document, of those found, whose file name a question has: as it stands, or all the words of it. Where there is only one
+/// document, it is that one.
+fn named(query: &str, hits: &[Hit]) -> Option<Uuid> {
+    let (lower, asked) = (query.to_lowercase(), terms(query));
+    let documents: BTreeMap<Uuid, &str> = hits.iter().map(|hit| (hit.document_id, hit.filename.as_str())).collect();
+    if let (1, Some(document)) = (documents.len(), documents.keys().next()) {
+        return Some(*document);
+    }
+    let is_named = |(_, name): &(&Uuid, &&str)| {
+        let stem = terms(name.rsplit_once('.').map_or(name, |(stem, _)| stem));
+        lower.contains(&name.to_lowercase()) || !stem.is_empty() && stem.is_subset(&asked)
+    };
+    documents.iter().filter(is_named).max_by_key(|(_, name)| name.len()).map(|(document, _)| *document)
+}
+
+/// The first passage of each section that is more than its heading; of a document without sections passages at even distances.
+fn beginnings(mut passages: Vec<Hit>) -> Vec<Hit> {
+    passages.sort_by_key(|hit| hit.ordinal);
+    passages.retain(|hit| hit.chunk_type != "heading");
+    let mut known = BTreeSet::new();
+    let mut parts: Vec<Hit> = passages.iter().filter(|hit| known.insert(hit.section.clone())).cloned().collect();
+    if parts.len() < 2 {
+        let step = passages.len().div_ceil(MAX_PARTS / 2).max(1);
+        return passages.into_iter().step_by(step).collect();
+    }
+    let depth = |hit: &Hit| hit.section.as_deref().map_or(0, |section| section.split(" > ").count());
+    parts.sort_by_key(depth);
+    parts.truncate(MAX_PARTS);
+    parts.sort_by_key(|hit| hit.ordinal);
+    parts
+}
+
+/// A passage that was not searched for: what it scores is not known, and counts as nothing.
+fn passage(found: LegHit) -> Hit {
+    let chunk = Arc::unwrap_or_clone(found.chunk);
+    Hit {
+        chunk_id: chunk.chunk_id,
+        ordinal: chunk.ordinal,
+        content: chunk.content,
+        score: 0.0,
+        similarity: None,
+        relevant: true,
+        document_id: found.document_id,
+        filename: found.filename,
+        page_number: chunk.page_number,
+        page_turns: chunk.page_turns,
+        section: chunk.section,
+        chunk_type: chunk.chunk_type,
+        language: chunk.language,
+        parent: chunk.parent,
+        start: chunk.start,
+        end: chunk.end,
+        explained: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::fakes::{MemoryIndex, hit};
+
+    fn question(query: &str, hits: Vec<Hit>) -> Question {
+        Question { query: query.to_owned(), hits, ..Question::default() }
+    }
+
+    #[tokio::test]
+    async fn a_named_document_is_read_by_its_parts() {
+        let mut index = MemoryIndex::default();
+        let places = ["", "A", "A > X", "A > X", "B"];
+        index.hits = (0..).zip(places).map(|(n, section)| hit(1, n, section, "prose", &format!("part {n}"))).collect();
+        index.hits[1].chunk_type = "heading".to_owned();
+        let reading = Reading::of(Arc::new(index));
+        let mut found = vec![hit(2, 0, "", "prose", "other"), hit(1, 3, "A > X", "prose", "part 3")];
+        found[1].filename = "House Rules.pdf".to_owned();
+        for query in ["Summarize house rules.pdf", "what do the house rules say?"] {
+            let parts = reading.beginnings(&question(query, found.clone())).await;
+            assert_eq!(parts.iter().map(|hit| hit.ordinal).collect::<Vec<_>>(), [0, 2, 4], "{query}");
+        }
+        assert!(reading.beginnings(&question("Summarize everything", found.clone())).await.is_empty());
+        assert_eq!(reading.beginnings(&question("Summarize it", found[1..].to_vec())).await.len(), 3);
+        assert!(Reading::default().beginnings(&question("house rules", found)).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_index_that_is_away_gives_nothing_more() {
+        let index = MemoryIndex { broken: true, ..MemoryIndex::of(&["a"]) };
+        assert!(Reading::of(Arc::new(index)).passages(&[(Uuid::from_u128(1), 0)]).await.is_empty());
+    }
+
+    #[test]
+    fn a_document_without_sections_is_read_at_even_distances() {
+        let passages = (0..100).map(|n| hit(1, n, "", "prose", "text")).collect();
+        let parts = beginnings(passages);
+        assert_eq!(
+            parts.iter().map(|hit| hit.ordinal).collect::<Vec<_>>(),
+            (0..10).map(|n| n * 10).collect::<Vec<_>>()
+        );
+    }
+}
