@@ -12,6 +12,7 @@
 )]
 
 mod attempts;
+mod conversation;
 mod meeting;
 mod node;
 mod parked;

@@ -36,6 +36,8 @@ pub(crate) struct World {
     pub(crate) broken: AtomicBool,
     /// What makes documents findable; without it they are at once.
     pub(crate) search: Mutex<Option<Arc<dyn Projection>>>,
+    /// What was searched for.
+    searches: Mutex<Vec<SearchRequest>>,
 }
 
 impl World {
@@ -45,7 +47,13 @@ impl World {
             runs: Mutex::default(),
             broken: AtomicBool::new(false),
             search: Mutex::default(),
+            searches: Mutex::default(),
         })
+    }
+
+    /// What was searched for, in order.
+    pub(crate) fn searches(&self) -> Vec<SearchRequest> {
+        self.searches.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The world as a node reaches it.
@@ -90,7 +98,8 @@ impl FromNode {
 
 #[async_trait]
 impl Retriever for FromNode {
-    async fn search(&self, _: SearchRequest) -> Result<SearchResults, SearchError> {
+    async fn search(&self, request: SearchRequest) -> Result<SearchResults, SearchError> {
+        self.world.searches.lock().unwrap_or_else(PoisonError::into_inner).push(request);
         self.works("search").await.map_err(|failure| SearchError::SemanticOff(failure.message))?;
         Ok(SearchResults::default())
     }
