@@ -4,6 +4,7 @@
 
 use std::{
     fmt,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -20,12 +21,16 @@ use reqwest::{
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue},
 };
 
-use self::wire::{Answer, Chunk, Limit, Request};
+use self::{
+    tokens::Tokens,
+    wire::{Answer, Chunk, Limit, Request},
+};
 use crate::{
     http::{BodyFault, body, broken},
     metrics::completed,
 };
 
+mod tokens;
 mod wire;
 
 /// The endpoint may be silent this long.
@@ -52,6 +57,14 @@ pub enum Error {
     /// The key cannot be sent.
     #[error("`llm.api_key` holds characters that no HTTP header can carry")]
     ApiKey,
+    /// The tokenizer cannot be used.
+    #[error("`llm.tokenizer` must name a tokenizer.json; {} is none", path.display())]
+    Tokenizer {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: tokenizers::Error,
+    },
     /// TLS or the resolver does not start.
     #[error("the HTTP client does not start")]
     Client(#[source] reqwest::Error),
@@ -62,6 +75,7 @@ pub struct OpenAi {
     client: reqwest::Client,
     url: Url,
     model: String,
+    tokens: Tokens,
     api_key: Option<String>,
     authorization: Option<HeaderValue>,
 }
@@ -108,7 +122,17 @@ impl OpenAi {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(Error::Client)?;
-        Ok(Self { client, url, model, api_key, authorization })
+        let tokens = Tokens::of_model(&model);
+        Ok(Self { client, url, model, tokens, api_key, authorization })
+    }
+
+    /// Counts tokens by the `tokenizer.json` at this path, for a model whose name says nothing of its tokenizer.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is no tokenizer.
+    pub fn tokenizer(mut self, path: &Path) -> Result<Self, Error> {
+        self.tokens = Tokens::of_file(path)?;
+        Ok(self)
     }
 
     async fn post(&self, request: &Request<'_>) -> Result<reqwest::Response, LlmError> {
@@ -261,6 +285,10 @@ impl OpenAi {
 impl Llm for OpenAi {
     fn model(&self) -> &str {
         &self.model
+    }
+
+    fn count_tokens(&self, text: &str) -> usize {
+        self.tokens.count(text)
     }
 
     async fn complete(
