@@ -7,6 +7,7 @@ use lmao_events::Failure;
 use lmao_ports::{Hit, IndexError, Retriever, SearchError, SearchFilter, SearchRequest, SearchType, ToolSpec};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::{Call, Tool, bad_parameters};
 
@@ -16,6 +17,9 @@ const DEFAULT_RESULTS: usize = 5;
 const MAX_RESULTS: usize = 20;
 /// Characters of a query.
 const MAX_QUERY: usize = 4096;
+/// Values of a filter, and characters of each.
+const MAX_VALUES: usize = 20;
+const MAX_VALUE: usize = 255;
 
 /// Searches the caller's documents, with all that a citation needs.
 #[derive(Debug)]
@@ -37,6 +41,31 @@ struct Parameters {
     max_results: Option<f64>,
     #[serde(default)]
     search_type: SearchType,
+    #[serde(default)]
+    filters: Filters,
+}
+
+/// Which documents; all of them where nothing is said. The names are those of the search API.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Filters {
+    filenames: Vec<String>,
+    file_types: Vec<String>,
+    tags: Vec<String>,
+}
+
+impl Filters {
+    /// Among the documents of this person.
+    fn of(self, owner: Uuid) -> SearchFilter {
+        let Self { filenames, file_types: formats, tags } = self;
+        SearchFilter { filenames, formats, tags, ..SearchFilter::all_of(owner) }
+    }
+}
+
+/// A list of texts.
+fn values(description: &str) -> Value {
+    let value = json!({ "type": "string", "minLength": 1, "maxLength": MAX_VALUE });
+    json!({ "type": "array", "items": value, "maxItems": MAX_VALUES, "description": description })
 }
 
 #[async_trait]
@@ -58,8 +87,18 @@ impl Tool for Knowledge {
                         "description": "passages wanted at most"
                     },
                     "search_type": {
-                        "enum": ["hybrid", "semantic", "keyword"], "default": "hybrid",
-                        "description": "by meaning, by words, or both"
+                        "enum": ["hybrid", "semantic", "keyword", "code"], "default": "hybrid",
+                        "description": "by meaning, by words, or both; or both in passages of code only"
+                    },
+                    "filters": {
+                        "type": "object",
+                        "description": "search only documents that have one of the values of each filter given",
+                        "properties": {
+                            "filenames": values("names of documents, as results show them"),
+                            "file_types": values("kinds of documents: pdf, markdown, code, …"),
+                            "tags": values("tags of documents")
+                        },
+                        "additionalProperties": false
                     }
                 },
                 "required": ["query"],
@@ -71,8 +110,9 @@ impl Tool for Knowledge {
     }
 
     async fn run(&self, call: Call) -> Result<Value, Failure> {
-        let filter = SearchFilter::all_of(call.owner);
-        let Parameters { query, max_results, search_type } = call.parameters()?;
+        let owner = call.owner;
+        let Parameters { query, max_results, search_type, filters } = call.parameters()?;
+        let filter = filters.of(owner);
         let max_results = max_results.map_or(DEFAULT_RESULTS, whole);
         let request = SearchRequest::new(query, filter, max_results, search_type);
         let found = self.retriever.search(request).await.map_err(|error| failure(&error))?;
@@ -96,6 +136,8 @@ fn result(n: u32, hit: &Hit) -> Value {
         "page_number": hit.page_number,
         "section": hit.section,
         "chunk_type": hit.chunk_type,
+        "language": hit.language,
+        "relevant": hit.relevant,
         "content": hit.content,
         "start": hit.start,
         "end": hit.end,
@@ -133,7 +175,6 @@ mod tests {
     use expect_test::expect;
     use lmao_events::tool_call::Outcome;
     use lmao_ports::{SearchResults, Unavailable};
-    use uuid::Uuid;
 
     use super::*;
     use crate::{Registry, ToolRun};
@@ -167,8 +208,8 @@ mod tests {
                 chunk_type: "prose".to_owned(),
                 start: 10,
                 end: 20,
-                relevant: true,
-                language: None,
+                relevant: false,
+                language: Some("en".to_owned()),
                 parent: None,
                 explained: None,
             };
@@ -211,8 +252,10 @@ mod tests {
                   "document_id": "00000000-0000-0000-0000-000000000001",
                   "end": 20,
                   "filename": "answer.pdf",
+                  "language": "en",
                   "n": 1,
                   "page_number": 42,
+                  "relevant": false,
                   "score": 0.5,
                   "section": null,
                   "start": 10
@@ -226,6 +269,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn filters_and_the_kind_of_search_are_passed_on() {
+        let retriever = Arc::new(OnePassage::default());
+        let filters = json!({ "filenames": ["a.pdf", "b.md"], "file_types": ["pdf"], "tags": ["blue"] });
+        let parameters = json!({ "query": "x", "search_type": "code", "filters": filters });
+        assert!(matches!(run(&retriever, parameters).await, Outcome::Success(_)));
+        let asked = retriever.asked.lock().unwrap();
+        let expected = SearchFilter {
+            filenames: vec!["a.pdf".to_owned(), "b.md".to_owned()],
+            formats: vec!["pdf".to_owned()],
+            tags: vec!["blue".to_owned()],
+            ..SearchFilter::all_of(Uuid::from_u128(9))
+        };
+        assert_eq!((&asked[0].filter, asked[0].search_type), (&expected, SearchType::Code));
+    }
+
+    #[tokio::test]
     async fn bad_parameters_never_reach_the_index() {
         let retriever = Arc::new(OnePassage::default());
         for (parameters, says) in [
@@ -236,6 +295,10 @@ mod tests {
             (json!({ "query": "x", "max_results": 0 }), "max_results"),
             (json!({ "query": "x", "search_type": "fuzzy" }), "search_type"),
             (json!({ "query": "x", "owner": "someone" }), "owner"),
+            (json!({ "query": "x", "filters": { "owner": ["someone"] } }), "owner"),
+            (json!({ "query": "x", "filters": { "tags": "blue" } }), "tags"),
+            (json!({ "query": "x", "filters": { "filenames": [""] } }), "filenames"),
+            (json!({ "query": "x", "filters": { "file_types": vec!["pdf"; 21] } }), "file_types"),
             (json!(["x"]), "object"),
         ] {
             let Outcome::Error(failure) = run(&retriever, parameters.clone()).await else { panic!("{parameters}") };
