@@ -164,7 +164,7 @@ impl Parts {
         let hybrid: Arc<dyn Retriever> = Arc::new(Hybrid::new(Arc::clone(&index), Arc::clone(&semantics)));
         let retriever: Arc<dyn Retriever> =
             Arc::new(RememberedSearches::new(hybrid, Arc::clone(&index), Arc::clone(&cache)));
-        let answerer = answerer(&config.llm, &semantics)?;
+        let answerer = answerer(&config.llm, &semantics, &index)?;
         let tools = tools(&config.tools)?;
         Ok(Self {
             log,
@@ -235,14 +235,22 @@ impl Parts {
 }
 
 /// Who answers: the language model, if one is configured.
-fn answerer(llm: &config::Llm, semantics: &Arc<dyn Semantics>) -> Result<Arc<dyn Answerer>, Stop> {
+fn answerer(
+    llm: &config::Llm,
+    semantics: &Arc<dyn Semantics>,
+    index: &Arc<dyn SearchIndex>,
+) -> Result<Arc<dyn Answerer>, Stop> {
     let Some((base_url, model)) = llm.endpoint() else {
-        return Ok(Arc::new(Extractive::new(Arc::clone(semantics))));
+        return Ok(Arc::new(Extractive::new(Arc::clone(semantics)).reading(Arc::clone(index))));
     };
     let key = llm.api_key.as_ref().map(|key| key.reveal().to_owned());
-    let endpoint = OpenAi::new(base_url, model, key)
+    let endpoint = OpenAi::new(base_url, model, key).and_then(|endpoint| match &llm.tokenizer {
+        Some(path) => endpoint.tokenizer(path),
+        None => Ok(endpoint),
+    });
+    let endpoint = endpoint
         .map_err(|error| Stop::new(Code::Usage, "the language model's endpoint makes no sense").because(error))?;
-    Ok(Arc::new(Generative::new(Arc::new(endpoint))))
+    Ok(Arc::new(Generative::new(Arc::new(endpoint)).reading(Arc::clone(index))))
 }
 
 /// The tools that run elsewhere.

@@ -160,6 +160,8 @@ pub(crate) struct Llm {
     pub model: Option<String>,
     /// The key to send, where the endpoint wants one.
     pub api_key: Option<ApiKey>,
+    /// The model's `tokenizer.json`, for one whose name does not tell it: tokens are estimated on the high side without.
+    pub tokenizer: Option<PathBuf>,
 }
 
 impl Llm {
@@ -176,6 +178,9 @@ impl Llm {
             }
             (Some(_), None) => Some("llm.base_url is set and llm.model is not: name the model to ask for".to_owned()),
             (None, Some(_)) => Some("llm.model is set and llm.base_url is not: name the endpoint to ask".to_owned()),
+            (None, None) if self.tokenizer.is_some() => {
+                Some("llm.tokenizer is set and llm.base_url is not: name the endpoint to ask".to_owned())
+            }
             (None, None) if self.api_key.is_some() => {
                 Some("llm.api_key is set and llm.base_url is not: name the endpoint to ask".to_owned())
             }

@@ -156,6 +156,8 @@ fn wrong_types_and_half_an_endpoint_are_refused() {
 
     let error = from_environment(&[("LMAO_LLM__BASE_URL", "http://x")]).unwrap_err();
     assert!(error.to_string().contains("llm.model"), "{error}");
+    let error = from_environment(&[("LMAO_LLM__TOKENIZER", "tokenizer.json")]).unwrap_err();
+    assert!(error.to_string().contains("llm.tokenizer is set and llm.base_url is not"), "{error}");
     let error = from_environment(&[("LMAO_LLM__BASE_URL", "x"), ("LMAO_LLM__MODEL", "m")]).unwrap_err();
     assert!(error.to_string().contains("not an http"), "{error}");
 }
