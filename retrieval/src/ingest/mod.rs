@@ -16,13 +16,14 @@ use std::{fs::File, io::Read, path::Path, sync::Arc};
 use async_trait::async_trait;
 use lmao_events::{BlobRef, Failure, derive_id, document};
 use lmao_ports::{
-    Blobs, ChunkRecord, EmbeddingCache, Folder, IndexedDocument, Ingestion, SemanticState, Semantics, Space, Vectors,
+    Blobs, ChunkRecord, Embedder, EmbeddingCache, Folder, IndexedDocument, Ingestion, ParentChunk, SemanticState,
+    Semantics, Space, Vectors,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::text::TextDocument;
-use chunk::{Sizer, Span};
+use chunk::{Nature, Passages, Reader, Run, Sizer};
 use detect::{Format, HEAD_BYTES};
 use extract::Extraction;
 use store::{internal, missing, off_thread};
@@ -35,6 +36,8 @@ const TEXTS_AT_ONCE: usize = 2;
 const MAX_SECTION_BYTES: usize = 400;
 /// Tokens that a model is taken to read as long as none is there.
 const USUAL_MAX_TOKENS: usize = 512;
+/// The format whose text is messages.
+const MAIL: &str = "eml";
 /// Tokens that a passage leaves for the headings above it.
 const SECTION_TOKENS: usize = 32;
 
@@ -59,6 +62,14 @@ impl Ingest {
     ) -> Self {
         let texts = Arc::new(Semaphore::new(TEXTS_AT_ONCE));
         Self { blobs, semantics, cache, workers: Pool::new(worker), texts }
+    }
+
+    /// The model of this space, if it is there now.
+    fn model(&self, space: Space) -> Option<Arc<dyn Embedder>> {
+        match self.semantics.state(space) {
+            SemanticState::Ready(embedder) => Some(embedder),
+            SemanticState::Loading(_) | SemanticState::Off(_) => None,
+        }
     }
 
     /// Runs work on a whole text off the async threads, only so many at once. The permit stays with the work, since a
@@ -114,29 +125,29 @@ impl Ingestion for Ingest {
     ) -> Result<document::Chunked, Failure> {
         let bytes = store::read(&*self.blobs, folder, &extracted.text, "extracted text").await?;
         let (text, document_id) = (extracted.text, folder.document);
-        let model = match self.semantics.state(Space::General) {
-            SemanticState::Ready(embedder) => Some(embedder),
-            SemanticState::Loading(_) | SemanticState::Off(_) => None,
-        };
+        let general = self.model(Space::General);
+        // The general model reads code, too, as long as there is no other.
+        let domain = self.model(Space::Domain);
         let content = file.content.sha256.to_string();
+        let format = extracted.format.clone();
+        let language = extracted.language.clone().filter(|_| format == Format::Code.name());
         let (batches, chunks) = self
             .with_text(move || {
                 let document = TextDocument::decode(&bytes).map_err(|_| missing("extracted text", &text))?;
                 drop(bytes);
-                let reads = model.as_ref().map_or(USUAL_MAX_TOKENS, |model| {
-                    let manifest = model.manifest();
-                    embed::reads(manifest, model.tokens(&manifest.passage_prefix).len())
-                });
-                let sizer = Sizer::new(&document, model, reads.saturating_sub(SECTION_TOKENS));
-                let spans = chunk::cut(&document, &sizer, document::MAX_CHUNKS).ok_or_else(too_many)?;
+                let usual = USUAL_MAX_TOKENS - SECTION_TOKENS;
+                let sizer = Sizer::new(general.map(reader), domain.map(reader), usual);
+                let nature = Nature { language: language.as_deref(), is_mail: format == MAIL };
+                let passages = chunk::cut(&document, &sizer, nature, document::MAX_CHUNKS).ok_or_else(too_many)?;
+                let mut records = records(&document, &passages, document_id, &content);
                 let mut batches = vec![];
-                for (batch, spans) in spans.chunks(document::BATCH_CHUNKS).enumerate() {
-                    let first = batch * document::BATCH_CHUNKS;
-                    let record = |(at, span)| record(&document, span, first + at, document_id, &content);
-                    let records: Vec<ChunkRecord> = spans.iter().enumerate().map(record).collect();
-                    batches.push(rmp_serde::to_vec(&records).map_err(|error| internal(&error.to_string()))?);
+                loop {
+                    let batch: Vec<ChunkRecord> = records.by_ref().take(document::BATCH_CHUNKS).collect();
+                    if batch.is_empty() {
+                        return Ok((batches, passages.spans.len()));
+                    }
+                    batches.push(rmp_serde::to_vec(&batch).map_err(|error| internal(&error.to_string()))?);
                 }
-                Ok((batches, spans.len()))
             })
             .await?;
         let mut stored = Vec::with_capacity(batches.len());
@@ -232,25 +243,45 @@ fn too_many() -> Failure {
     )
 }
 
-/// A passage as it is stored.
-fn record(document: &TextDocument, span: &Span, ordinal: usize, document_id: Uuid, content: &str) -> ChunkRecord {
-    let path = document.path(span.section).join(" > ");
-    let section = path[..path.floor_char_boundary(MAX_SECTION_BYTES)].to_owned();
+/// A model as cutting needs to know it.
+fn reader(model: Arc<dyn Embedder>) -> Reader {
+    let manifest = model.manifest();
+    let reads = embed::reads(manifest, model.tokens(&manifest.passage_prefix).len()).saturating_sub(SECTION_TOKENS);
+    Reader { model, reads }
+}
+
+/// Passages as they are stored, one after the other.
+fn records<'a>(
+    document: &'a TextDocument,
+    passages: &'a Passages<'a>,
+    document_id: Uuid,
+    content: &'a str,
+) -> impl Iterator<Item = ChunkRecord> + 'a {
     let prefix = content.get(..16).unwrap_or(content);
-    ChunkRecord {
-        chunk_id: derive_id(document_id, &format!("chunk {prefix} {ordinal}")),
-        // Bounded by MAX_CHUNKS.
-        ordinal: u32::try_from(ordinal).unwrap_or(u32::MAX),
-        content: document.text[span.start..span.end].to_owned(),
-        chunk_type: chunk::type_name(span.kind).to_owned(),
-        page_number: document.page_at(span.start),
-        section: (!section.is_empty()).then_some(section),
-        start: span.start as u64,
-        end: span.end as u64,
-        page_turns: document.turns_within(span.start..span.end),
-        language: None,
-        parent: None,
-    }
+    // Bounded by MAX_CHUNKS.
+    let number = |ordinal: usize| u32::try_from(ordinal).unwrap_or(u32::MAX);
+    let parent = move |Run { first, last }: Run| {
+        let chunk_id = derive_id(document_id, &format!("section {prefix} {first} {last}"));
+        ParentChunk { chunk_id, first: number(first), last: number(last) }
+    };
+    let parents = chunk::parents(&passages.spans, &passages.outline);
+    passages.spans.iter().zip(parents).enumerate().map(move |(ordinal, (span, run))| {
+        let path = passages.outline.path(span.section);
+        let section = path[..path.floor_char_boundary(MAX_SECTION_BYTES)].to_owned();
+        ChunkRecord {
+            chunk_id: derive_id(document_id, &format!("chunk {prefix} {ordinal}")),
+            ordinal: number(ordinal),
+            content: document.text[span.start..span.end].to_owned(),
+            chunk_type: span.kind.name().to_owned(),
+            page_number: document.page_at(span.start),
+            section: (!section.is_empty()).then_some(section),
+            start: span.start as u64,
+            end: span.end as u64,
+            page_turns: document.turns_within(span.start..span.end),
+            language: span.language.map(str::to_owned),
+            parent: run.map(parent),
+        }
+    })
 }
 
 #[cfg(test)]

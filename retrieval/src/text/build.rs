@@ -3,7 +3,7 @@
 use lmao_ports::PageTurn;
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::{Block, Kind, MAX_BLOCK_BYTES, Section, TextDocument, clean_code, clean_prose};
+use super::{Block, Kind, MAX_BLOCK_BYTES, MAX_LANGUAGE_BYTES, Section, TextDocument, clean_code, clean_prose, mark};
 
 /// Bytes of text that a document may have: more than its greatest number of passages can hold is refused early.
 pub const MAX_TEXT_BYTES: usize = 128 * 1024 * 1024;
@@ -19,7 +19,7 @@ pub struct TooLong;
 
 /// Builds a [`TextDocument`] from front to back. Once the text is too long, what comes after is dropped and
 /// [`Builder::finish`] says so, hence memory is bounded whatever the input.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Builder {
     document: TextDocument,
     /// The sections around the place that is written at: indexes, outermost first.
@@ -107,8 +107,18 @@ impl Builder {
 
     /// Lines to be kept as they are.
     pub fn code(&mut self, text: &str) {
+        self.code_in(None, text);
+    }
+
+    /// Lines of a program, in this language by the name that [`code_language`](super::code_language) gives it; a name that is
+    /// too long is none.
+    pub fn code_in(&mut self, language: Option<&str>, text: &str) {
         let text = clean_code(text);
+        let first = self.document.blocks.len();
         self.block(Kind::Code, text.trim_matches('\n').trim_end(), "\n\n");
+        if let Some(language) = language.filter(|name| name.len() <= MAX_LANGUAGE_BYTES) {
+            self.document.blocks[first..].iter_mut().for_each(|block| block.language = Some(language.to_owned()));
+        }
     }
 
     /// The document.
@@ -149,28 +159,33 @@ impl Builder {
             let end = start + piece.trim_end().len();
             if end > start {
                 let section = self.open.last().copied();
-                self.document.blocks.push(Block { kind, start, end, page: self.page, section });
+                self.document.blocks.push(Block { kind, start, end, page: self.page, section, language: None });
             }
             text = rest;
         }
     }
 }
 
-/// How much of `text` goes into one block: all of it, or up to the last line, sentence, word or character that fits.
+/// How much of `text` goes into one block: all of it, or up to a line, sentence, word or character near the end of what fits.
+/// Which line or sentence is chosen by what stands behind it, so that a change in one block moves few of the later ones.
 fn piece_len(text: &str, kind: Kind) -> usize {
     if text.len() <= MAX_BLOCK_BYTES {
         return text.len();
     }
     let window = &text[..text.floor_char_boundary(MAX_BLOCK_BYTES)];
-    let last_line = || window.rfind('\n').map(|at| at + 1);
-    let last_sentence = || {
-        let tail = window.floor_char_boundary(window.len() - window.len() / 8);
-        window[tail..].split_sentence_bound_indices().last().map(|(at, _)| tail + at).filter(|at| *at > tail)
+    let tail = window.floor_char_boundary(window.len() - window.len() / 8);
+    let line = || {
+        let ends = window[tail..].match_indices('\n').map(|(at, _)| tail + at + 1);
+        ends.min_by_key(|at| mark(&text[*at..])).or_else(|| window.rfind('\n').map(|at| at + 1))
+    };
+    let sentence = || {
+        let starts = window[tail..].split_sentence_bound_indices().skip(1).map(|(at, _)| tail + at);
+        starts.min_by_key(|at| mark(&text[*at..]))
     };
     let last_word = || window.rfind(char::is_whitespace).map(|at| window.ceil_char_boundary(at + 1));
     let cut = match kind {
-        Kind::Code | Kind::Table => last_line().or_else(last_word),
-        _ => last_sentence().or_else(last_word),
+        Kind::Code | Kind::Table => line().or_else(last_word),
+        _ => sentence().or_else(last_word),
     };
     cut.filter(|at| *at > 0).unwrap_or(window.len())
 }

@@ -3,6 +3,8 @@
 
 mod build;
 mod clean;
+mod language;
+mod lines;
 
 use std::ops::Range;
 
@@ -10,10 +12,14 @@ use lmao_ports::PageTurn;
 use serde::{Deserialize, Serialize};
 
 pub use build::{Builder, MAX_TEXT_BYTES, TooLong};
-pub use clean::{clean_code, clean_line, clean_prose};
+pub use clean::{clean_code, clean_line, clean_prose, is_boilerplate};
+pub use language::code_language;
+pub use lines::{join_wrapped, without_running_lines};
 
 /// A block is at most this many bytes; what is longer is stored as several. Bounds the work on one block.
 pub const MAX_BLOCK_BYTES: usize = 64 * 1024;
+/// Bytes of a programming language's name.
+pub const MAX_LANGUAGE_BYTES: usize = 32;
 
 /// The canonical text of a document with its structure. All offsets are bytes of `text`, on character boundaries.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +75,10 @@ pub struct Block {
     pub page: Option<u32>,
     /// The innermost section that it lies in; a heading lies in its own.
     pub section: Option<u32>,
+    /// The programming language of code, by the name that [`code_language`] gives it, where the file says so. Texts that were
+    /// stored before there were any have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
 }
 
 /// Stored bytes that are no text document.
@@ -92,14 +102,7 @@ impl TextDocument {
     /// The headings that lead to `section`, outermost first.
     #[must_use]
     pub fn path(&self, section: Option<u32>) -> Vec<&str> {
-        let mut titles = vec![];
-        let mut next = section;
-        while let Some(section) = next.and_then(|index| self.sections.get(index as usize)) {
-            titles.push(section.title.as_str());
-            next = section.parent;
-        }
-        titles.reverse();
-        titles
+        path(&self.sections, section)
     }
 
     /// The page that byte `at` stands on, where the format has pages.
@@ -137,14 +140,7 @@ impl TextDocument {
     /// Whether `inner` is `outer` or lies in it. Everything lies in no section.
     #[must_use]
     pub fn lies_in(&self, inner: Option<u32>, outer: Option<u32>) -> bool {
-        let mut next = inner;
-        while next != outer {
-            match next.and_then(|index| self.sections.get(index as usize)) {
-                Some(section) => next = section.parent,
-                None => return false,
-            }
-        }
-        true
+        lies_in(&self.sections, inner, outer)
     }
 
     /// The stored form (MessagePack).
@@ -181,17 +177,58 @@ impl TextDocument {
             if block.section.is_some_and(|section| section as usize >= self.sections.len()) {
                 return Err(DecodeError::Structure("a block names a section that is not there"));
             }
+            if block.language.as_ref().is_some_and(|language| language.len() > MAX_LANGUAGE_BYTES) {
+                return Err(DecodeError::Structure("a language has too long a name"));
+            }
             end = block.end;
         }
-        let misplaced = |(at, section): (usize, &Section)| section.parent.is_some_and(|parent| parent as usize >= at);
-        if self.sections.iter().enumerate().any(misplaced) {
-            return Err(DecodeError::Structure("a section lies in a later one"));
+        for (at, section) in self.sections.iter().enumerate() {
+            let Some(parent) = section.parent.map(|parent| parent as usize) else { continue };
+            if parent >= at {
+                return Err(DecodeError::Structure("a section lies in a later one"));
+            }
+            // Hence no chain of sections is longer than there are levels.
+            if self.sections[parent].level >= section.level {
+                return Err(DecodeError::Structure("a section lies in one that is not above it"));
+            }
         }
         if !self.page_turns.is_sorted_by_key(|turn| turn.at) {
             return Err(DecodeError::Structure("its pages are out of order"));
         }
         Ok(())
     }
+}
+
+/// A number by which places are chosen, equal for equal beginnings (FNV-1a of the first 64 bytes, mixed).
+pub(crate) fn mark(text: &str) -> u32 {
+    let hash =
+        text.bytes().take(64).fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
+    hash ^ (hash >> 13)
+}
+
+/// The titles that lead to `section`, outermost first.
+pub(crate) fn path(sections: &[Section], section: Option<u32>) -> Vec<&str> {
+    let mut titles = vec![];
+    let mut next = section;
+    while let Some(section) = next.and_then(|index| sections.get(index as usize)) {
+        titles.push(section.title.as_str());
+        next = section.parent;
+    }
+    titles.reverse();
+    titles
+}
+
+/// Whether `inner` is `outer` or lies in it.
+pub(crate) fn lies_in(sections: &[Section], inner: Option<u32>, outer: Option<u32>) -> bool {
+    let mut next = inner;
+    while next != outer {
+        match next.and_then(|index| sections.get(index as usize)) {
+            Some(section) => next = section.parent,
+            None => return false,
+        }
+    }
+    true
 }
 
 #[cfg(test)]
@@ -251,15 +288,32 @@ mod tests {
     }
 
     #[test]
+    fn code_keeps_its_language_and_a_text_without_any_is_stored_as_ever() {
+        let mut builder = Builder::new();
+        builder.code("x = 1");
+        let without = builder.clone().finish().unwrap().encode().unwrap();
+        builder.code_in(Some("python"), "y = 2");
+        let document = builder.finish().unwrap();
+        assert_eq!(document.blocks[1].language.as_deref(), Some("python"));
+        assert_eq!(TextDocument::decode(&document.encode().unwrap()).unwrap(), document);
+        #[derive(Serialize)]
+        struct Before<'a>(Kind, usize, usize, Option<u32>, Option<&'a str>);
+        let before = Before(Kind::Code, 0, 5, None, None);
+        assert_eq!(without, rmp_serde::to_vec(&("x = 1", [0_u8; 0], [before])).unwrap());
+    }
+
+    #[test]
     fn offsets_that_point_nowhere_are_refused() {
         type Harm = fn(&mut TextDocument);
-        let harms: [Harm; 6] = [
+        let harms: [Harm; 8] = [
             |document| document.blocks[3].end = 4000,
             |document| document.blocks[1].start = 0,
             |document| document.blocks[2].section = Some(9),
             |document| document.sections[0].parent = Some(0),
             |document| document.text.replace_range(0..2, "é"),
             |document| document.page_turns = [9, 3].map(|at| PageTurn { at, page: 2 }).to_vec(),
+            |document| document.sections[1].level = 1,
+            |document| document.blocks[2].language = Some("x".repeat(33)),
         ];
         for (at, harm) in harms.into_iter().enumerate() {
             let mut document = document();

@@ -1,15 +1,27 @@
-//! From the text of a document to passages: contiguous, in order, each of one section, each short enough for the model.
+//! From the text of a document to passages: contiguous, in order, each of one section, each short enough for the model; and
+//! from passages to the runs of them that give context.
 //!
 //! Paragraphs are packed up to a target, since a passage of one sentence matches too much and a whole chapter matches
-//! nothing. What is too long by itself is split at its own seams.
+//! nothing. What is too long by itself is split at its own seams: prose between sentences, tables between rows, programs by
+//! their syntax tree. Each section is cut on its own, and in long ones the content says where, so that a change here leaves the
+//! passages there as they were.
 
+mod code;
+mod outline;
+mod pack;
+mod parents;
 mod sizer;
 mod split;
 
-pub(super) use sizer::Sizer;
+use lmao_ports::TokenSpan;
+
+use outline::Outline;
+use pack::Packer;
+pub(super) use parents::{Run, parents};
+pub(super) use sizer::{Reader, Sizer};
 use split::Cut;
 
-use crate::text::{Block, Kind, TextDocument};
+use crate::text::{Block, Kind, TextDocument, mark};
 
 /// Tokens that a passage aims at: about 150 words of English, which held the best recall per passage in most studies of
 /// paragraph retrieval and leaves room for the headings.
@@ -20,6 +32,8 @@ const MAX: usize = 400;
 const TINY: usize = 40;
 /// Tokens that the second part of a split paragraph repeats of the first, at most, and only a whole sentence.
 const OVERLAP: usize = 40;
+/// Pieces of a section from which on its content says where passages begin: in a shorter one a change moves few of them.
+const LONG_SECTION: usize = 24;
 
 /// How long passages may be, in tokens of their content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,35 +52,94 @@ impl Budget {
     }
 }
 
+/// What a passage is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChunkType {
+    Prose,
+    Heading,
+    List,
+    Table,
+    Code,
+    /// Code, and words about it.
+    Mixed,
+    /// Of a mail's own text.
+    Message,
+}
+
+impl ChunkType {
+    /// As search filters name it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Prose => "prose",
+            Self::Heading => "heading",
+            Self::List => "list",
+            Self::Table => "table",
+            Self::Code => "code",
+            Self::Mixed => "mixed",
+            Self::Message => "message",
+        }
+    }
+}
+
 /// A passage: a byte range of the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
+pub(super) struct Span<'a> {
     pub(super) start: usize,
     pub(super) end: usize,
-    /// What most of it is.
-    pub(super) kind: Kind,
-    /// The section that all of it lies in.
+    pub(super) tokens: usize,
+    pub(super) kind: ChunkType,
+    /// The section of the [`Outline`] that all of it lies in.
     pub(super) section: Option<u32>,
+    /// That section, or the one that it lies in where it is the passage's own: a function's.
+    home: Option<u32>,
+    /// The language that it is programmed in.
+    pub(super) language: Option<&'a str>,
+}
+
+/// A document that has been cut.
+#[derive(Debug)]
+pub(super) struct Passages<'a> {
+    pub(super) spans: Vec<Span<'a>>,
+    pub(super) outline: Outline,
+}
+
+/// What is known of a document beside its text.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Nature<'a> {
+    /// The programming language of all code that does not say its own.
+    pub(super) language: Option<&'a str>,
+    /// Whether it is a mail.
+    pub(super) is_mail: bool,
 }
 
 /// Cuts a document; `None` when there are more than `limit` passages. Takes time in proportion to the text.
-pub(super) fn cut(document: &TextDocument, sizer: &Sizer, limit: usize) -> Option<Vec<Span>> {
-    let mut packer = Packer { document, sizer, open: None, done: vec![] };
-    for block in &document.blocks {
-        for piece in pieces(document, block, sizer) {
-            packer.add(piece);
-            if packer.done.len() > limit {
-                return None;
-            }
+pub(super) fn cut<'a>(
+    document: &'a TextDocument,
+    sizer: &Sizer,
+    nature: Nature<'a>,
+    limit: usize,
+) -> Option<Passages<'a>> {
+    let outline = Outline::of(document);
+    let mut cutter =
+        Cutter { document, sizer, nature, packer: Packer::new(document, sizer, outline, nature), table: None };
+    let mut rest = document.blocks.as_slice();
+    while let Some(block) = rest.first() {
+        // Each section is cut on its own.
+        let of_section = rest.iter().take_while(|other| other.section == block.section).count();
+        let (section, behind) = rest.split_at(of_section);
+        rest = behind;
+        cutter.section(section);
+        if cutter.packer.len() > limit {
+            return None;
         }
     }
-    packer.close();
-    (packer.done.len() <= limit).then_some(packer.done)
+    let passages = cutter.packer.finish();
+    (passages.spans.len() <= limit).then_some(passages)
 }
 
 /// A block, or a part of one that is too long.
-#[derive(Debug, Clone, Copy)]
-struct Piece {
+#[derive(Debug, Clone)]
+struct Piece<'a> {
     start: usize,
     end: usize,
     tokens: usize,
@@ -74,130 +147,119 @@ struct Piece {
     section: Option<u32>,
     /// Where a passage that begins with this piece may begin instead, to repeat the sentence before, and its tokens then.
     overlap: Option<(usize, usize)>,
-}
-
-fn pieces(document: &TextDocument, block: &Block, sizer: &Sizer) -> Vec<Piece> {
-    let text = document.slice(block);
-    let tokens = sizer.tokens(text);
-    let whole = |cut: Cut| Piece {
-        start: block.start + cut.start,
-        end: block.start + cut.end,
-        tokens: cut.tokens,
-        kind: block.kind,
-        section: block.section,
-        overlap: cut.overlap.map(|(start, tokens)| (block.start + start, tokens)),
-    };
-    split::split(text, &tokens, block.kind, sizer.budget()).into_iter().map(whole).collect()
-}
-
-/// A passage that is being packed.
-#[derive(Debug)]
-struct Open {
-    start: usize,
-    end: usize,
-    tokens: usize,
-    section: Option<u32>,
-    /// Only headings so far.
-    bare: bool,
-    /// Tokens by kind: prose, list, table, code.
-    weights: [usize; 4],
+    language: Option<&'a str>,
+    /// The function or type that this is: the section of a passage that is nothing else.
+    label: Option<String>,
+    /// Whether a passage had better begin here, wherever the one before began.
+    anchor: bool,
 }
 
 #[derive(Debug)]
-struct Packer<'a> {
+struct Cutter<'a, 'b> {
     document: &'a TextDocument,
-    sizer: &'a Sizer,
-    open: Option<Open>,
-    done: Vec<Span>,
+    sizer: &'b Sizer,
+    nature: Nature<'a>,
+    packer: Packer<'a, 'b>,
+    /// The section of the last table's rows, and where its last block ended.
+    table: Option<(Option<u32>, usize)>,
 }
 
-impl Packer<'_> {
-    fn add(&mut self, piece: Piece) {
-        if let Some(open) = &mut self.open
-            && fits(open, &piece, self.document, self.sizer.budget())
-        {
-            open.end = piece.end;
-            open.tokens += piece.tokens + 1;
-            // A heading followed by its subsection lies in the subsection from then on.
-            if open.bare {
-                open.section = piece.section;
+impl<'a> Cutter<'a, '_> {
+    /// Blocks of one section in a row.
+    fn section(&mut self, blocks: &'a [Block]) {
+        let long = blocks.len() >= LONG_SECTION;
+        let mut rest = blocks;
+        while let Some(block) = rest.first() {
+            let language = self.language(block);
+            let same = |other: &&Block| language.is_some() && self.language(other) == language;
+            let run = rest.iter().take_while(same).count().max(1);
+            let (run, behind) = rest.split_at(run);
+            rest = behind;
+            if !language.is_some_and(|language| self.code(run, language)) {
+                run.iter().for_each(|block| self.block(block, language, long));
             }
-            open.bare &= matches!(piece.kind, Kind::Heading(_));
-            weigh(&mut open.weights, &piece);
-            return;
         }
-        self.close();
-        let (start, tokens) = piece.overlap.unwrap_or((piece.start, piece.tokens));
-        let mut weights = [0; 4];
-        weigh(&mut weights, &piece);
-        self.open = Some(Open {
-            start,
-            end: piece.end,
-            tokens,
-            section: piece.section,
-            bare: matches!(piece.kind, Kind::Heading(_)),
-            weights,
-        });
     }
 
-    fn close(&mut self) {
-        let Some(open) = self.open.take() else { return };
-        let kind = match (0..4).max_by_key(|kind| (open.weights[*kind], 4 - *kind)) {
-            Some(heaviest) if open.weights[heaviest] > 0 => {
-                [Kind::Paragraph, Kind::List, Kind::Table, Kind::Code][heaviest]
+    fn language(&self, block: &'a Block) -> Option<&'a str> {
+        (block.kind == Kind::Code).then(|| block.language.as_deref().or(self.nature.language)).flatten()
+    }
+
+    /// Blocks of one program, by its syntax; `false` where that is not to be had.
+    fn code(&mut self, blocks: &'a [Block], language: &'a str) -> bool {
+        let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return true };
+        let text = &self.document.text[first.start..last.end];
+        let Some(tree) = code::parse(text, language) else { return false };
+        let mut tokens: Vec<TokenSpan> = vec![];
+        for block in blocks {
+            let offset = block.start - first.start;
+            let of_block = self.sizer.tokens(self.document.slice(block)).into_iter();
+            tokens.extend(of_block.map(|token| TokenSpan { start: token.start + offset, end: token.end + offset }));
+        }
+        let source = code::Source { text, tokens: &tokens, section: first.section, budget: self.sizer.budget() };
+        let units = code::units(&tree, &source, self.packer.outline_mut());
+        let long = units.len() >= LONG_SECTION;
+        for unit in units {
+            let anchor = long && self.is_anchor(&text[unit.start..unit.end], unit.tokens);
+            self.packer.add(Piece {
+                start: first.start + unit.start,
+                end: first.start + unit.end,
+                tokens: unit.tokens,
+                kind: Kind::Code,
+                section: unit.section,
+                overlap: None,
+                language: Some(language),
+                label: unit.label,
+                anchor,
+            });
+        }
+        true
+    }
+
+    /// A block, split where it is too long.
+    fn block(&mut self, block: &'a Block, language: Option<&'a str>, long: bool) {
+        let text = self.document.slice(block);
+        let cuts = split::split(text, &self.sizer.tokens(text), block.kind, self.sizer.budget());
+        let section = self.section_of(block, text, cuts.len());
+        for Cut { start, end, tokens, overlap } in cuts {
+            let anchor = long && self.is_anchor(&text[start..end], tokens);
+            self.packer.add(Piece {
+                start: block.start + start,
+                end: block.start + end,
+                tokens,
+                kind: block.kind,
+                section,
+                overlap: overlap.map(|(start, tokens)| (block.start + start, tokens)),
+                language,
+                label: None,
+                anchor,
+            });
+        }
+    }
+
+    /// The section of a block's passages: that of its rows for a table in parts, whose columns only its head names.
+    fn section_of(&mut self, block: &Block, text: &str, parts: usize) -> Option<u32> {
+        if block.kind != Kind::Table {
+            return block.section;
+        }
+        // What was too long for one block goes on in the next, on the next line.
+        let before = self.table.filter(|(_, end)| self.document.text.get(*end..block.start) == Some("\n"));
+        let section = match before {
+            Some((section, _)) => section,
+            None if parts > 1 => {
+                let head = text.lines().next().unwrap_or_default();
+                let head = head.trim_start_matches("| ").trim_end_matches(" |");
+                Some(self.packer.outline_mut().child(block.section, head))
             }
-            _ => Kind::Heading(1),
+            None => block.section,
         };
-        let span = Span { start: open.start, end: open.end, kind, section: open.section };
-        // A last short line of a section joins the passage before it.
-        if open.tokens < TINY
-            && !open.bare
-            && let Some(last) = self.done.last_mut()
-            && last.section == span.section
-            && last.kind == span.kind
-            && self.sizer.fits(&self.document.text[last.start..span.end])
-        {
-            last.end = span.end;
-            return;
-        }
-        self.done.push(span);
+        self.table = Some((section, block.end));
+        section
     }
-}
 
-/// Whether a piece may join a passage.
-fn fits(open: &Open, piece: &Piece, document: &TextDocument, budget: Budget) -> bool {
-    let tokens = open.tokens + piece.tokens + 1;
-    if tokens > budget.max {
-        return false;
-    }
-    // Headings never end a passage, and what begins a section stays with it, unless there is hardly anything above.
-    let small = open.bare || open.tokens < TINY;
-    if piece.section != open.section
-        && !(small && document.lies_in(piece.section, open.section) && open.section.is_some())
-    {
-        return false;
-    }
-    tokens <= budget.target || open.bare || open.tokens < TINY
-}
-
-fn weigh(weights: &mut [usize; 4], piece: &Piece) {
-    match piece.kind {
-        Kind::Heading(_) => {}
-        Kind::Paragraph => weights[0] += piece.tokens,
-        Kind::List => weights[1] += piece.tokens,
-        Kind::Table => weights[2] += piece.tokens,
-        Kind::Code => weights[3] += piece.tokens,
-    }
-}
-
-/// As search filters name it.
-pub(super) const fn type_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Heading(_) => "heading",
-        Kind::Paragraph => "prose",
-        Kind::List => "list",
-        Kind::Table => "table",
-        Kind::Code => "code",
+    /// About two pieces in three passages: by their content alone, so that they are it whatever stands before them.
+    fn is_anchor(&self, text: &str, tokens: usize) -> bool {
+        mark(text) as usize % (self.sizer.budget().target * 3 / 2) < tokens
     }
 }
 

@@ -1,97 +1,53 @@
-//! How many tokens a text has: by the model's own tokenizer where that is there and the text is not too long for it,
-//! else by an estimate that is calibrated against the tokenizer on samples of the text.
+//! How many tokens a text has: by the tokenizers of the models that will read it, each text once; by units that stand for
+//! tokens as long as no model is there.
 
 use std::sync::Arc;
 
 use lmao_ports::{Embedder, TokenSpan};
 
 use super::Budget;
-use crate::text::TextDocument;
 
-/// Texts longer than this are estimated: tokenizers read about 1 MB a second.
-const EXACT_BYTES: usize = 1024 * 1024;
-/// Samples that the estimate is calibrated on, and their length.
-const SAMPLES: usize = 16;
-const SAMPLE_BYTES: usize = 4096;
-/// What is added to a calibrated estimate, in percent.
-const MARGIN_PERCENT: usize = 10;
+/// A model that will read passages.
+#[derive(Debug, Clone)]
+pub(in crate::ingest) struct Reader {
+    /// Its tokenizer.
+    pub(in crate::ingest) model: Arc<dyn Embedder>,
+    /// Tokens of a passage's content that it reads.
+    pub(in crate::ingest) reads: usize,
+}
 
 /// Counts tokens under a budget.
 #[derive(Debug)]
 pub(in crate::ingest) struct Sizer {
-    model: Option<Arc<dyn Embedder>>,
-    method: Method,
-    /// In units of the method.
+    general: Option<Reader>,
+    domain: Option<Reader>,
     budget: Budget,
-    /// In tokens of the model.
-    exact: Budget,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Method {
-    Exact,
-    Estimate,
 }
 
 impl Sizer {
-    /// For this document and the model that will read its passages; `reads` is how many tokens of content that model
-    /// takes. Calls the tokenizer on samples, so it may take a few milliseconds.
-    pub(in crate::ingest) fn new(document: &TextDocument, model: Option<Arc<dyn Embedder>>, reads: usize) -> Self {
-        let exact = Budget::for_model(reads);
-        match &model {
-            Some(_) if document.text.len() <= EXACT_BYTES => {
-                Self { model, method: Method::Exact, budget: exact, exact }
-            }
-            Some(embedder) => {
-                let percent = calibrate(&document.text, embedder.as_ref()) + MARGIN_PERCENT;
-                let scaled = |tokens: usize| (tokens * 100 / percent).max(8);
-                let budget = Budget { target: scaled(exact.target), max: scaled(exact.max) };
-                Self { model, method: Method::Estimate, budget, exact }
-            }
-            None => Self { model, method: Method::Estimate, budget: exact, exact },
-        }
+    /// For the models that are there: the general one sizes every passage, and one of code must fit the domain one too. `usual`
+    /// is how much a model is taken to read as long as there is none.
+    pub(in crate::ingest) fn new(general: Option<Reader>, domain: Option<Reader>, usual: usize) -> Self {
+        let budget = Budget::for_model(general.as_ref().map_or(usual, |reader| reader.reads));
+        Self { general, domain, budget }
     }
 
-    /// In the units that [`Sizer::tokens`] counts.
     pub(super) fn budget(&self) -> Budget {
         self.budget
     }
 
     /// The tokens of a text, or units that stand for them.
     pub(super) fn tokens(&self, text: &str) -> Vec<TokenSpan> {
-        match (&self.model, self.method) {
-            (Some(model), Method::Exact) => model.tokens(text),
-            // An estimate near the limit is checked, so that nothing longer than the model reads gets through.
-            (Some(model), Method::Estimate) => {
-                let units = units(text);
-                let (count, max) = (units.len(), self.budget.max);
-                if count > max || count * 10 < max * 7 {
-                    return units;
-                }
-                let tokens = model.tokens(text);
-                if tokens.len() > self.exact.max { tokens } else { units }
-            }
-            (None, _) => units(text),
-        }
+        self.general.as_ref().map_or_else(|| units(text), |reader| reader.model.tokens(text))
     }
 
-    /// Whether a text is short enough for one passage.
-    pub(super) fn fits(&self, text: &str) -> bool {
-        self.tokens(text).len() < self.budget.max
+    /// The tokens of a text of code as the domain model reads it, and how many it reads, if that is not all of them.
+    pub(super) fn too_long_for_domain(&self, text: &str) -> Option<(Vec<TokenSpan>, usize)> {
+        // No token is shorter than a byte.
+        let reader = self.domain.as_ref().filter(|reader| reader.reads < text.len())?;
+        let tokens = reader.model.tokens(text);
+        (tokens.len() > reader.reads).then_some((tokens, reader.reads))
     }
-}
-
-/// Tokens for each hundred units, on samples spread over the text; at least 100, so that a budget in units is never
-/// greater than one in tokens.
-fn calibrate(text: &str, model: &dyn Embedder) -> usize {
-    let (mut estimated, mut exact) = (0, 0);
-    for sample in 0..SAMPLES {
-        let start = text.floor_char_boundary(text.len() / SAMPLES * sample);
-        let end = text.floor_char_boundary((start + SAMPLE_BYTES).min(text.len()));
-        estimated += units(&text[start..end]).len();
-        exact += model.tokens(&text[start..end]).len();
-    }
-    (exact * 100).div_ceil(estimated.max(1)).clamp(100, 800)
 }
 
 /// Units that stand for tokens of the usual subword vocabularies: up to six letters of a word, three digits, one

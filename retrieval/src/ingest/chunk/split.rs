@@ -5,7 +5,20 @@ use lmao_ports::TokenSpan;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::{Budget, OVERLAP};
-use crate::text::Kind;
+use crate::text::{Kind, mark};
+
+/// How lines begin that are about the next one: comments, attributes, decorators of the usual languages.
+const COMMENTS: &[&str] = &["#", "//", "/*", "* ", "*/", "@", "--", "\"\"\""];
+
+/// Parts from which on a block is long.
+const LONG_BLOCK: usize = 8;
+
+/// What a change may cost: many parts behind it, or few.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stakes {
+    Low,
+    High,
+}
 
 /// A part of a block, in bytes of it, without white space at its ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +47,7 @@ pub(super) fn split(text: &str, tokens: &[TokenSpan], kind: Kind, budget: Budget
         return vec![Cut { start: 0, end: text.len(), tokens: tokens.len(), overlap: None }];
     }
     let seams = seams(text, kind);
+    let stakes = if tokens.len() > LONG_BLOCK * budget.target { Stakes::High } else { Stakes::Low };
     let mut cuts: Vec<Cut> = vec![];
     let mut start = 0;
     let mut seam = 0;
@@ -49,7 +63,7 @@ pub(super) fn split(text: &str, tokens: &[TokenSpan], kind: Kind, budget: Budget
             while seams.get(seam).is_some_and(|seam| seam.at <= start) {
                 seam += 1;
             }
-            best(text, &seams[seam..], start, text.floor_char_boundary(far).max(start))
+            best(text, &seams[seam..], start, text.floor_char_boundary(far).max(start), stakes)
         };
         let from = start + (text[start..end].len() - text[start..end].trim_start_matches('\n').len());
         let to = start + text[start..end].trim_end().len();
@@ -74,12 +88,17 @@ fn repeated(seams: &[Seam], before: &Cut, from: usize) -> Option<usize> {
     (at > before.start).then_some(at)
 }
 
-/// The best place in `(start, far]` to end a part that begins at `start`.
-fn best(text: &str, seams: &[Seam], start: usize, far: usize) -> usize {
-    let middle = start + (far.saturating_sub(start)) / 2;
+/// The best place in `(start, far]` to end a part that begins at `start`. Among equals it is chosen by what stands behind it, so
+/// that after a change further up parts soon end where they did before: in a short block from the last quarter, in a long one
+/// from half of it, since there more is at stake.
+fn best(text: &str, seams: &[Seam], start: usize, far: usize, stakes: Stakes) -> usize {
+    let length = far.saturating_sub(start);
+    let middle = start + length / 2;
+    let late = if stakes == Stakes::High { middle } else { start + length / 4 * 3 };
     let within = seams.iter().take_while(|seam| seam.at <= far);
-    let late = within.clone().filter(|seam| seam.at >= middle).min_by_key(|seam| (seam.rank, usize::MAX - seam.at));
-    if let Some(seam) = late.or_else(|| within.last()) {
+    let rank = |seam: &&Seam| (seam.rank, seam.at < late, mark(&text[seam.at..]));
+    let second_half = within.clone().filter(|seam| seam.at >= middle).min_by_key(rank);
+    if let Some(seam) = second_half.or_else(|| within.last()) {
         return seam.at;
     }
     let window = &text[start..far];
@@ -96,6 +115,7 @@ fn seams(text: &str, kind: Kind) -> Vec<Seam> {
         Kind::Table => lines(text).skip(1).map(|(at, _)| Seam { at, rank: 0 }).collect(),
         Kind::Code => {
             let mut after_empty = false;
+            let mut after_comment = false;
             let mut seams = vec![];
             for (at, line) in lines(text) {
                 if line.trim().is_empty() {
@@ -104,9 +124,12 @@ fn seams(text: &str, kind: Kind) -> Vec<Seam> {
                 }
                 let indent = line.len() - line.trim_start().len();
                 let bracket = line.trim_start().starts_with(['{', '}', ')', ']']);
-                // Least indentation first, an empty line above is better than none, a bracket never begins a part.
-                seams.push(Seam { at, rank: indent * 2 + usize::from(!after_empty) + usize::from(bracket) * 1000 });
+                // Least indentation first, an empty line above is better than none; a bracket never begins a part, and what a
+                // comment or an attribute is about stays with it.
+                let never = bracket || after_comment && !after_empty;
+                seams.push(Seam { at, rank: indent * 2 + usize::from(!after_empty) + usize::from(never) * 1000 });
                 after_empty = false;
+                after_comment = COMMENTS.iter().any(|mark| line.trim_start().starts_with(mark));
             }
             seams.retain(|seam| seam.at > 0);
             seams

@@ -2,10 +2,10 @@
 //! carry words instead of markup. Code keeps its form.
 
 use lmao_events::Failure;
-use pulldown_cmark::{Event, MetadataBlockKind, Options, Parser, Tag, TagEnd};
+use pulldown_cmark::{CodeBlockKind, Event, MetadataBlockKind, Options, Parser, Tag, TagEnd};
 
 use super::{Extraction, finish, title};
-use crate::text::Builder;
+use crate::text::{Builder, code_language};
 
 pub(super) fn extract(text: &str) -> Result<Extraction, Failure> {
     let options = Options::ENABLE_TABLES
@@ -40,6 +40,8 @@ struct Writer {
     builder: Builder,
     into: Into,
     inline: String,
+    /// What the open fence says of its code.
+    language: Option<String>,
     /// The open lists, each with its next number or `None` for bullets.
     lists: Vec<Option<u64>>,
     /// The marker of an item whose first paragraph has not come yet.
@@ -75,7 +77,13 @@ impl Writer {
     fn start(&mut self, tag: &Tag<'_>) {
         match tag {
             Tag::Heading { level, .. } => self.begin(Into::Heading(*level as u8)),
-            Tag::CodeBlock(_) => self.begin(Into::Code),
+            Tag::CodeBlock(kind) => {
+                self.begin(Into::Code);
+                self.language = match kind {
+                    CodeBlockKind::Fenced(info) => code_language(info),
+                    CodeBlockKind::Indented => None,
+                };
+            }
             Tag::HtmlBlock => self.begin(Into::Html),
             Tag::MetadataBlock(MetadataBlockKind::YamlStyle | MetadataBlockKind::PlusesStyle) => {
                 self.begin(Into::Metadata);
@@ -146,7 +154,7 @@ impl Writer {
                 self.first_heading = self.first_heading.take().or_else(|| title(&text));
                 self.builder.heading(level, &text);
             }
-            Into::Code => self.builder.code(&text),
+            Into::Code => self.builder.code_in(self.language.take().as_deref(), &text),
             Into::Html => self.prose(&without_tags(&text)),
             Into::Metadata => self.title = self.title.take().or_else(|| declared_title(&text)),
             Into::Prose => self.prose(&text),
@@ -234,6 +242,7 @@ mod tests {
             paragraph "[1]: A note." in Using it > Deeper
         "#]]
         .assert_eq(&outline(&found.document));
+        assert_eq!(found.document.blocks[8].language.as_deref(), Some("rust"));
     }
 
     #[test]

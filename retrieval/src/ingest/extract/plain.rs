@@ -4,7 +4,7 @@
 use lmao_events::Failure;
 
 use super::{Extraction, finish};
-use crate::text::Builder;
+use crate::text::{Builder, join_wrapped, without_running_lines};
 
 /// Lines shorter than this are not taken for wrapped prose.
 const WRAPPED_CHARS: usize = 40;
@@ -14,6 +14,7 @@ const HEADING_CHARS: usize = 80;
 pub(super) fn extract(text: &str) -> Result<Extraction, Failure> {
     let mut builder = Builder::new();
     let mut paragraph: Vec<&str> = vec![];
+    let text = without_running_lines(text);
     for line in text.split('\n') {
         if line.trim().is_empty() {
             flush(&mut builder, &mut paragraph);
@@ -36,7 +37,7 @@ fn flush(builder: &mut Builder, lines: &mut Vec<&str>) {
             builder.heading(underline(rule).unwrap_or(2), title);
         }
         lines if lines.iter().any(|line| marker(line).is_some()) => list(builder, lines),
-        lines if is_wrapped(lines) => builder.paragraph(&lines.join("\n")),
+        lines if is_wrapped(lines) => builder.paragraph(&join_wrapped(lines)),
         lines => builder.code(&lines.join("\n")),
     }
     lines.clear();
@@ -59,7 +60,7 @@ fn list(builder: &mut Builder, lines: &[&str]) {
         let rest = || lines[at + 1..end].iter().flat_map(|line| ["\n", line]).collect::<String>();
         match marker(lines[at]) {
             Some((marker, first)) => builder.item(depth(lines[at]), marker, &format!("{first}{}", rest())),
-            None if is_wrapped(&lines[at..end]) || end - at == 1 => builder.paragraph(&lines[at..end].join("\n")),
+            None if is_wrapped(&lines[at..end]) || end - at == 1 => builder.paragraph(&join_wrapped(&lines[at..end])),
             None => builder.code(&lines[at..end].join("\n")),
         }
         at = end;

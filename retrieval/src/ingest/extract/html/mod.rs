@@ -10,7 +10,7 @@ use lmao_events::Failure;
 use scraper::{Html, Node, node::Element};
 
 use super::{Extraction, finish, title};
-use crate::text::Builder;
+use crate::text::{Builder, clean_prose, code_language, is_boilerplate};
 
 /// Elements whose content is no text of the page, wherever they stand.
 const NEVER: &[&str] = &[
@@ -138,6 +138,14 @@ fn language_tag(tag: &str) -> Option<String> {
     fits.then(|| tag.to_owned())
 }
 
+/// The programming language that a class names: `language-rust`, `lang-py`, as highlighters have it.
+fn declared_language(element: &Element) -> Option<String> {
+    let classes = element.attr("class").unwrap_or_default();
+    let mark =
+        |class: &&str| ["language-", "lang-", "highlight-source-"].iter().any(|prefix| class.starts_with(prefix));
+    classes.split_whitespace().find(mark).and_then(code_language)
+}
+
 /// The text directly below a node.
 fn words(node: NodeRef<'_, Node>) -> String {
     node.children().filter_map(|child| child.value().as_text().map(|text| text.to_string())).collect()
@@ -205,11 +213,16 @@ struct Writer {
     rows: Vec<Vec<String>>,
     /// How many `pre` are open.
     pre: usize,
+    /// The language that the open `pre`, or the `code` in it, says it is in.
+    language: Option<String>,
 }
 
 impl Writer {
     fn open(&mut self, element: &Element, id: NodeId, outline: &Outline) {
         let name = element.name();
+        if self.pre > 0 {
+            self.language = self.language.take().or_else(|| declared_language(element));
+        }
         if self.pre > 0 || self.table.is_some() {
             match name {
                 "br" => self.inline.push('\n'),
@@ -226,6 +239,7 @@ impl Writer {
             "pre" => {
                 self.flush();
                 self.pre += 1;
+                self.language = declared_language(element);
             }
             "table" => {
                 self.flush();
@@ -262,7 +276,7 @@ impl Writer {
                 self.pre -= 1;
                 if self.pre == 0 && self.table.is_none() {
                     let code = std::mem::take(&mut self.inline);
-                    self.builder.code(&code);
+                    self.builder.code_in(self.language.take().as_deref(), &code);
                 }
             }
             return;
@@ -320,7 +334,7 @@ impl Writer {
     /// Writes the words gathered so far as a paragraph or a list item.
     fn flush(&mut self) {
         let text = std::mem::take(&mut self.inline);
-        if text.trim().is_empty() {
+        if text.trim().is_empty() || is_boilerplate(&clean_prose(&text)) {
             return;
         }
         match self.marker.take() {
@@ -341,7 +355,7 @@ mod tests {
     fn the_main_part_is_read_and_chrome_is_not() {
         let page = "<!doctype html><html lang=en-GB><head><title>Moss &amp; fern</title><style>p{}</style></head><body>\
             <nav>Home</nav><main><h1><a class=header href=#m>Moss¶</a></h1><p>It grows<br>on <b>stones</b>.<p>Second\
-            <ol start=3><li>one<li><p>two</p><p>more</p><ul><li>deep</ul></ol><pre><code>let a = 1;\n<span class=boring>fn \
+            <ol start=3><li>one<li><p>two</p><p>more</p><ul><li>deep</ul></ol><pre><code class='hljs language-rs'>let a = 1;\n<span class=boring>fn \
             hidden() {}\n</span>  let b;\n</code></pre><h2>Table</h2><table><caption>Sizes</caption><tr><th>a<th>b<tr><td>1\
             <td>2 <i>x</i></table><table><tr><td><h3>Laid out</h3>cell</table></main><footer>(c)</footer></body></html>";
         let found = extract(page).unwrap();
@@ -362,11 +376,13 @@ mod tests {
             paragraph "cell" in Moss > Table > Laid out
         "#]]
         .assert_eq(&outline(&found.document));
+        let code = found.document.blocks.iter().find(|block| block.kind == crate::text::Kind::Code).unwrap();
+        assert_eq!(code.language.as_deref(), Some("rust"));
     }
 
     #[test]
     fn a_page_without_a_main_part_is_read_whole() {
-        let page = "<body><header>Logo</header><h1>T</h1>words <em>of</em> it<div hidden>no</div><main>x</main>";
+        let page = "<body><header>Logo</header><a href=#c>Skip to content</a><h1>T</h1>words <em>of</em> it<div hidden>no</div><main>x</main>";
         let page = format!("{page}<p>{}", "many more words ".repeat(40));
         let found = extract(&page).unwrap().document;
         assert!(found.text.starts_with("T\n\nwords of it\n\nx\n\nmany more words"), "{}", found.text);
