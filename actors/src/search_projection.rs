@@ -9,7 +9,6 @@ use lmao_events::{AnyEvent, Category, Position, StreamId, Version, document::Eve
 use lmao_ports::{
     Committed, Digest, Folder, IndexError, Ingestion, Journal, Missed, ModelManifest, ParkedStream, Progress,
     Projection, ProjectionError, SearchIndex, SemanticState, Semantics, Snapshots, Space, Unavailable, Unparked,
-    Vectors,
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -17,9 +16,15 @@ use tokio::sync::Mutex;
 use crate::OpenedLog;
 
 const PARKED: &str = "search/parked/";
-/// Where the manifest of the model is kept whose vectors the index took last: a rebuild needs it also while that model is
-/// turned off, and it is in no event.
-const MODEL: &str = "search/model";
+
+/// Where the manifest of the model is kept whose vectors the index took last in a space: a rebuild needs it also while that
+/// model is turned off, and it is in no event.
+const fn model_key(space: Space) -> &'static str {
+    match space {
+        Space::General => "search/model",
+        Space::Domain => "search/model/domain",
+    }
+}
 
 /// How often the index is asked how far it is, while somebody waits for what another process feeds.
 const POLL: Duration = Duration::from_millis(50);
@@ -70,16 +75,24 @@ impl SearchProjection {
         snapshots: Arc<dyn Snapshots>,
         feeder: Feeder,
     ) -> Result<Self, IndexError> {
-        let known = async { Ok((index.checkpoint().await?, index.model(Space::General).await?)) };
+        let known = async {
+            let held = [
+                (Space::General, index.model(Space::General).await?),
+                (Space::Domain, index.model(Space::Domain).await?),
+            ];
+            Ok((index.checkpoint().await?, held))
+        };
         let (checkpoint, held) = match known.await {
             Err(IndexError::Unavailable(error)) if feeder == Feeder::Somewhere => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "how far the index is, is not known yet");
-                (Position(0), None)
+                (Position(0), Space::ALL.map(|space| (space, None)))
             }
             known => known?,
         };
-        if let Some(held) = held {
-            remember(&*snapshots, &held).await?;
+        for (space, held) in held {
+            if let Some(held) = held {
+                remember(&*snapshots, space, &held).await?;
+            }
         }
         let progress = Progress::at(checkpoint);
         let (turn, asking) = (Mutex::default(), Mutex::default());
@@ -118,11 +131,20 @@ impl SearchProjection {
             Err(_) if self.superseded(stream, version).await? => return Ok(()),
             Err(failure) => return Err(poisoned(failure.message)),
         };
-        if let Some(model) = published.model.as_deref()
-            && !self.declare_model(model).await?
-        {
-            tracing::warn!(document = %stream.id, "indexed for keywords only: the model of its vectors is not in use");
-            document.vectors = Vectors::default();
+        for (space, model) in [(Space::General, &published.model), (Space::Domain, &published.domain_model)] {
+            // A space without vectors says nothing of its model.
+            if document.vectors.of(space).is_empty() {
+                continue;
+            }
+            let declared = match model {
+                Some(model) => self.declare_model(space, model).await?,
+                None => false,
+            };
+            if !declared {
+                let name = space.name();
+                tracing::warn!(document = %stream.id, space = name, "its vectors are left out: their model is not in use");
+                document.vectors.of_mut(space).clear();
+            }
         }
         self.index.put(document).await.map_err(|error| match error {
             IndexError::Invalid(message) => poisoned(message),
@@ -130,21 +152,21 @@ impl SearchProjection {
         })
     }
 
-    /// Tells the index whose vectors it gets, when it has none yet. False when it takes none of this model; what the
-    /// passages say can be found all the same.
-    async fn declare_model(&self, model: &str) -> Result<bool, ProjectionError> {
-        let held = self.index.model(Space::General).await.map_err(unavailable)?;
+    /// Tells the index whose vectors it gets in a space, when it has none there yet. False when it takes none of this model;
+    /// what the passages say can be found all the same.
+    async fn declare_model(&self, space: Space, model: &str) -> Result<bool, ProjectionError> {
+        let held = self.index.model(space).await.map_err(unavailable)?;
         if held.is_some_and(|held| held.id == model) {
             return Ok(true);
         }
-        let in_use = match self.semantics.settled(Space::General).await {
+        let in_use = match self.semantics.settled(space).await {
             SemanticState::Ready(embedder) => Some(embedder.manifest().clone()),
             // Turned off, and perhaps back soon: then vectors are those of the model that was in use last.
-            SemanticState::Off(_) | SemanticState::Loading(_) => remembered(&*self.snapshots).await?,
+            SemanticState::Off(_) | SemanticState::Loading(_) => remembered(&*self.snapshots, space).await?,
         };
         let Some(in_use) = in_use.filter(|in_use| in_use.id == model) else { return Ok(false) };
-        match self.index.use_model(Space::General, &in_use).await {
-            Ok(()) => remember(&*self.snapshots, &in_use).await?,
+        match self.index.use_model(space, &in_use).await {
+            Ok(()) => remember(&*self.snapshots, space, &in_use).await?,
             Err(IndexError::OtherModel { .. }) => return Ok(false),
             Err(error) => return Err(unavailable(error)),
         }
@@ -328,12 +350,12 @@ impl Projection for SearchProjection {
     }
 }
 
-async fn remember(snapshots: &dyn Snapshots, model: &ModelManifest) -> Result<(), Unavailable> {
-    snapshots.put_durable(MODEL, Bytes::from(rmp_serde::to_vec_named(model).unwrap_or_default())).await
+async fn remember(snapshots: &dyn Snapshots, space: Space, model: &ModelManifest) -> Result<(), Unavailable> {
+    snapshots.put_durable(model_key(space), Bytes::from(rmp_serde::to_vec_named(model).unwrap_or_default())).await
 }
 
-async fn remembered(snapshots: &dyn Snapshots) -> Result<Option<ModelManifest>, Unavailable> {
-    let bytes = snapshots.get(MODEL).await?;
+async fn remembered(snapshots: &dyn Snapshots, space: Space) -> Result<Option<ModelManifest>, Unavailable> {
+    let bytes = snapshots.get(model_key(space)).await?;
     Ok(bytes.and_then(|bytes| rmp_serde::from_slice(&bytes).ok()))
 }
 

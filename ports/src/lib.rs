@@ -40,8 +40,8 @@ pub use llm::{ChatMessage, ChatRole, Completion, Llm, LlmError, TokenSink, estim
 pub use log::{AppendError, EventLog, Filter, ReadError, Recorded};
 pub use metrics::Metrics;
 pub use model::{
-    EmbedError, Embedder, ModelManifest, Pooling, Reranker, RerankerState, Reranking, SemanticState, Semantics,
-    TokenSpan,
+    EmbedError, Embedder, MAX_RERANKED, ModelManifest, Pooling, Reranker, RerankerState, Reranking, SemanticState,
+    Semantics, TokenSpan,
 };
 pub use placement::{BUCKETS, Lease, Membership, NodeId, NodeInfo, Responder, Role, RouteError, Router, Serving};
 pub use projection::{

@@ -58,18 +58,21 @@ pub enum EmbedError {
     },
 }
 
+/// Passages that a [`Reranker`] takes in one call.
+pub const MAX_RERANKED: usize = 100;
+
 /// A model that turns texts into vectors. Runs off the async threads; calls queue up, bounded by the callers.
 #[async_trait]
 pub trait Embedder: Debug + Send + Sync {
     /// What it is.
     fn manifest(&self) -> &ModelManifest;
 
-    /// Vectors `[texts, dimensions]` of passages, in order. Sizes its own batches; a vector depends on its text alone. A text
+    /// Vectors `[texts, dimensions]` of passages, in order; what the manifest puts before them is added. Sizes its own batches; a vector depends on its text alone. A text
     /// longer than the model reads is cut by it, so cut before. Every vector is finite and, if the manifest says so, of
-    /// length 1.
+    /// length 1: one text that the model gives no such vector for fails the call, and the others are good each on its own.
     async fn passages(&self, texts: Vec<String>) -> Result<Vec<Vec<f32>>, EmbedError>;
 
-    /// The vector of a query. Goes before waiting passages.
+    /// The vector of a query; what the manifest puts before it is added. Goes before waiting passages.
     async fn query(&self, text: &str) -> Result<Vec<f32>, EmbedError>;
 
     /// The tokens of a text, special tokens excluded, without any limit of length.
@@ -105,7 +108,7 @@ pub trait Reranker: Debug + Send + Sync {
     fn id(&self) -> &str;
 
     /// How well each passage answers the question, in order: in [0, 1] by the logistic function of the model's output. A
-    /// score depends on its pair alone; what is longer than the model reads is cut by it.
+    /// score depends on its pair alone; what is longer than the model reads is cut by it. At most [`MAX_RERANKED`] passages.
     async fn score(&self, query: &str, passages: Vec<String>) -> Result<Vec<f32>, EmbedError>;
 }
 

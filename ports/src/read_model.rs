@@ -178,6 +178,7 @@ pub trait ReadModel: Projection {
         page: &PageRequest,
     ) -> Result<Page<DocumentRow>, Unavailable>;
 
-    /// Every document whose vectors are not of `model`, of all owners: those to re-embed.
+    /// Every document whose vectors are not of `model`, of all owners: those to re-embed. `model` is a name as
+    /// [`document::models_name`](lmao_events::document::models_name) makes it.
     async fn documents_of_other_models(&self, model: &str) -> Result<Vec<Uuid>, Unavailable>;
 }

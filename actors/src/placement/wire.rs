@@ -273,7 +273,7 @@ mod tests {
             document::Command::Upload(uploaded).into(),
             document::Command::RecordStep { effect, outcome: document::StepOutcome::Failed(failure), at }.into(),
             document::Command::RecordStep { effect, outcome: document::StepOutcome::Indexed, at }.into(),
-            document::Command::Reembed { model: "m".to_owned() }.into(),
+            document::Command::Reembed { model: "m".to_owned(), domain: Some("d".to_owned()) }.into(),
             document::Command::Delete { owner: id(1) }.into(),
             tool_call::Command::Request(requested).into(),
             tool_call::Command::RecordOutcome {

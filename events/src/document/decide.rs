@@ -44,11 +44,13 @@ impl Decider for Document {
                     _ => Err(conflict("document_not_failed", "only a failed document can be tried again")),
                 }
             }
-            Command::Reembed { model } => {
-                let known = state.file.as_ref().and_then(|file| file.model.as_ref());
+            Command::Reembed { model, domain } => {
+                let file = state.file.as_ref();
+                let has_begun = file.is_some_and(|file| file.model.is_some());
+                let others = file.is_none_or(|file| file.model.as_ref() != Some(&model) || file.domain_model != domain);
                 let wanted = match state.phase {
-                    Phase::Ready | Phase::Doing(Step::Index) | Phase::Failed(Step::Index) => known != Some(&model),
-                    Phase::Doing(Step::Embed) => known.is_some_and(|known| *known != model),
+                    Phase::Ready | Phase::Doing(Step::Index) | Phase::Failed(Step::Index) => others,
+                    Phase::Doing(Step::Embed) => has_begun && others,
                     Phase::Failed(Step::Embed) => true,
                     _ => false,
                 };
@@ -317,7 +319,11 @@ fn embed(file: &File, embedded: Embedded) -> Result<Vec<Event>, Rejection> {
     if embedded.batch as usize != file.vectors.len() {
         return Err(wrong());
     }
-    if file.mixes(&embedded.model, embedded.domain.as_ref()) {
+    // Each batch names the domain model in use: one that came or went meanwhile leaves code of the same document in both
+    // spaces, found by neither model alone.
+    let domain = embedded.domain.as_ref();
+    let came_or_went = !file.vectors.is_empty() && file.domain_model.is_some() != domain.is_some();
+    if came_or_went || file.mixes(&embedded.model, domain) {
         return Ok(vec![ReembedRequested {}.into()]);
     }
     if file.vectors.len() + 1 < batches(file) {

@@ -72,14 +72,14 @@ pub struct Embedded {
     pub model: String,
     /// How many of them came from the cache.
     pub cached: u32,
-    /// The vectors in the domain model's space, where there is such a model and a passage for it. None before version 2.
+    /// The vectors in the domain model's space, where there is such a model. None before version 2.
     pub domain: Option<DomainVectors>,
 }
 
 /// The vectors of a batch in the domain model's space.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DomainVectors {
-    /// Like those of the general model; a row of zeros where a passage has none.
+    /// Like those of the general model; a row of zeros where a passage has none, and no rows at all where none has.
     pub vectors: BlobRef,
     /// The model's id with its quantization.
     pub model: String,

@@ -59,10 +59,13 @@ pub enum Command {
         /// Who asks.
         owner: Uuid,
     },
-    /// Make new vectors unless they are, or are becoming, of this model.
+    /// Make new vectors unless they are, or are becoming, of these models.
     Reembed {
-        /// The model in use.
+        /// The general model in use.
         model: String,
+        /// The domain model in use, if there is one. None in commands of before there were any.
+        #[serde(default)]
+        domain: Option<String>,
     },
     /// Delete it, or stop taking it in.
     Delete {
@@ -191,6 +194,13 @@ pub enum Effect {
         /// In whose folder they lie.
         attempt: Option<Uuid>,
     },
+}
+
+/// The models of a document's vectors as one name, by which documents of other models are found: the general model's id,
+/// and the domain model's behind it where there is one.
+#[must_use]
+pub fn models_name(model: &str, domain: Option<&str>) -> String {
+    domain.map_or_else(|| model.to_owned(), |domain| format!("{model} + {domain}"))
 }
 
 /// The stream of `owner`'s document with this content. `key` is the secret of the system's keyed ids.

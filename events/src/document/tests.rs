@@ -50,7 +50,7 @@ fn skipped() -> EmbeddingSkipped {
 }
 
 fn reembed(model: &str) -> Command {
-    Command::Reembed { model: model.to_owned() }
+    Command::Reembed { model: model.to_owned(), domain: None }
 }
 
 const fn delete() -> Command {
@@ -355,9 +355,12 @@ fn in_both(batch: u32, model: &str) -> Embedded {
 
 #[test]
 fn a_document_in_two_spaces_names_the_vectors_of_both() {
-    let domain =
-        Published { domain_vectors: vec![None, Some(blob(90))], domain_model: Some("code".to_owned()), ..published() };
-    given::<Document>(half_embedded())
+    let domain = Published {
+        domain_vectors: vec![Some(blob(90)), Some(blob(90))],
+        domain_model: Some("code".to_owned()),
+        ..published()
+    };
+    given::<Document>([cut(), vec![vec![in_both(0, "code").into()]]].concat())
         .when(step(effect(4, 0), StepOutcome::Embedded(in_both(1, "code"))))
         .then(vec![in_both(1, "code").into(), domain.into()]);
 }
@@ -368,6 +371,37 @@ fn a_domain_model_that_changes_within_a_document_begins_it_anew() {
     given::<Document>(history)
         .when(step(effect(4, 0), StepOutcome::Embedded(in_both(1, "other"))))
         .then(vec![ReembedRequested {}.into()]);
+}
+
+#[test]
+fn a_domain_model_that_comes_or_goes_within_a_document_begins_it_anew() {
+    given::<Document>(half_embedded())
+        .when(step(effect(4, 0), StepOutcome::Embedded(in_both(1, "code"))))
+        .then(vec![ReembedRequested {}.into()]);
+    given::<Document>([cut(), vec![vec![in_both(0, "code").into()]]].concat())
+        .when(step(effect(4, 0), StepOutcome::Embedded(embedded(1))))
+        .then(vec![ReembedRequested {}.into()]);
+}
+
+#[test]
+fn a_domain_model_that_was_added_changed_or_removed_asks_for_new_vectors() {
+    let of = |domain: Option<&str>| {
+        let embed = |batch| domain.map_or_else(|| embedded(batch), |model| in_both(batch, model));
+        let published = Published {
+            domain_vectors: domain.map(|_| vec![Some(blob(90)); 2]).unwrap_or_default(),
+            domain_model: domain.map(str::to_owned),
+            ..published()
+        };
+        let batches = vec![vec![embed(0).into()], vec![embed(1).into(), published.into()]];
+        given::<Document>([cut(), batches, vec![vec![Indexed {}.into()]]].concat())
+    };
+    let reembed = |domain: Option<&str>| Command::Reembed { model: MODEL.into(), domain: domain.map(str::to_owned) };
+    for (had, now) in [(None, Some("code")), (Some("code"), Some("other")), (Some("code"), None)] {
+        of(had).when(reembed(now)).then(vec![ReembedRequested {}.into()]);
+        of(had).when(reembed(had)).then_nothing();
+    }
+    let old: Command = serde_json::from_value(json!({ "Reembed": { "model": MODEL } })).expect("as it was sent before");
+    of(None).when(old).then_nothing();
 }
 
 /// A step of a story: what may come, whether it makes sense or not.
@@ -463,7 +497,7 @@ proptest! {
                 Play::Stray(kind) => step(debt, stray(kind)),
                 Play::Stale(version) => step(effect(version, 7), StepOutcome::Indexed),
                 Play::Retry(owner) => Command::Retry { owner: id(owner) },
-                Play::Reembed(n) => Command::Reembed { model: model(n) },
+                Play::Reembed(n) => Command::Reembed { model: model(n), domain: None },
                 Play::Delete(owner) => Command::Delete { owner: id(owner) },
             });
             let rests = matches!(world.state.phase, Phase::Absent | Phase::Ready | Phase::Failed(_));

@@ -93,7 +93,7 @@ async fn embed_all(node: &Node, model: &str) -> anyhow::Result<(usize, usize)> {
         let stream = StreamId::new(Category::Document, id);
         let meta =
             CommandMeta { who: None, command: None, causation: request, correlation: request, traceparent: None };
-        let command = document::Command::Reembed { model: model.to_owned() };
+        let command = document::Command::Reembed { model: model.to_owned(), domain: None };
         // Where nothing was decided, nothing will end.
         if commands.send(stream, command.into(), meta).await?.head.position > begun {
             going.insert(stream);

@@ -25,6 +25,7 @@ use uuid::Uuid;
 use crate::text::TextDocument;
 use chunk::{Nature, Passages, Reader, Run, Sizer};
 use detect::{Format, HEAD_BYTES};
+pub use embed::Rejected;
 use extract::Extraction;
 use store::{internal, missing, off_thread};
 use worker::{Pool, Request};
@@ -49,6 +50,7 @@ pub struct Ingest {
     cache: Arc<dyn EmbeddingCache>,
     workers: Pool,
     texts: Arc<Semaphore>,
+    rejected: Arc<Rejected>,
 }
 
 impl Ingest {
@@ -61,7 +63,24 @@ impl Ingest {
         worker: Worker,
     ) -> Self {
         let texts = Arc::new(Semaphore::new(TEXTS_AT_ONCE));
-        Self { blobs, semantics, cache, workers: Pool::new(worker), texts }
+        Self { blobs, semantics, cache, workers: Pool::new(worker), texts, rejected: Arc::default() }
+    }
+
+    /// The count of passages that have no vector because the model's was refused.
+    #[must_use]
+    pub fn rejected(&self) -> Arc<Rejected> {
+        Arc::clone(&self.rejected)
+    }
+
+    /// The vectors of a batch of so many passages.
+    async fn stored_vectors(
+        &self,
+        folder: Folder,
+        blob: &BlobRef,
+        count: usize,
+    ) -> Result<Vec<Option<Vec<f32>>>, Failure> {
+        let bytes = store::read(&*self.blobs, folder, blob, "batch of vectors").await?;
+        embed::from_bytes(&bytes, count).ok_or_else(|| missing("batch of vectors", blob))
     }
 
     /// The model of this space, if it is there now.
@@ -164,41 +183,53 @@ impl Ingestion for Ingest {
         chunks: &BlobRef,
         model: Option<&str>,
     ) -> Result<document::StepOutcome, Failure> {
-        let embedder = match self.semantics.settled(Space::General).await {
-            SemanticState::Ready(embedder) => embedder,
-            SemanticState::Off(reason) => {
+        let models = match embed::in_use(&*self.semantics).await? {
+            Ok(models) => models,
+            Err(reason) => {
                 return Ok(document::StepOutcome::EmbeddingSkipped(document::EmbeddingSkipped { reason }));
             }
-            SemanticState::Loading(what) => {
-                return Err(Failure::passing(
-                    "model_loading",
-                    format!("The embedding model is not there yet ({what})."),
-                ));
-            }
         };
-        if let Some(before) = model.filter(|before| *before != embedder.manifest().id) {
-            tracing::info!(before, now = embedder.manifest().id, "the embedding model changed within a document");
+        let general = models.general.manifest();
+        if let Some(before) = model.filter(|before| *before != general.id) {
+            tracing::info!(before, now = general.id, "the embedding model changed within a document");
         }
         let records: Vec<ChunkRecord> = store::load(&*self.blobs, folder, chunks, "batch of passages").await?;
-        let (vectors, cached) = embed::vectors(&embedder, &*self.cache, records).await?;
-        let bytes = embed::to_bytes(&vectors);
+        let made = embed::vectors(&models, &*self.cache, &self.rejected, records).await?;
+        let bytes = embed::to_bytes(&made.general, general.dimensions);
         let vectors = store::put(&*self.blobs, folder, bytes).await?;
-        let model = embedder.manifest().id.clone();
-        Ok(document::StepOutcome::Embedded(document::Embedded { batch, vectors, model, cached, domain: None }))
+        let domain = match (&models.domain, made.domain) {
+            (Some(embedder), Some(vectors)) => {
+                let manifest = embedder.manifest();
+                let bytes = embed::to_bytes(&vectors, manifest.dimensions);
+                let vectors = store::put(&*self.blobs, folder, bytes).await?;
+                Some(document::DomainVectors { vectors, model: manifest.id.clone() })
+            }
+            _ => None,
+        };
+        let (model, cached) = (general.id.clone(), made.cached);
+        Ok(document::StepOutcome::Embedded(document::Embedded { batch, vectors, model, cached, domain }))
     }
 
     async fn load(&self, folder: Folder, published: &document::Published) -> Result<IndexedDocument, Failure> {
-        let mut chunks: Vec<ChunkRecord> = vec![];
-        let mut vectors = published.model.as_ref().map(|_| vec![]);
+        let (mut chunks, mut vectors): (Vec<ChunkRecord>, _) = (vec![], Vectors::default());
         for (at, batch) in published.batches.iter().enumerate() {
             let records: Vec<ChunkRecord> = store::load(&*self.blobs, folder, batch, "batch of passages").await?;
-            if let Some(vectors) = &mut vectors {
+            if published.model.is_some() {
                 let blob = published.vectors.get(at).ok_or_else(|| missing("vectors of a batch of passages", batch))?;
-                let bytes = store::read(&*self.blobs, folder, blob, "batch of vectors").await?;
-                let read = embed::from_bytes(&bytes, records.len()).ok_or_else(|| missing("batch of vectors", blob))?;
-                vectors.extend(read);
+                vectors.general.extend(self.stored_vectors(folder, blob, records.len()).await?);
+            }
+            if published.domain_model.is_some() {
+                vectors.domain.extend(match published.domain_vectors.get(at).copied().flatten() {
+                    Some(blob) => self.stored_vectors(folder, &blob, records.len()).await?,
+                    None => vec![None; records.len()],
+                });
             }
             chunks.extend(records);
+        }
+        for space in Space::ALL {
+            if vectors.of(space).iter().all(Option::is_none) {
+                vectors.of_mut(space).clear();
+            }
         }
         if chunks.len() != published.chunks as usize {
             return Err(internal(&format!(
@@ -219,7 +250,7 @@ impl Ingestion for Ingest {
             authors: published.authors.clone(),
             tags: published.tags.clone(),
             chunks,
-            vectors: vectors.map(Vectors::general).unwrap_or_default(),
+            vectors,
         })
     }
 }

@@ -97,9 +97,12 @@ impl Embedder for Letters {
     async fn passages(&self, texts: Vec<String>) -> Result<Vec<Vec<f32>>, EmbedError> {
         self.embedded.fetch_add(texts.len(), Relaxed);
         let vector = |text: &String| {
-            assert!(text.starts_with("passage: ") && self.tokens(text).len() <= 62, "the model cannot read {text:?}");
+            let text = format!("passage: {text}");
+            assert!(self.tokens(&text).len() <= 62, "the model cannot read {text:?}");
             let count = |c: char| text.matches(c).count() as f32;
-            let last = if self.broken { f32::NAN } else { text.len() as f32 };
+            // Positions count too: different texts have different vectors.
+            let sum = text.bytes().zip(1_u32..).fold(0, |sum, (byte, at)| (sum + u32::from(byte) * at) % 0x00ff_ffff);
+            let last = if self.broken { f32::NAN } else { sum as f32 };
             vec![count('a'), count('b'), count('c'), count('d'), last]
         };
         Ok(texts.iter().map(vector).collect())
@@ -120,12 +123,15 @@ struct Model(SemanticState);
 
 #[async_trait]
 impl Semantics for Model {
-    fn state(&self, _: Space) -> SemanticState {
-        self.0.clone()
+    fn state(&self, space: Space) -> SemanticState {
+        match space {
+            Space::General => self.0.clone(),
+            Space::Domain => SemanticState::Off("there is none here".to_owned()),
+        }
     }
 
-    async fn settled(&self, _: Space) -> SemanticState {
-        self.0.clone()
+    async fn settled(&self, space: Space) -> SemanticState {
+        self.state(space)
     }
 }
 
@@ -324,11 +330,16 @@ async fn a_text_of_fifty_megabytes_is_taken() {
 
 #[test]
 fn vectors_survive_as_bytes() {
-    let vectors = vec![vec![1.0, -2.5], vec![0.0, f32::MIN_POSITIVE]];
-    let bytes = embed::to_bytes(&vectors);
+    let vectors = vec![Some(vec![1.0, -2.5]), Some(vec![0.0, f32::MIN_POSITIVE])];
+    let bytes = embed::to_bytes(&vectors, 2);
     assert_eq!(embed::from_bytes(&bytes, 2), Some(vectors));
     assert_eq!(embed::from_bytes(&bytes[1..], 2), None);
     assert_eq!(embed::from_bytes(&bytes, 3), None);
     assert_eq!(embed::from_bytes(&f32::NAN.to_le_bytes(), 1), None);
     assert_eq!(embed::from_bytes(&[], 0), Some(vec![]));
+    let some = vec![None, Some(vec![1.0, 2.0]), None];
+    assert_eq!(embed::from_bytes(&embed::to_bytes(&some, 2), 3), Some(some));
+    let none = vec![None; 3];
+    assert!(embed::to_bytes(&none, 768).is_empty());
+    assert_eq!(embed::from_bytes(&[], 3), Some(none));
 }

@@ -2,7 +2,7 @@
 
 use lmao_events::{
     Timestamp,
-    document::{Event, Step, Uploaded},
+    document::{Event, Step, Uploaded, models_name},
 };
 use lmao_ports::{DocumentRow, DocumentStatus};
 use serde::Serialize;
@@ -127,7 +127,8 @@ fn step(row: &mut DocumentRecord, at: At, event: &Event) {
         }
         Event::Published(published) => {
             row.status = DocumentStatus::Indexing;
-            row.embedding_model.clone_from(&published.model);
+            let domain = published.domain_model.as_deref();
+            row.embedding_model = published.model.as_ref().map(|model| models_name(model, domain));
         }
         Event::Indexed(_) => {
             row.status = DocumentStatus::Ready;
