@@ -31,7 +31,7 @@ fn main() {
         return Bare::load(Path::new(&library), threads).print();
     }
     let cache = default_cache_dir().unwrap();
-    let config = ModelConfig { cache_dir: cache.clone(), source: ModelSource::Auto, threads };
+    let config = ModelConfig { threads, ..ModelConfig::general(cache.clone(), ModelSource::Auto) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let models = Models::new(config, Arc::new(()));
     let embedder = match runtime.block_on(models.settled(Space::General)) {

@@ -31,6 +31,7 @@ const TOKENS: [f64; 14] = [
 
 struct Instruments {
     embeddings: Counter<u64>,
+    reranked: Counter<u64>,
     hits: Counter<u64>,
     misses: Counter<u64>,
     tokens: Histogram<u64>,
@@ -42,6 +43,7 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
     let counter = |name, unit, what| meter.u64_counter(name).with_unit(unit).with_description(what).build();
     let instruments = Instruments {
         embeddings: counter("lmao.embeddings", "{text}", "Texts that the embedding model turned into vectors."),
+        reranked: counter("lmao.reranked", "{passage}", "Passages that the reranker scored."),
         hits: counter("lmao.cache.hits", "{lookup}", "Lookups that found something."),
         misses: counter("lmao.cache.misses", "{lookup}", "Lookups that found nothing."),
         tokens: meter
@@ -78,6 +80,11 @@ pub(crate) fn embedded(what: Embedded) {
         Embedded::Passages(texts) => ("passage", texts as u64),
     };
     INSTRUMENTS.embeddings.add(texts, &[KeyValue::new("lmao.kind", kind)]);
+}
+
+/// Passages were scored.
+pub(crate) fn reranked(passages: usize) {
+    INSTRUMENTS.reranked.add(passages as u64, &[]);
 }
 
 /// A cache was asked so many times, and knew so many of them. `cache` is its name in the metrics.

@@ -86,7 +86,7 @@ async fn main() {
         println!("left out: answers: LMAO_TEST_SHARED names no folder with collections");
         return;
     };
-    let config = ModelConfig { cache_dir: default_cache_dir().unwrap(), source: ModelSource::Auto, threads: 1 };
+    let config = ModelConfig { threads: 1, ..ModelConfig::general(default_cache_dir().unwrap(), ModelSource::Auto) };
     let models = Models::new(config, Arc::new(()));
     models.begin();
     let SemanticState::Ready(_) = models.settled(Space::General).await else { panic!("no model") };

@@ -15,8 +15,8 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Report,
     routes::{self, RouteError},
+    slot::Report,
     sources::{Artefact, PinnedFile, Route},
 };
 
@@ -97,7 +97,7 @@ pub(super) async fn obtain(
     tracing::info!(artefact = artefact.name, %fault, "not in the model cache");
     let broken = |source| Error::Cache { path: cache.to_owned(), source };
     fs::create_dir_all(cache).map_err(broken)?;
-    let _lock = lock(cache, artefact, report).await.map_err(broken)?;
+    let _lock = lock(cache, artefact.folder, artefact.name, report).await.map_err(broken)?;
     if verify_all(artefact, &folder).is_ok() {
         return Ok(folder);
     }
@@ -141,18 +141,14 @@ fn install(artefact: &Artefact, staging: &Path, folder: &Path) -> io::Result<Pat
     Ok(folder.to_owned())
 }
 
-/// Waits for the artefact's lock; held until the file is dropped, or its process ends.
-async fn lock(cache: &Path, artefact: &Artefact, report: &Report) -> io::Result<File> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(cache.join(format!(".{}.lock", artefact.folder)))?;
+/// Waits for the lock of a folder in the cache; held until the file is dropped, or its process ends. `what` is for people.
+pub(super) async fn lock(cache: &Path, folder: &str, what: &str, report: &Report) -> io::Result<File> {
+    let file = File::options().create(true).truncate(false).write(true).open(cache.join(format!(".{folder}.lock")))?;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => {
-                report.say(&format!("another process is obtaining {}", artefact.name));
+                report.say(&format!("another process is obtaining {what}"));
                 tokio::time::sleep(LOCK_PAUSE).await;
             }
             Err(TryLockError::Error(error)) => return Err(error),
@@ -161,14 +157,14 @@ async fn lock(cache: &Path, artefact: &Artefact, report: &Report) -> io::Result<
 }
 
 /// A folder for what is not verified yet; removed when done, or by the next who needs it.
-struct Staging(PathBuf);
+pub(super) struct Staging(pub(super) PathBuf);
 
 impl Staging {
-    fn new(path: PathBuf) -> Self {
+    pub(super) fn new(path: PathBuf) -> Self {
         Self(path)
     }
 
-    fn clear(&self) -> io::Result<()> {
+    pub(super) fn clear(&self) -> io::Result<()> {
         match fs::remove_dir_all(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => fs::create_dir(&self.0),

@@ -10,6 +10,7 @@ use lmao_ports::{ModelManifest, Pooling};
 use serde::Deserialize;
 
 use super::{
+    Role,
     cache::sha256,
     sources::{MANIFEST_FILE, MODEL_FILE, TOKENIZER_FILE},
 };
@@ -27,7 +28,7 @@ const MAX_TOKENS: std::ops::RangeInclusive<usize> = 16..=131_072;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     /// It is not there.
-    #[error("the model directory {path} cannot be read ({source}); set `models` to a directory that holds a model")]
+    #[error("the model directory {path} cannot be read ({source}); name a directory that holds a model")]
     NoDirectory {
         /// Where.
         path: PathBuf,
@@ -78,8 +79,10 @@ pub(super) struct Found {
 struct Manifest {
     id: Option<String>,
     model: Option<String>,
-    dimensions: usize,
-    pooling: Pooling,
+    /// Of an embedding model only.
+    dimensions: Option<usize>,
+    /// Of an embedding model only.
+    pooling: Option<Pooling>,
     #[serde(default = "normalized")]
     normalize: bool,
     max_tokens: usize,
@@ -96,7 +99,7 @@ const fn normalized() -> bool {
 }
 
 /// Reads and checks a model's directory; the files that the manifest has hashes of are verified.
-pub(super) fn read(path: &Path) -> Result<Found, Error> {
+pub(super) fn read(path: &Path, role: Role) -> Result<Found, Error> {
     let unreadable = |source| Error::NoDirectory { path: path.to_owned(), source };
     let folder = fs::canonicalize(path).map_err(unreadable)?;
     let library = find_library(&folder).map_err(unreadable)?;
@@ -108,9 +111,9 @@ pub(super) fn read(path: &Path) -> Result<Found, Error> {
     let manifest_path = folder.join(MANIFEST_FILE);
     let fault = |fault: String| Error::Manifest { path: manifest_path.clone(), fault };
     let manifest = parse(&manifest_path).map_err(fault)?;
-    check(&manifest).map_err(fault)?;
+    let (dimensions, pooling) = check(&manifest, role).map_err(fault)?;
     let model_hash = verify(&folder, &manifest)?;
-    Ok(Found { manifest: identified(manifest, &model_hash), folder, library })
+    Ok(Found { manifest: identified(manifest, dimensions, pooling, &model_hash), folder, library })
 }
 
 fn parse(path: &Path) -> Result<Manifest, String> {
@@ -122,7 +125,8 @@ fn parse(path: &Path) -> Result<Manifest, String> {
     serde_json::from_slice(&bytes).map_err(|error| format!("it is no model manifest ({error})"))
 }
 
-fn check(manifest: &Manifest) -> Result<(), String> {
+/// What a vector of it is. A reranker's is its one score.
+fn check(manifest: &Manifest, role: Role) -> Result<(usize, Pooling), String> {
     let name = manifest.id.as_deref().or(manifest.model.as_deref()).unwrap_or_default().trim();
     if name.is_empty() || name.len() > 200 {
         return Err("`id` must name the model, in at most 200 bytes".to_owned());
@@ -130,13 +134,16 @@ fn check(manifest: &Manifest) -> Result<(), String> {
     if !manifest.normalize {
         return Err("`normalize` must be true: passages are compared by cosine similarity".to_owned());
     }
-    if !DIMENSIONS.contains(&manifest.dimensions) {
-        return Err(format!("`dimensions` must lie in {DIMENSIONS:?}"));
-    }
     if !MAX_TOKENS.contains(&manifest.max_tokens) {
         return Err(format!("`max_tokens` must lie in {MAX_TOKENS:?}"));
     }
-    Ok(())
+    if role == Role::Reranker {
+        return Ok((1, Pooling::Cls));
+    }
+    let dimensions = manifest.dimensions.filter(|dimensions| DIMENSIONS.contains(dimensions));
+    let dimensions = dimensions.ok_or_else(|| format!("`dimensions` must lie in {DIMENSIONS:?}"))?;
+    let pooling = manifest.pooling.ok_or("`pooling` must be given: `cls` or `mean`")?;
+    Ok((dimensions, pooling))
 }
 
 /// Compares the files with the manifest's hashes; the model's own hash.
@@ -158,7 +165,7 @@ fn verify(folder: &Path, manifest: &Manifest) -> Result<String, Error> {
 }
 
 /// Gives a model that has only a name an id that no other weights share.
-fn identified(manifest: Manifest, model_hash: &str) -> ModelManifest {
+fn identified(manifest: Manifest, dimensions: usize, pooling: Pooling, model_hash: &str) -> ModelManifest {
     let id = manifest.id.unwrap_or_else(|| {
         let model = manifest.model.unwrap_or_default();
         let name = model.rsplit('/').next().unwrap_or_default();
@@ -166,8 +173,8 @@ fn identified(manifest: Manifest, model_hash: &str) -> ModelManifest {
     });
     ModelManifest {
         id,
-        dimensions: manifest.dimensions,
-        pooling: manifest.pooling,
+        dimensions,
+        pooling,
         normalize: manifest.normalize,
         max_tokens: manifest.max_tokens,
         query_prefix: manifest.query_prefix,

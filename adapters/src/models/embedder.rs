@@ -1,40 +1,36 @@
-//! The model at work: the one thread that has loaded it runs it, fed by a queue in which queries go before passages, and calls
-//! for passages take turns, text by text: a few sentences do not wait for a document.
+//! An embedding model at work: the one thread that has loaded it runs it, fed by a queue in which queries go before passages,
+//! and calls for passages take turns, text by text: a few sentences do not wait for a document.
 //!
 //! One text is one run. Dynamic quantization takes its scale from the whole input tensor, so in a batch a vector would depend
 //! on its neighbours (measured: cosine 0.994 to the text alone) and could not be cached by content; and on a CPU a batch is no
 //! faster (measured, 250-token passages: 17.7 a CPU-second alone, 13.6 in batches of 4096 tokens). So nothing is padded either, and a query
 //! waits for at most one passage.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    vec,
-};
+use std::{fmt, sync::Arc, vec};
 
 use async_trait::async_trait;
 use fastembed::{InitOptionsUserDefined, QuantizationMode, TextEmbedding, TokenizerFiles, UserDefinedEmbeddingModel};
 use lmao_ports::{EmbedError, Embedder, ModelManifest, Pooling, TokenSpan};
-use ort::environment::Environment;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::tokens::TokenCounter;
+use super::{
+    obtain::Files,
+    queue::{Closing, Lane, Queue, Turn},
+    slot::{Kind, Runs, Work},
+    tokens::TokenCounter,
+};
 use crate::metrics::{Embedded, embedded};
-
-/// Calls that may wait in each lane; more wait outside, at no cost.
-const QUEUE_LIMIT: usize = 64;
 
 /// A token stands for at most this many bytes of text that are worth tokenizing: longer texts are cut there before the model
 /// cuts them by tokens.
-const BYTES_PER_TOKEN: usize = 128;
+pub(super) const BYTES_PER_TOKEN: usize = 128;
 
 /// How far from 1 the length of a normalised vector may be.
 const LENGTH_TOLERANCE: f32 = 1e-3;
 
 /// Why a model cannot be loaded.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LoadError {
+enum LoadError {
     /// The files do not make a model.
     #[error("it does not load ({0})")]
     Model(String),
@@ -46,11 +42,24 @@ pub(super) enum LoadError {
     Trial(String),
 }
 
+/// Embedding models in a slot.
+pub(super) struct Embedding;
+
+impl Kind for Embedding {
+    type Handle = Arc<dyn Embedder>;
+    type Job = Job;
+
+    fn start(files: Files, runs: Runs, queue: Arc<Queue<Job>>) -> Result<(Self::Handle, Box<dyn Work>), String> {
+        let (embedder, served) = OnnxEmbedder::load(files, runs, queue).map_err(|error| error.to_string())?;
+        Ok((Arc::new(embedder), Box::new(served)))
+    }
+}
+
 /// The way to an ONNX model on another thread, which is [`Served`] there.
-pub(super) struct OnnxEmbedder {
+struct OnnxEmbedder {
     manifest: ModelManifest,
     counter: TokenCounter,
-    queue: Arc<Queue>,
+    queue: Arc<Queue<Job>>,
 }
 
 impl fmt::Debug for OnnxEmbedder {
@@ -61,14 +70,8 @@ impl fmt::Debug for OnnxEmbedder {
 
 impl OnnxEmbedder {
     /// Loads the model from its files' bytes and tries it. Blocks.
-    pub(super) fn load(
-        onnx_file: Vec<u8>,
-        tokenizer_file: Vec<u8>,
-        manifest: ModelManifest,
-        environment: Environment,
-        threads: usize,
-        queue: Arc<Queue>,
-    ) -> Result<(Self, Served), LoadError> {
+    fn load(files: Files, runs: Runs, queue: Arc<Queue<Job>>) -> Result<(Self, Served), LoadError> {
+        let Files { onnx, tokenizer: tokenizer_file, manifest, .. } = files;
         // One text at a time gains nothing from tokenizing in parallel, and a thread pool of its own would be kept for it.
         tokenizers::utils::parallelism::set_parallelism(false);
         let tokenizer_files = TokenizerFiles {
@@ -83,13 +86,13 @@ impl OnnxEmbedder {
             Pooling::Cls => fastembed::Pooling::Cls,
             Pooling::Mean => fastembed::Pooling::Mean,
         };
-        let model = UserDefinedEmbeddingModel::new(onnx_file, tokenizer_files)
+        let model = UserDefinedEmbeddingModel::new(onnx, tokenizer_files)
             .with_pooling(pooling)
             .with_quantization(QuantizationMode::None);
         let options = InitOptionsUserDefined::new()
-            .with_environment(environment)
+            .with_environment(runs.environment)
             .with_max_length(manifest.max_tokens)
-            .with_intra_threads(threads)
+            .with_intra_threads(runs.threads)
             // Threads that spin while they wait would take the cores from the server.
             .with_session_config("session.intra_op.allow_spinning", "0");
         let model = TextEmbedding::try_new_from_user_defined(model, options)
@@ -98,7 +101,8 @@ impl OnnxEmbedder {
             TokenCounter::new(model.tokenizer.clone()).map_err(|error| LoadError::Tokenizer(error.to_string()))?;
         let mut model = Model { model, manifest: manifest.clone() };
         model.embed("a trial run").map_err(LoadError::Trial)?;
-        Ok((Self { manifest, counter, queue: Arc::clone(&queue) }, Served { queue, model }))
+        let served = Served { queue: Closing(Arc::clone(&queue)), model, turn: runs.turn };
+        Ok((Self { manifest, counter, queue }, served))
     }
 
     async fn embed(&self, lane: Lane, prefix: &str, texts: Vec<String>) -> Result<Vec<Vec<f32>>, EmbedError> {
@@ -106,7 +110,7 @@ impl OnnxEmbedder {
             return Ok(vec![]);
         }
         let ended = || self.error("it has ended");
-        let permit = Arc::clone(&self.queue.permits[lane as usize]).acquire_owned().await.map_err(|_| ended())?;
+        let permit = self.queue.room(lane).await.map_err(|_| ended())?;
         let (reply, answer) = oneshot::channel();
         let limit = self.manifest.max_tokens * BYTES_PER_TOKEN;
         let vectors = Vec::with_capacity(texts.len());
@@ -148,127 +152,61 @@ impl Embedder for OnnxEmbedder {
 }
 
 /// The text as the model gets it: with its prefix, and without what it would cut anyway.
-fn prepared(prefix: &str, mut text: String, limit: usize) -> String {
-    text.truncate(text.floor_char_boundary(limit));
+fn prepared(prefix: &str, text: String, limit: usize) -> String {
+    let mut text = cut(text, limit);
     if !prefix.is_empty() {
         text.insert_str(0, prefix);
     }
     text
 }
 
-/// Queries go first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lane {
-    Queries = 0,
-    Passages = 1,
+/// At most so many bytes of a text.
+pub(super) fn cut(mut text: String, limit: usize) -> String {
+    text.truncate(text.floor_char_boundary(limit));
+    text
 }
 
 /// A call, as far as it has got.
-struct Job {
+pub(super) struct Job {
     texts: vec::IntoIter<String>,
     vectors: Vec<Vec<f32>>,
     reply: oneshot::Sender<Result<Vec<Vec<f32>>, String>>,
     _permit: OwnedSemaphorePermit,
 }
 
-/// What waits for the model, bounded by the permits of each lane.
-pub(super) struct Queue {
-    permits: [Arc<Semaphore>; 2],
-    waiting: Mutex<Waiting>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Waiting {
-    lanes: [VecDeque<Job>; 2],
-    closed: bool,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        let permits = || Arc::new(Semaphore::new(QUEUE_LIMIT));
-        Self { permits: [permits(), permits()], waiting: Mutex::default(), changed: Condvar::new() }
-    }
-}
-
-impl Queue {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A queue that is closed drops the job, which its caller sees.
-    fn push(&self, lane: Lane, job: Job) {
-        let mut waiting = self.waiting();
-        if !waiting.closed {
-            waiting.lanes[lane as usize].push_back(job);
-            self.changed.notify_one();
-        }
-    }
-
-    /// The next job to give one text to; waits for it. `None` when the queue is closed.
-    fn next(&self) -> Option<(Lane, Job)> {
-        let mut waiting = self.waiting();
-        loop {
-            if waiting.closed {
-                return None;
-            }
-            for lane in [Lane::Queries, Lane::Passages] {
-                if let Some(job) = waiting.lanes[lane as usize].pop_front() {
-                    return Some((lane, job));
-                }
-            }
-            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Drops what waits and lets nobody in any more.
-    pub(super) fn close(&self) {
-        for permits in &self.permits {
-            permits.close();
-        }
-        let mut waiting = self.waiting();
-        waiting.closed = true;
-        waiting.lanes = Default::default();
-        self.changed.notify_all();
-    }
-}
-
-/// The model with its queue, on the thread that works it off. Closes the queue when it ends, however it ends, so that nobody
-/// waits for it.
-pub(super) struct Served {
-    queue: Arc<Queue>,
+/// The model with its queue, on the thread that works it off.
+struct Served {
+    queue: Closing<Job>,
     model: Model,
+    turn: Arc<Turn>,
 }
 
-impl Served {
-    /// Works until the queue is closed.
-    pub(super) fn run(&mut self) {
-        while let Some((lane, mut job)) = self.queue.next() {
+impl Work for Served {
+    fn run(&mut self) {
+        while let Some((lane, mut job)) = self.queue.0.next() {
             // The caller has gone: so has the reason to work.
             if job.reply.is_closed() {
                 continue;
             }
-            match job.texts.next().map(|text| self.model.embed(&text)) {
-                Some(Ok(vector)) => job.vectors.push(vector),
-                Some(Err(message)) => {
-                    let _ = job.reply.send(Err(message));
-                    continue;
+            if let Some(text) = job.texts.next() {
+                let turn = self.turn.take();
+                let made = self.model.embed(&text);
+                drop(turn);
+                match made {
+                    Ok(vector) => job.vectors.push(vector),
+                    Err(message) => {
+                        let _ = job.reply.send(Err(message));
+                        continue;
+                    }
                 }
-                None => {}
             }
             if job.texts.len() == 0 {
                 let _ = job.reply.send(Ok(job.vectors));
             } else {
                 // Behind the others of its lane, so that each gets its turn.
-                self.queue.push(lane, job);
+                self.queue.0.push(lane, job);
             }
         }
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.queue.close();
     }
 }
 

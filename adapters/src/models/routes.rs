@@ -14,8 +14,8 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use super::{
-    Report,
     cache::Fault,
+    slot::Report,
     sources::{Artefact, Package, Route, WHEEL_PYTHON},
 };
 
@@ -28,8 +28,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Downloads that break off are begun again this often.
 const ATTEMPTS: u32 = 3;
 
-/// No archive or answer is larger.
-const MAX_DOWNLOAD: u64 = 256 << 20;
+/// No answer that describes something is larger.
+const MAX_ANSWER: usize = 4 << 20;
 
 /// How often a client's progress is looked at.
 const WATCH_PAUSE: Duration = Duration::from_millis(500);
@@ -49,6 +49,9 @@ pub(super) enum RouteError {
     /// The address answers otherwise.
     #[error("it answers {0}")]
     Status(reqwest::StatusCode),
+    /// It answers something that makes no sense.
+    #[error("its answer cannot be used: {0}")]
+    Answer(String),
     /// What is offered is not what is wanted.
     #[error("it offers {found} bytes instead of {wanted}")]
     Offer {
@@ -163,15 +166,22 @@ async fn wheel_url(index: &str, name: &str, version: &str, platform: &str) -> Re
         filename: String,
         url: String,
     }
-    let answer = client()?.get(format!("{index}/{name}/{version}/json")).send().await.map_err(RouteError::Transfer)?;
-    if !answer.status().is_success() {
-        return Err(RouteError::Status(answer.status()));
-    }
-    let release: Release = answer.json().await.map_err(RouteError::Transfer)?;
+    let release: Release = json(&format!("{index}/{name}/{version}/json")).await?;
     let abi = WHEEL_PYTHON.1;
     let wanted = format!("{name}-{version}-{abi}-{abi}-{platform}.whl");
     let wheel = release.urls.into_iter().find(|wheel| wheel.filename == wanted);
     wheel.map(|wheel| wheel.url).ok_or(RouteError::NoSuchPackage(wanted))
+}
+
+/// What an address says, as JSON.
+pub(super) async fn json<T: serde::de::DeserializeOwned>(url: &str) -> Result<T, RouteError> {
+    let answer = client()?.get(url).send().await.map_err(RouteError::Transfer)?;
+    if !answer.status().is_success() {
+        return Err(RouteError::Status(answer.status()));
+    }
+    let unfit = |what: String| RouteError::Answer(what);
+    let body = crate::http::body(answer, MAX_ANSWER).await.map_err(|fault| unfit(fault.to_string()))?;
+    serde_json::from_slice(&body).map_err(|error| unfit(error.to_string()))
 }
 
 fn client() -> Result<reqwest::Client, RouteError> {
@@ -179,7 +189,7 @@ fn client() -> Result<reqwest::Client, RouteError> {
 }
 
 /// Downloads exactly `bytes` to `target`, from the beginning again if it breaks off.
-async fn download(url: &str, target: &Path, bytes: u64, progress: impl Fn(u64)) -> Result<(), RouteError> {
+pub(super) async fn download(url: &str, target: &Path, bytes: u64, progress: impl Fn(u64)) -> Result<(), RouteError> {
     let client = client()?;
     let mut attempt = 1;
     loop {
@@ -212,7 +222,7 @@ async fn download_once(
     let mut done = 0;
     while let Some(piece) = answer.chunk().await.map_err(RouteError::Transfer)? {
         done += piece.len() as u64;
-        if done > bytes.min(MAX_DOWNLOAD) {
+        if done > bytes {
             return Err(RouteError::Offer { found: done, wanted: bytes });
         }
         file.write_all(&piece)?;

@@ -4,6 +4,8 @@
 
 use lmao_ports::{ModelManifest, Pooling};
 
+use super::Role;
+
 /// A file of an artefact, as it must be.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PinnedFile {
@@ -11,7 +13,7 @@ pub(super) struct PinnedFile {
     pub(super) name: &'static str,
     /// Its path in the package's archive.
     pub(super) member: &'static str,
-    /// Its path on the model hub, below the pinned revision.
+    /// Its path on the model hub: repository, pinned revision and file.
     pub(super) hub: Option<&'static str>,
     /// Its size.
     pub(super) bytes: u64,
@@ -70,7 +72,7 @@ impl Artefact {
 /// A way to obtain an artefact.
 #[derive(Debug, Clone)]
 pub(super) enum Route {
-    /// The public model hub, file by file, below this address.
+    /// The public model hub at this address, file by file.
     Hub(String),
     /// The ordinary clients of the package managers, as this machine has them configured.
     Clients,
@@ -86,10 +88,7 @@ pub(super) enum Route {
 /// The public routes, in the order in which they are tried.
 pub(super) fn public_routes() -> Vec<Route> {
     vec![
-        Route::Hub(
-            "https://huggingface.co/Xenova/bge-small-en-v1.5/resolve/ea104dacec62c0de699686887e3f920caeb4f3e3"
-                .to_owned(),
-        ),
+        Route::Hub("https://huggingface.co".to_owned()),
         Route::Clients,
         Route::Registries {
             maven: "https://repo1.maven.org/maven2".to_owned(),
@@ -106,14 +105,16 @@ pub(super) static MODEL: Artefact = Artefact {
         PinnedFile {
             name: MODEL_FILE,
             member: "bge-small-en-v1.5-q.onnx",
-            hub: Some("onnx/model_quantized.onnx"),
+            hub: Some(
+                "Xenova/bge-small-en-v1.5/resolve/ea104dacec62c0de699686887e3f920caeb4f3e3/onnx/model_quantized.onnx",
+            ),
             bytes: 34_014_426,
             sha256: "6c9c6101a956d62dfb5e7190c538226c0c5bb9cb27b651234b6df063ee7dbfe4",
         },
         PinnedFile {
             name: TOKENIZER_FILE,
             member: "bge-small-en-v1.5-q-tokenizer.json",
-            hub: Some("tokenizer.json"),
+            hub: Some("Xenova/bge-small-en-v1.5/resolve/ea104dacec62c0de699686887e3f920caeb4f3e3/tokenizer.json"),
             bytes: 711_396,
             sha256: "d241a60d5e8f04cc1b2b3e9ef7a4921b27bf526d9f6050ab90f9267a1f9e5c66",
         },
@@ -146,6 +147,75 @@ pub(super) fn model_manifest() -> ModelManifest {
         query_prefix: "Represent this sentence for searching relevant passages: ".to_owned(),
         passage_prefix: String::new(),
     }
+}
+
+/// A model that is taken from the hub as it is there: not pinned, see `hub`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct HubModel {
+    /// Owner and name.
+    pub(super) repo: String,
+    /// The path of its graph and weights.
+    pub(super) onnx: &'static str,
+    /// Length of a vector; 1 for a reranker's score.
+    pub(super) dimensions: usize,
+    /// How token vectors become one.
+    pub(super) pooling: Pooling,
+    /// Tokens that it is given at most.
+    pub(super) max_tokens: usize,
+}
+
+/// What is known of a model of the hub: role, repository, dimensions, pooling, tokens. The first of a role is suggested for
+/// it. Names as in fastembed's lists; only those whose licence lets anybody use them.
+const HUB_MODELS: [(Role, &str, usize, Pooling, usize); 4] = [
+    (Role::General, "Xenova/all-mpnet-base-v2", 768, Pooling::Mean, 384),
+    // It would read 8192 tokens; a passage has at most some 512 of the general model's.
+    (Role::Domain, "jinaai/jina-embeddings-v2-base-code", 768, Pooling::Mean, 1024),
+    (Role::Reranker, "jinaai/jina-reranker-v1-turbo-en", 1, Pooling::Cls, RERANKED_TOKENS),
+    (Role::Reranker, "BAAI/bge-reranker-base", 1, Pooling::Cls, RERANKED_TOKENS),
+];
+
+/// Tokens of question and passage together that a reranker of the hub reads: what all of them can.
+const RERANKED_TOKENS: usize = 512;
+
+/// The model of this name, or of this last part of a name, in this role. A reranker may have any name.
+pub(super) fn hub_model(role: Role, name: &str) -> Option<HubModel> {
+    let known = HUB_MODELS.iter().find(|(of, repo, ..)| {
+        *of == role
+            && (*repo == name || repo.rsplit('/').next() == name.strip_prefix("sentence-transformers/").or(Some(name)))
+    });
+    let onnx = "onnx/model.onnx";
+    match known {
+        Some((_, repo, dimensions, pooling, max_tokens)) => {
+            let (repo, dimensions, pooling, max_tokens) = ((*repo).to_owned(), *dimensions, *pooling, *max_tokens);
+            Some(HubModel { repo, onnx, dimensions, pooling, max_tokens })
+        }
+        None if role == Role::Reranker && is_repository(name) => {
+            let (dimensions, pooling, max_tokens) = (1, Pooling::Cls, RERANKED_TOKENS);
+            Some(HubModel { repo: name.to_owned(), onnx, dimensions, pooling, max_tokens })
+        }
+        None => None,
+    }
+}
+
+/// The model that is suggested for a role.
+pub(super) fn suggested(role: Role) -> Option<HubModel> {
+    hub_names(role).first().and_then(|name| hub_model(role, name))
+}
+
+/// The names that are known in a role.
+pub(super) fn hub_names(role: Role) -> Vec<&'static str> {
+    HUB_MODELS.iter().filter(|(of, ..)| *of == role).map(|(_, repo, ..)| *repo).collect()
+}
+
+/// `owner/name`, of the characters that the hub allows.
+fn is_repository(name: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty()
+            && part.len() <= 96
+            && !part.starts_with('.')
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    };
+    name.split_once('/').is_some_and(|(owner, model)| is_part(owner) && is_part(model))
 }
 
 /// ONNX Runtime for this platform; `None` where no build is pinned.

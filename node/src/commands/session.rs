@@ -208,6 +208,10 @@ async fn settle(node: &Node, need: Need) -> anyhow::Result<()> {
     let spinner = progress::bar(None, "{spinner} {msg}");
     spinner.set_message("loading the embedding model");
     let parts = node.parts();
+    if need == Need::Searchable {
+        // A search of this process alone shall find all that a server would.
+        parts.models.all_settled().await;
+    }
     // Results and answers say it themselves.
     if let (SemanticState::Off(reason), Need::Writable) = (parts.models.settled(Space::General).await, need) {
         spinner.suspend(|| note(format_args!("note: search goes by words alone: {reason}")));

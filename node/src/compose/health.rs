@@ -5,13 +5,13 @@ use std::{future::Future, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures::future::join_all;
 use lmao_events::Position;
-use lmao_ports::{
-    Commands, Component, EventLog, Health, HealthState, IndexError, Projection, Role, SearchIndex, SemanticState,
-    Semantics, Space,
-};
+use lmao_ports::{Commands, Component, EventLog, Health, HealthState, Projection, Role};
 
 use super::{duties::Projectors, servers::Server};
 use crate::config::Roles;
+pub(crate) use models::ModelHealth;
+
+mod models;
 
 /// So many commits behind, a projection is worth mentioning.
 const LAG: u64 = 1000;
@@ -22,8 +22,7 @@ const WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct NodeHealth {
     pub log: Arc<dyn EventLog>,
-    pub index: Arc<dyn SearchIndex>,
-    pub semantics: Arc<dyn Semantics>,
+    pub models: ModelHealth,
     pub commands: Arc<dyn Commands>,
     pub projectors: Arc<Projectors>,
     /// `extractive`, or the language model's name.
@@ -43,15 +42,16 @@ impl Health for NodeHealth {
             let name = projection.name();
             within(name, behind(projection.as_ref(), error.clone(), tail)).await
         });
-        let (projections, semantic_leg, streams) = futures::join!(
+        let (projections, semantic_leg, domain_leg, streams) = futures::join!(
             join_all(projections),
-            within("semantic_leg", self.semantic_leg()),
+            within("semantic_leg", self.models.semantic_leg()),
+            within("domain_leg", self.models.domain_leg()),
             within("streams", self.streams()),
         );
         let servers = self.servers.iter().map(|server| server.component(&self.roles));
         let mut parts: Vec<_> = std::iter::once(log).chain(servers).collect();
         parts.extend(projections);
-        parts.extend([semantic_leg, self.llm(), streams]);
+        parts.extend([semantic_leg, domain_leg, self.models.reranker(), self.llm(), streams]);
         parts
     }
 }
@@ -65,38 +65,6 @@ impl NodeHealth {
             Ok(Ok(tail)) => (part("log", HealthState::Ok, format!("position {tail}")), Some(tail)),
             Ok(Err(error)) => (part("log", absent, error.to_string()), None),
             Err(_) => (part("log", absent, SILENT.to_owned()), None),
-        }
-    }
-
-    async fn semantic_leg(&self) -> Component {
-        let name = "semantic_leg";
-        match self.semantics.state(Space::General) {
-            SemanticState::Loading(what) => part(name, HealthState::Starting, what),
-            SemanticState::Off(reason) => part(name, HealthState::Degraded, format!("off: {reason}")),
-            SemanticState::Ready(embedder) => {
-                let model = &embedder.manifest().id;
-                let held = async {
-                    Ok::<_, IndexError>((self.index.model(Space::General).await?, self.index.without_vectors().await?))
-                };
-                match held.await {
-                    Ok((Some(stored), _)) if stored.id != *model => {
-                        let text = format!(
-                            "off: the index holds vectors of {}, the model in use is {model}; run `lmao models reembed`",
-                            stored.id
-                        );
-                        part(name, HealthState::Degraded, text)
-                    }
-                    Ok((_, without)) if without > 0 => {
-                        let text = format!(
-                            "{model}; {without} passages have no vector and are found by words alone; if they stay so, run \
-                             `lmao models reembed`"
-                        );
-                        part(name, HealthState::Degraded, text)
-                    }
-                    Ok(_) => part(name, HealthState::Ok, model.clone()),
-                    Err(error) => part(name, HealthState::Degraded, error.to_string()),
-                }
-            }
         }
     }
 

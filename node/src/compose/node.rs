@@ -16,7 +16,7 @@ use super::{
     admin::{FirstStart, Others, first_start},
     duties::Duties,
     gauges,
-    health::NodeHealth,
+    health::{ModelHealth, NodeHealth},
     reachable::Reachable,
     servers,
 };
@@ -74,8 +74,11 @@ impl Node {
         let duties = Duties::start(&parts, cluster.as_ref());
         let health = NodeHealth {
             log: Arc::clone(&parts.log),
-            index: Arc::clone(&parts.index),
-            semantics: Arc::clone(&parts.models) as _,
+            models: ModelHealth {
+                index: Arc::clone(&parts.index),
+                models: Arc::clone(&parts.models),
+                rejected: Arc::clone(&parts.rejected),
+            },
             commands: Arc::clone(&commands),
             projectors: duties.projectors(),
             answerer: parts.answerer.name().to_owned(),

@@ -9,7 +9,7 @@ use lmao_adapters::{
     clock::{OsEntropy, SystemClock},
     data_dir::{DataDir, Mode},
     llm::OpenAi,
-    models::{self, ModelConfig, ModelSource, Models, Progress},
+    models::{self, ModelConfig, Models, Progress},
     nats::Nats,
     sqlite::{self, Access, SqliteEmbeddingCache, SqliteReadModel},
     tools::HttpTool,
@@ -20,7 +20,7 @@ use lmao_ports::{
 };
 use lmao_retrieval::{
     answer::{Answerer, Extractive, Generative},
-    ingest::{Ingest, Worker},
+    ingest::{Ingest, Rejected, Worker},
     search::Hybrid,
 };
 use lmao_tools::{Remote, Tool};
@@ -68,8 +68,10 @@ pub(crate) struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Chance.
     pub entropy: Arc<dyn Entropy>,
-    /// The embedding model: loaded when it is first waited for.
+    /// The models: loaded when they are first waited for.
     pub models: Arc<Models>,
+    /// What was not worth keeping of what they made.
+    pub rejected: Arc<Rejected>,
     /// Ingestion.
     pub steps: Arc<dyn Ingestion>,
     /// Searching.
@@ -150,8 +152,9 @@ impl Parts {
             program: std::env::current_exe().context("the program's own file cannot be found")?,
             args: vec![WORKER.into()],
         };
-        let steps: Arc<dyn Ingestion> =
-            Arc::new(Ingest::new(Arc::clone(&blobs), Arc::clone(&semantics), Arc::new(embeddings), worker));
+        let ingest = Ingest::new(Arc::clone(&blobs), Arc::clone(&semantics), Arc::new(embeddings), worker);
+        let rejected = ingest.rejected();
+        let steps: Arc<dyn Ingestion> = Arc::new(ingest);
         let search = SearchProjection::open(
             fed,
             Arc::clone(&steps),
@@ -183,6 +186,7 @@ impl Parts {
             clock: Arc::new(SystemClock),
             entropy,
             models,
+            rejected,
             steps,
             retriever,
             answerer,
@@ -263,15 +267,13 @@ fn tools(tools: &config::Tools) -> Result<Vec<Arc<dyn Tool>>, Stop> {
     tools.iter().map(tool).collect()
 }
 
-/// How the model is obtained: kept for all data directories where the user has a cache, else in this one.
+/// How the models are obtained: kept for all data directories where the user has a cache, else in this one.
 fn model_config(config: &Config, data: &DataDir) -> ModelConfig {
     ModelConfig {
         cache_dir: models::default_cache_dir().unwrap_or_else(|| data.path().join("models")),
-        source: match &config.models {
-            config::Models::Auto => ModelSource::Auto,
-            config::Models::Off => ModelSource::Off,
-            config::Models::Dir(path) => ModelSource::Dir(path.clone()),
-        },
+        general: config.models.source(),
+        domain: config.domain_model.source(),
+        reranker: config.reranker.source(),
         threads: 0,
     }
 }

@@ -14,6 +14,7 @@ use std::{
     path::PathBuf,
 };
 
+use lmao_adapters::models::{Role, hub_names, is_hub_name};
 use serde::{Deserialize, Serialize, Serializer};
 
 pub(crate) use origin::{Loaded, Overrides, is_ours, load};
@@ -54,6 +55,12 @@ pub(crate) struct Config {
     pub live: Live,
     /// Where the embedding model comes from.
     pub models: Models,
+    /// Where the embedding model for code comes from: it works beside the other. Off unless set: it is a download of some 640
+    /// MB, and takes the CPU of several passages for each of code.
+    pub domain_model: Models,
+    /// Where the cross-encoder comes from that puts the best results in order. Off unless set: it makes each search a
+    /// matter of seconds on a small machine.
+    pub reranker: Models,
     /// The language model; answers are extractive without one.
     pub llm: Llm,
     /// Tools that run elsewhere.
@@ -80,6 +87,8 @@ impl Default for Config {
             blobs: Blobs::default(),
             live: Live::default(),
             models: Models::default(),
+            domain_model: Models::Off,
+            reranker: Models::Off,
             llm: Llm::default(),
             tools: Tools::default(),
             rates: Rates::default(),
@@ -138,6 +147,7 @@ impl Config {
             Some(format!("log is on NATS and {key} is not: nodes that share a log share it too"))
         };
         let stores = if self.is_distributed() { shared_log() } else { local_log() };
+        let stores = stores.or_else(|| self.model_fault());
         let stores =
             stores.or_else(|| self.llm.fault()).or_else(|| self.tools.fault()).or_else(|| self.telemetry.fault());
         if self.roles.is_all() {
@@ -147,6 +157,33 @@ impl Config {
             .or_else(|| shares(self.is_distributed(), "log", "a NATS server, nats://HOST:PORT"))
             .or_else(|| shares(matches!(self.read_model, Tables::Postgres(_)), "read_model", "a Postgres server"))
             .or_else(|| shares(matches!(self.search, Search::Elasticsearch(_)), "search", "an Elasticsearch server"))
+    }
+}
+
+impl Config {
+    /// A model of the hub at a key that it does not suit, or one for code without one for everything else.
+    fn model_fault(&self) -> Option<String> {
+        let keys = [
+            ("models", Role::General, &self.models),
+            ("domain_model", Role::Domain, &self.domain_model),
+            ("reranker", Role::Reranker, &self.reranker),
+        ];
+        let unknown = keys.into_iter().find_map(|(key, role, model)| match model {
+            Models::Hub(name) if !is_hub_name(role, name) => {
+                let known = hub_names(role).join(", ");
+                Some(format!(
+                    "{key}: {name:?} is no model that this build knows here; use {known}, or `dir:PATH` with a manifest"
+                ))
+            }
+            _ => None,
+        });
+        let alone = self.models == Models::Off && self.domain_model != Models::Off;
+        unknown.or_else(|| {
+            alone.then(|| {
+                "domain_model is set and models is off: the model for code works beside one for everything else"
+                    .to_owned()
+            })
+        })
     }
 }
 

@@ -140,8 +140,32 @@ fn addresses_that_fit_no_adapter_are_refused_without_their_passwords() {
     let error = from_environment(&[("LMAO_MODELS", "maybe")]).unwrap_err().to_string();
     assert_eq!(
         error,
-        "LMAO_MODELS: models: \"maybe\" is nothing that this build knows; use \"auto\", \"off\" or \"dir:PATH\""
+        "LMAO_MODELS: models: \"maybe\" is nothing that this build knows; use \"auto\", \"off\", \"dir:PATH\" or the name of a \
+         model of the hub"
     );
+}
+
+#[test]
+fn models_of_the_hub_stand_where_they_suit() {
+    let loaded = from_environment(&[
+        ("LMAO_MODELS", "all-mpnet-base-v2"),
+        ("LMAO_DOMAIN_MODEL", "auto"),
+        ("LMAO_RERANKER", "cross-encoder/ms-marco-MiniLM-L-6-v2"),
+    ])
+    .unwrap();
+    let Config { models, domain_model, reranker, .. } = &loaded.config;
+    assert_eq!((models, domain_model), (&Models::Hub("all-mpnet-base-v2".to_owned()), &Models::Auto));
+    assert_eq!(reranker.to_string(), "cross-encoder/ms-marco-MiniLM-L-6-v2");
+    assert_eq!((Config::default().domain_model, Config::default().reranker), (Models::Off, Models::Off));
+    for (variables, fault) in [
+        ([("LMAO_MODELS", "jina-embeddings-v2-base-code"), ("LMAO_RERANKER", "off")], "models: \"jina"),
+        ([("LMAO_MODELS", "auto"), ("LMAO_DOMAIN_MODEL", "all-mpnet-base-v2")], "use jinaai/jina-embeddings"),
+        ([("LMAO_MODELS", "off"), ("LMAO_DOMAIN_MODEL", "auto")], "works beside one"),
+        ([("LMAO_MODELS", "auto"), ("LMAO_RERANKER", "dir:")], "LMAO_RERANKER: reranker: \"dir:\""),
+    ] {
+        let error = from_environment(&variables).unwrap_err().to_string();
+        assert!(error.contains(fault), "{error}");
+    }
 }
 
 #[test]

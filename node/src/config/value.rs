@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
+use lmao_adapters::models::{ModelSource, Role, is_hub_name};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// Schemes of adapters that are planned.
@@ -297,17 +298,31 @@ fn path(text: &str, prefix: &str) -> Option<Option<PathBuf>> {
     Some((!path.is_empty()).then(|| PathBuf::from(path)))
 }
 
-/// Where the embedding model comes from.
+/// Where a model comes from: the general one (`models`), that for code (`domain_model`), the cross-encoder (`reranker`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) enum Models {
-    /// The shared cache; obtained on first use.
+    /// The one that is suggested, in the shared cache; obtained on first use.
     #[default]
     Auto,
-    /// None: search goes by words alone.
+    /// None.
     Off,
     /// A directory that holds the model and the runtime.
     Dir(PathBuf),
+    /// Another one of the model hub, by its name.
+    Hub(String),
+}
+
+impl Models {
+    /// The same in the words of the one who obtains it.
+    pub(crate) fn source(&self) -> ModelSource {
+        match self {
+            Self::Auto => ModelSource::Auto,
+            Self::Off => ModelSource::Off,
+            Self::Dir(path) => ModelSource::Dir(path.clone()),
+            Self::Hub(name) => ModelSource::Hub(name.clone()),
+        }
+    }
 }
 
 impl FromStr for Models {
@@ -319,7 +334,11 @@ impl FromStr for Models {
             "off" => Ok(Self::Off),
             _ => match text.strip_prefix("dir:") {
                 Some(path) if !path.is_empty() => Ok(Self::Dir(PathBuf::from(path))),
-                _ => Err(refused(text, "\"auto\", \"off\" or \"dir:PATH\"")),
+                // Whether it suits the key is asked where the key is known.
+                None if [Role::General, Role::Domain, Role::Reranker].iter().any(|role| is_hub_name(*role, text)) => {
+                    Ok(Self::Hub(text.to_owned()))
+                }
+                _ => Err(refused(text, "\"auto\", \"off\", \"dir:PATH\" or the name of a model of the hub")),
             },
         }
     }
@@ -331,6 +350,7 @@ impl fmt::Display for Models {
             Self::Auto => f.write_str("auto"),
             Self::Off => f.write_str("off"),
             Self::Dir(path) => write!(f, "dir:{}", path.display()),
+            Self::Hub(name) => f.write_str(name),
         }
     }
 }

@@ -5,9 +5,6 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use lmao_ports::SemanticState;
-use tokio::sync::watch;
-
 use super::*;
 use crate::{
     http::scripted::{Reply, Scripted, whole},
@@ -46,8 +43,7 @@ impl Progress for Seen {
 
 fn report() -> (Report, Arc<Seen>) {
     let seen = Arc::new(Seen::default());
-    let (sender, _) = watch::channel(SemanticState::Loading(String::new()));
-    (Report { sender, progress: Arc::clone(&seen) as Arc<dyn Progress> }, seen)
+    (Report::to(Arc::clone(&seen) as Arc<dyn Progress>), seen)
 }
 
 fn ok(body: &[u8]) -> Reply {
