@@ -121,6 +121,50 @@ impl Builder {
         }
     }
 
+    /// A whole document as a section of this level and title, its own sections below; its pages keep their numbers.
+    pub fn append(&mut self, level: u8, title: &str, inner: &TextDocument) {
+        self.page = None;
+        self.heading(level, title);
+        self.extend(inner);
+    }
+
+    /// The blocks of a whole document, its outermost sections within the one that is open.
+    pub fn extend(&mut self, inner: &TextDocument) {
+        let within = self.open.last().copied();
+        let deeper = within.map_or(0, |index| self.document.sections[index as usize].level);
+        self.insert(inner, deeper, within);
+    }
+
+    fn insert(&mut self, inner: &TextDocument, deeper: u8, within: Option<u32>) {
+        let separator = if self.is_empty() || inner.text.is_empty() { "" } else { "\n\n" };
+        if self.full || self.document.text.len() + separator.len() + inner.text.len() > MAX_TEXT_BYTES {
+            self.full = true;
+            return;
+        }
+        self.document.text.push_str(separator);
+        let at = self.document.text.len();
+        self.document.text.push_str(&inner.text);
+        let first = u32::try_from(self.document.sections.len()).unwrap_or(u32::MAX);
+        let moved = |section: Option<u32>| section.map(|index| index + first).or(within);
+        self.document.sections.extend(inner.sections.iter().map(|section| Section {
+            title: section.title.clone(),
+            level: section.level.saturating_add(deeper).min(MAX_LEVEL),
+            parent: moved(section.parent),
+        }));
+        self.document.blocks.extend(inner.blocks.iter().map(|block| Block {
+            kind: match block.kind {
+                Kind::Heading(level) => Kind::Heading(level.saturating_add(deeper).min(MAX_LEVEL)),
+                kind => kind,
+            },
+            start: block.start + at,
+            end: block.end + at,
+            page: block.page,
+            section: moved(block.section),
+        }));
+        let at = u32::try_from(at).unwrap_or(u32::MAX);
+        self.document.page_turns.extend(inner.page_turns.iter().map(|turn| PageTurn { at: turn.at + at, ..*turn }));
+    }
+
     /// The document.
     ///
     /// # Errors
@@ -227,6 +271,29 @@ mod tests {
         let document = builder.finish().unwrap();
         assert_eq!(document.page_turns, [PageTurn { at: 9, page: 6 }]);
         assert_eq!([0, 9].map(|at| document.page_at(at)), [Some(4), Some(6)]);
+    }
+
+    #[test]
+    fn a_document_can_be_a_section_of_another() {
+        let mut inner = Builder::new();
+        inner.paragraph("Words before all headings.");
+        inner.page(7);
+        inner.heading(1, "Owls");
+        inner.paragraph("They hunt");
+        inner.page_turn("hunt".len(), 8);
+        let inner = inner.finish().unwrap();
+        let mut outer = Builder::new();
+        outer.append(1, "birds/owls.pdf", &inner);
+        outer.append(1, "birds/again.pdf", &inner);
+        let document = outer.finish().unwrap();
+        document.check().unwrap();
+        let path = |at: usize| document.path(document.blocks[at].section).join(" > ");
+        assert_eq!([path(1), path(3)], ["birds/owls.pdf", "birds/owls.pdf > Owls"]);
+        assert_eq!([path(5), path(7)], ["birds/again.pdf", "birds/again.pdf > Owls"]);
+        assert_eq!(document.slice(&document.blocks[7]), "They hunt");
+        let hunts: Vec<_> = document.text.match_indices("hunt").map(|(at, _)| document.page_at(at)).collect();
+        assert_eq!(hunts, [Some(8), Some(8)]);
+        assert_eq!(document.page_at(document.text.find("birds/again").unwrap()), None);
     }
 
     #[test]
