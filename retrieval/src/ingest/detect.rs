@@ -1,20 +1,30 @@
-//! What a file is, by its content. The name only tells text formats apart, because a Markdown file and a program look
-//! like any other text.
+//! What a file is, by its content. The name only breaks ties: a program, a list of settings and a poem are all text, and
+//! their beginnings need not tell them apart.
+
+mod language;
+mod sniff;
 
 use std::path::Path;
 
 use infer::MatcherType;
 use lmao_events::Failure;
 
+use super::decode::{Declaration, decode};
+pub(super) use language::language;
+pub(super) use sniff::delimiter;
+
 /// Bytes at the beginning of a file that decide what it is.
 pub(super) const HEAD_BYTES: usize = 64 * 1024;
 /// A PDF's mark stands within this many bytes (ISO 32000-2, implementation notes).
 const PDF_MARK_WITHIN: usize = 1024;
+/// Where the magic of a TAR stands (POSIX.1-1988, ustar).
+const TAR_MAGIC: std::ops::Range<usize> = 257..262;
 /// What is taken, for people.
-const TAKEN: &str = "PDF, HTML, Markdown, plain text and source code are taken";
+const TAKEN: &str = "PDF, Word, PowerPoint and Excel (DOCX, PPTX, XLSX), OpenDocument, EPUB, RTF, HTML, Markdown, e-mail, CSV, \
+                     JSON, plain text, source code, and ZIP or TAR archives of these are taken";
 
 /// What a file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(super) enum Format {
     /// Portable Document Format.
     Pdf,
@@ -26,6 +36,36 @@ pub(super) enum Format {
     Text,
     /// A program or data that is written like one.
     Code,
+    /// Rows of values with a delimiter.
+    Csv,
+    /// One JSON value.
+    Json,
+    /// A JSON value on each line.
+    Jsonl,
+    /// A mail (RFC 5322).
+    Eml,
+    /// Rich Text Format.
+    Rtf,
+    /// Word (Office Open XML).
+    Docx,
+    /// `PowerPoint` (Office Open XML).
+    Pptx,
+    /// Excel (Office Open XML).
+    Xlsx,
+    /// `OpenDocument` text.
+    Odt,
+    /// `OpenDocument` spreadsheet.
+    Ods,
+    /// `OpenDocument` presentation.
+    Odp,
+    /// An e-book.
+    Epub,
+    /// A ZIP; which of the formats that are ZIPs inside, its entries tell.
+    Zip,
+    /// A tape archive.
+    Tar,
+    /// Something compressed by gzip: a TAR or one file.
+    Gzip,
 }
 
 impl Format {
@@ -38,6 +78,21 @@ impl Format {
             Self::Markdown => "markdown",
             Self::Text => "text",
             Self::Code => "code",
+            Self::Csv => "csv",
+            Self::Json => "json",
+            Self::Jsonl => "jsonl",
+            Self::Eml => "eml",
+            Self::Rtf => "rtf",
+            Self::Docx => "docx",
+            Self::Pptx => "pptx",
+            Self::Xlsx => "xlsx",
+            Self::Odt => "odt",
+            Self::Ods => "ods",
+            Self::Odp => "odp",
+            Self::Epub => "epub",
+            Self::Zip => "zip",
+            Self::Tar => "tar",
+            Self::Gzip => "gzip",
         }
     }
 }
@@ -45,15 +100,14 @@ impl Format {
 /// What the file that begins with `head` is.
 ///
 /// # Errors
-/// `no_text` for an empty file, `unsupported_format` for what is no text and no PDF.
+/// `no_text` for an empty file, `unsupported_format` for what cannot be read as text.
 pub(super) fn detect(head: &[u8], filename: &str) -> Result<Format, Failure> {
     let head = &head[..head.len().min(HEAD_BYTES)];
     if head.is_empty() {
         return Err(Failure::lasting("no_text", "The file is empty (0 bytes). Upload a file that has content."));
     }
-    let window = &head[..head.len().min(PDF_MARK_WITHIN)];
-    if window.windows(5).any(|bytes| bytes == b"%PDF-") {
-        return Ok(Format::Pdf);
+    if let Some(format) = by_mark(head) {
+        return Ok(format);
     }
     if let Some(what) = disguised(head).or_else(|| binary(head)) {
         return Err(unsupported(filename, &what));
@@ -62,24 +116,85 @@ pub(super) fn detect(head: &[u8], filename: &str) -> Result<Format, Failure> {
     if is_html(head, &extension) {
         return Ok(Format::Html);
     }
-    Ok(match extension.as_str() {
-        "md" | "markdown" | "mdown" | "mkd" | "mdx" | "rmd" | "qmd" => Format::Markdown,
-        _ if language(filename, head).is_some() => Format::Code,
-        _ => Format::Text,
-    })
+    // Decoding fails on binary data only, which has been refused above.
+    let text = decode(head.to_vec(), Declaration::None).map(|decoded| decoded.text).unwrap_or_default();
+    let cut = head.len() == HEAD_BYTES;
+    Ok(text_format(&text, cut, filename, &extension))
 }
 
-fn unsupported(filename: &str, what: &str) -> Failure {
+/// Formats that begin with a mark of their own.
+fn by_mark(head: &[u8]) -> Option<Format> {
+    let begins = |mark: &[u8]| head.starts_with(mark);
+    if begins(b"PK\x03\x04") || begins(b"PK\x05\x06") || begins(b"PK\x07\x08") {
+        return Some(Format::Zip);
+    }
+    if begins(b"\x1f\x8b\x08") {
+        return Some(Format::Gzip);
+    }
+    if begins(b"{\\rtf") {
+        return Some(Format::Rtf);
+    }
+    if head.get(TAR_MAGIC) == Some(b"ustar") {
+        return Some(Format::Tar);
+    }
+    let window = &head[..head.len().min(PDF_MARK_WITHIN)];
+    window.windows(5).any(|bytes| bytes == b"%PDF-").then_some(Format::Pdf)
+}
+
+/// Which kind of text this is, the beginning of which is known.
+fn text_format(text: &str, cut: bool, filename: &str, extension: &str) -> Format {
+    let named = language(filename, text);
+    // Names that say nothing leave the content to speak; others are contradicted by strong marks only.
+    let vague = matches!(extension, "" | "txt" | "text" | "log" | "dat" | "data");
+    match extension {
+        "csv" | "tsv" | "tab" | "psv" => return Format::Csv,
+        "jsonl" | "ndjson" => return Format::Jsonl,
+        "json" | "geojson" | "ipynb" | "har" | "webmanifest" => {
+            return if sniff::is_json_lines(text, cut) { Format::Jsonl } else { Format::Json };
+        }
+        _ => {}
+    }
+    if sniff::is_mail(text) {
+        return Format::Eml;
+    }
+    match extension {
+        "md" | "markdown" | "mdown" | "mkd" | "mdx" | "rmd" | "qmd" => return Format::Markdown,
+        _ if named.is_some() && !vague => return Format::Code,
+        _ => {}
+    }
+    if sniff::is_json_lines(text, cut) {
+        Format::Jsonl
+    } else if sniff::is_json(text, cut) {
+        Format::Json
+    } else if named.is_some() {
+        Format::Code
+    } else if vague && sniff::is_markdown(text) {
+        Format::Markdown
+    } else if vague && sniff::is_table(text, cut) {
+        Format::Csv
+    } else {
+        Format::Text
+    }
+}
+
+/// The failure of what is no text.
+pub(super) fn unsupported(filename: &str, what: &str) -> Failure {
     Failure::lasting(
         "unsupported_format",
         format!("`{filename}` seems to be {what}, which cannot be read as text. {TAKEN}."),
     )
 }
 
-/// Formats that are text on the outside and nothing that a person would read.
+/// Formats that are text on the outside and nothing that a person would read, and those that are known but not read.
 fn disguised(head: &[u8]) -> Option<String> {
-    let marks: [(&[u8], &str); 3] =
-        [(b"{\\rtf", "an RTF document"), (b"%!PS", "a PostScript document"), (b"%!Adobe", "a PostScript document")];
+    let marks: [(&[u8], &str); 3] = [
+        (b"%!PS", "a PostScript document"),
+        (b"%!Adobe", "a PostScript document"),
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+            "an Office document of the old binary format or with a password (save it as DOCX, PPTX or XLSX without one)",
+        ),
+    ];
     marks.iter().find(|(mark, _)| head.starts_with(mark)).map(|(_, what)| (*what).to_owned())
 }
 
@@ -180,153 +295,5 @@ fn extension(filename: &str) -> String {
     Path::new(filename).extension().and_then(|name| name.to_str()).unwrap_or_default().to_ascii_lowercase()
 }
 
-/// The programming language, by the name or the interpreter line.
-pub(super) fn language(filename: &str, head: &[u8]) -> Option<&'static str> {
-    let by_name = match filename {
-        "Makefile" | "makefile" | "GNUmakefile" => Some("make"),
-        "Dockerfile" | "Containerfile" => Some("dockerfile"),
-        "CMakeLists.txt" => Some("cmake"),
-        _ => None,
-    };
-    let extension = extension(filename);
-    let by_extension =
-        || LANGUAGES.iter().find(|(extensions, _)| extensions.contains(&extension.as_str())).map(|l| l.1);
-    let by_interpreter = || {
-        let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-        let line = String::from_utf8_lossy(line).into_owned();
-        INTERPRETERS.iter().find(|(name, _)| line.contains(name)).map(|(_, language)| *language)
-    };
-    by_name.or_else(by_extension).or_else(by_interpreter)
-}
-
-const INTERPRETERS: &[(&str, &str)] = &[
-    ("python", "python"),
-    ("node", "javascript"),
-    ("perl", "perl"),
-    ("ruby", "ruby"),
-    ("lua", "lua"),
-    ("awk", "awk"),
-    ("sh", "shell"),
-];
-
-const LANGUAGES: &[(&[&str], &str)] = &[
-    (&["rs"], "rust"),
-    (&["py", "pyi", "pyw"], "python"),
-    (&["js", "mjs", "cjs", "jsx"], "javascript"),
-    (&["ts", "mts", "cts", "tsx"], "typescript"),
-    (&["c", "h"], "c"),
-    (&["cc", "cpp", "cxx", "hh", "hpp", "hxx", "inl"], "cpp"),
-    (&["go"], "go"),
-    (&["java"], "java"),
-    (&["kt", "kts"], "kotlin"),
-    (&["scala", "sc"], "scala"),
-    (&["swift"], "swift"),
-    (&["cs"], "csharp"),
-    (&["fs", "fsx"], "fsharp"),
-    (&["rb"], "ruby"),
-    (&["php"], "php"),
-    (&["pl", "pm"], "perl"),
-    (&["lua"], "lua"),
-    (&["r"], "r"),
-    (&["jl"], "julia"),
-    (&["hs"], "haskell"),
-    (&["ml", "mli"], "ocaml"),
-    (&["ex", "exs"], "elixir"),
-    (&["erl", "hrl"], "erlang"),
-    (&["clj", "cljs", "edn"], "clojure"),
-    (&["lisp", "el", "scm"], "lisp"),
-    (&["zig"], "zig"),
-    (&["nim"], "nim"),
-    (&["d"], "d"),
-    (&["dart"], "dart"),
-    (&["sh", "bash", "zsh", "fish", "ksh"], "shell"),
-    (&["ps1"], "powershell"),
-    (&["bat", "cmd"], "batch"),
-    (&["sql"], "sql"),
-    (&["asm", "s"], "assembly"),
-    (&["vue"], "vue"),
-    (&["svelte"], "svelte"),
-    (&["css", "scss", "less"], "css"),
-    (&["json", "jsonl", "ndjson"], "json"),
-    (&["toml"], "toml"),
-    (&["yaml", "yml"], "yaml"),
-    (&["xml", "xsd", "xsl", "svg"], "xml"),
-    (&["ini", "cfg", "conf"], "ini"),
-    (&["proto"], "protobuf"),
-    (&["graphql", "gql"], "graphql"),
-    (&["cmake"], "cmake"),
-    (&["mk"], "make"),
-    (&["nix"], "nix"),
-    (&["tf", "hcl"], "hcl"),
-    (&["tex", "sty"], "latex"),
-];
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn what(bytes: &[u8], filename: &str) -> String {
-        match detect(bytes, filename) {
-            Ok(format) => format.name().to_owned(),
-            Err(failure) => format!("{}: {}", failure.reason, failure.message),
-        }
-    }
-
-    #[test]
-    fn content_decides_and_the_name_tells_texts_apart() {
-        let utf16: Vec<u8> = "plain words in a row".encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let html16: Vec<u8> = "<!DOCTYPE html><p>hello".encode_utf16().flat_map(u16::to_be_bytes).collect();
-        let cases: [(&[u8], &str, &str); 21] = [
-            (b"%PDF-1.7\n...", "a.txt", "pdf"),
-            (b"garbage before\n%PDF-1.4", "a.pdf", "pdf"),
-            (b"just words", "a.pdf", "text"),
-            (b"<!DOCTYPE html><p>x", "a.txt", "html"),
-            (b"\xef\xbb\xbf <!-- c --><html lang=en>", "a", "html"),
-            (b"<?xml version=\"1.0\"?>\n<html xmlns=\"x\">", "a.xml", "html"),
-            (b"<p>fragment", "a.html", "html"),
-            (b"<p align=center>logo</p>\n\n# T", "README.md", "markdown"),
-            (b"# T", "a.MD", "markdown"),
-            (b"fn main() {}", "main.rs", "code"),
-            (b"#!/usr/bin/env python3\nprint(1)", "tool", "code"),
-            (b"all:\n\tcc x.c", "Makefile", "code"),
-            (b"BM25 is a ranking function", "a.txt", "text"),
-            (b"\x1b[1mbold\x1b[0m words and more words of ordinary text", "log", "text"),
-            ("Größe".as_bytes(), "a", "text"),
-            (b"Gr\xf6\xdfe und Stra\xdfe", "a.txt", "text"),
-            (&utf16, "a.txt", "text"),
-            (&html16, "a.txt", "html"),
-            (b"\xff\xfea\0", "a.txt", "text"),
-            (b"", "a.txt", "no_text: The file is empty (0 bytes). Upload a file that has content."),
-            (
-                b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
-                "a.txt",
-                "unsupported_format: `a.txt` seems to be an image (image/png), which cannot be read as text. \
-                 PDF, HTML, Markdown, plain text and source code are taken.",
-            ),
-        ];
-        for (bytes, filename, expected) in cases {
-            assert_eq!(what(bytes, filename), expected, "{filename}: {:?}", String::from_utf8_lossy(bytes));
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_named() {
-        let cases: [(&[u8], &str); 6] = [
-            (b"PK\x03\x04\x14\0\0\0\x08\0aaaa", "an archive (zip)"),
-            (
-                b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0>\0\x01\0\0\0aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-                "a program",
-            ),
-            (b"\xff\xd8\xff\xe0\0\x10JFIF", "an image"),
-            (b"{\\rtf1\\ansi hello}", "RTF"),
-            (b"%!PS-Adobe-3.0", "PostScript"),
-            (b"ab\0\x01\x02cd", "binary data"),
-        ];
-        for (bytes, named) in cases {
-            let failure = detect(bytes, "x").unwrap_err();
-            assert_eq!(failure.reason, "unsupported_format");
-            assert!(failure.message.contains(named), "{}", failure.message);
-            assert!(!failure.retryable);
-        }
-    }
-}
+mod tests;

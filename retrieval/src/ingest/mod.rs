@@ -24,9 +24,9 @@ use uuid::Uuid;
 
 use crate::text::TextDocument;
 use chunk::{Nature, Passages, Reader, Run, Sizer};
-use detect::{Format, HEAD_BYTES};
+use detect::HEAD_BYTES;
 pub use embed::Rejected;
-use extract::Extraction;
+use extract::{Extraction, Source};
 use store::{internal, missing, off_thread};
 use worker::{Pool, Request};
 pub use worker::{Worker, worker_main};
@@ -115,14 +115,12 @@ impl Ingestion for Ingest {
             let (path, filename) = (path.clone(), filename.clone());
             off_thread(move || detect::detect(&head(&path, &content)?, &filename)).await?
         };
-        let extraction = match format {
-            Format::Pdf | Format::Html => self.workers.extract(&Request { path, content, filename, format }).await?,
-            Format::Markdown | Format::Text | Format::Code => {
-                self.with_text(move || {
-                    extract::extract(format, &filename, store::read_whole(&path, &content, "uploaded file")?)
-                })
-                .await?
-            }
+        let (format, extraction) = if extract::is_harmless(format, content.size) {
+            let source = Source::Blob(path, content);
+            self.with_text(move || extract::extract(format, &filename, source)).await?
+        } else {
+            extract::check_size(format, content.size)?;
+            self.workers.extract(&Request { path, content, filename, format }).await?
         };
         let (extraction, words, bytes) = off_thread(move || {
             let bytes = extraction.document.encode().map_err(|error| internal(&error.to_string()))?;

@@ -20,8 +20,8 @@ use tokio::{
 
 use super::{
     detect::Format,
-    extract::{self, Extraction},
-    store::{internal, off_thread, read_whole},
+    extract::{self, Extraction, Source},
+    store::{internal, off_thread},
 };
 
 /// Children at once.
@@ -77,17 +77,17 @@ impl Pool {
     }
 
     /// Extracts in a child; waits while too many run. Dropping the future kills the child.
-    pub(super) async fn extract(&self, request: &Request) -> Result<Extraction, Failure> {
+    pub(super) async fn extract(&self, request: &Request) -> Result<(Format, Extraction), Failure> {
         let request = rmp_serde::to_vec(request).map_err(|error| internal(&error.to_string()))?;
         let _permit = self.permits.acquire().await.map_err(|error| internal(&error.to_string()))?;
         let output = run(&self.worker, &request, LIMITS).await?;
         off_thread(move || {
-            let answer: Result<Extraction, Failure> = rmp_serde::from_slice(&output)
+            let answer: Result<(Format, Extraction), Failure> = rmp_serde::from_slice(&output)
                 .map_err(|error| crashed(&format!("it ended without a readable answer: {error}")))?;
-            let extraction = answer?;
+            let (format, extraction) = answer?;
             // The child may have been taken over by the file it read: nothing in its answer is believed unchecked.
             extraction.document.check().map_err(|error| crashed(&error.to_string()))?;
-            Ok(extraction)
+            Ok((format, extraction))
         })
         .await
     }
@@ -216,8 +216,7 @@ fn serve() -> Result<(), Box<dyn std::error::Error>> {
     std::io::stdin().lock().take(REQUEST_BYTES).read_to_end(&mut request)?;
     let request: Request = rmp_serde::from_slice(&request)?;
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || {
-        let bytes = read_whole(&request.path, &request.content, "file")?;
-        extract::extract(request.format, &request.filename, bytes)
+        extract::extract(request.format, &request.filename, Source::Blob(request.path, request.content))
     })?;
     let answer = thread.join().unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());

@@ -4,7 +4,7 @@
 use lmao_events::Failure;
 use pulldown_cmark::{CodeBlockKind, Event, MetadataBlockKind, Options, Parser, Tag, TagEnd};
 
-use super::{Extraction, finish, title};
+use super::{Extraction, finish, meta, title};
 use crate::text::{Builder, code_language};
 
 pub(super) fn extract(text: &str) -> Result<Extraction, Failure> {
@@ -20,8 +20,14 @@ pub(super) fn extract(text: &str) -> Result<Extraction, Failure> {
         writer.event(event);
     }
     writer.flush();
-    let heading = writer.first_heading;
-    finish(writer.builder, writer.title.or(heading), None)
+    let front = FrontMatter::read(&writer.front_matter);
+    let declared = front.first(&["title"]).and_then(title);
+    let mut extraction = finish(writer.builder, declared.or(writer.first_heading), None)?;
+    extraction.language = front.first(&["lang", "language"]).and_then(meta::language_tag);
+    extraction.authors = meta::names(front.all(&["author", "authors"]));
+    extraction.tags = meta::tags(front.all(&["tags", "keywords", "categories"]));
+    extraction.written = front.all(&["date", "published", "created"]).find_map(meta::date);
+    Ok(extraction)
 }
 
 /// Where the words go that come next.
@@ -48,7 +54,7 @@ struct Writer {
     marker: Option<String>,
     rows: Vec<Vec<String>>,
     row: Vec<String>,
-    title: Option<String>,
+    front_matter: String,
     first_heading: Option<String>,
 }
 
@@ -156,7 +162,8 @@ impl Writer {
             }
             Into::Code => self.builder.code_in(self.language.take().as_deref(), &text),
             Into::Html => self.prose(&without_tags(&text)),
-            Into::Metadata => self.title = self.title.take().or_else(|| declared_title(&text)),
+            Into::Metadata if self.front_matter.is_empty() => self.front_matter = text,
+            Into::Metadata => {}
             Into::Prose => self.prose(&text),
         }
     }
@@ -172,13 +179,43 @@ impl Writer {
     }
 }
 
-/// The `title` of a front matter in YAML or TOML.
-fn declared_title(text: &str) -> Option<String> {
-    let value = text.lines().find_map(|line| {
-        let (key, value) = line.split_once([':', '='])?;
-        (key.trim() == "title").then_some(value)
-    })?;
-    title(value.trim().trim_matches(['"', '\'']))
+/// The keys and values of a front matter: the part of YAML and TOML that front matters use, which is `key: value`, `key = value`,
+/// lists in brackets and lists of lines with dashes (of texts or of `name: value`).
+#[derive(Debug, Default)]
+struct FrontMatter(Vec<(String, String)>);
+
+impl FrontMatter {
+    fn read(text: &str) -> Self {
+        let mut found = vec![];
+        let mut open = String::new();
+        for line in text.lines() {
+            let trimmed = line.trim();
+            let unquoted = |value: &str| value.trim().trim_matches(['"', '\'']).to_owned();
+            if let Some(item) = trimmed.strip_prefix("- ") {
+                let value = item.strip_prefix("name:").unwrap_or(item);
+                found.push((open.clone(), unquoted(value)));
+            } else if !line.starts_with([' ', '\t'])
+                && let Some((key, value)) = line.split_once([':', '='])
+            {
+                open = key.trim().to_lowercase();
+                let value = value.trim();
+                match value.strip_prefix('[').and_then(|list| list.strip_suffix(']')) {
+                    Some(list) => found.extend(list.split(',').map(|value| (open.clone(), unquoted(value)))),
+                    None if value.is_empty() || value == "|" || value == ">" => {}
+                    None => found.push((open.clone(), unquoted(value))),
+                }
+            }
+        }
+        Self(found)
+    }
+
+    fn all<'a>(&'a self, keys: &'a [&str]) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(|(key, _)| keys.contains(&key.as_str())).map(|(_, value)| value.as_str())
+    }
+
+    fn first(&self, keys: &[&str]) -> Option<&str> {
+        self.0.iter().find(|(key, _)| keys.contains(&key.as_str())).map(|(_, value)| value.as_str())
+    }
 }
 
 /// The words of a piece of HTML: tags, comments, scripts and styles are gone. Only for HTML inside Markdown.
@@ -243,6 +280,24 @@ mod tests {
         "#]]
         .assert_eq(&outline(&found.document));
         assert_eq!(found.document.blocks[8].language.as_deref(), Some("rust"));
+    }
+
+    #[test]
+    fn front_matter_is_understood() {
+        let yaml = "---\ntitle: 'T: one'\nauthors:\n  - name: Ada\n    mail: a@b.c\n  - Bob\ntags: [tea, \"hot pots\"]\ndate: \
+                    2024-05-01\nlang: de\n---\n\nx\n";
+        let found = extract(yaml).unwrap();
+        assert_eq!((found.title.as_deref(), found.language.as_deref()), (Some("T: one"), Some("de")));
+        assert_eq!(
+            (found.authors, found.tags),
+            (vec!["Ada".to_owned(), "Bob".into()], vec!["tea".to_owned(), "hot pots".into()])
+        );
+        assert_eq!(found.written.as_deref(), Some("2024-05-01"));
+        let toml = extract("+++\ntitle = \"T\"\nauthor = \"Ada\"\ntags = [\"a\"]\n+++\n\nx\n").unwrap();
+        assert_eq!(
+            (toml.title.as_deref(), toml.authors, toml.tags),
+            (Some("T"), vec!["Ada".to_owned()], vec!["a".to_owned()])
+        );
     }
 
     #[test]

@@ -1,11 +1,24 @@
 //! From the bytes of one format to the canonical text. Pure and synchronous: where and under which limits it runs is
 //! decided elsewhere.
 
+mod archive;
 mod code;
+mod csv;
+mod epub;
 mod html;
+mod json;
+mod mail;
 mod markdown;
+mod members;
+mod meta;
+mod odf;
+mod office;
+mod package;
 mod pdf;
 mod plain;
+mod rows;
+mod rtf;
+mod source;
 
 use lmao_events::Failure;
 use serde::{Deserialize, Serialize};
@@ -15,6 +28,11 @@ use super::{
     detect::{Format, HEAD_BYTES, language},
 };
 use crate::text::{Builder, MAX_TEXT_BYTES, TextDocument};
+use members::Budget;
+use package::Package;
+pub(super) use source::Source;
+
+const MIB: u64 = 1 << 20;
 
 /// What was found in a file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,46 +60,134 @@ impl Extraction {
     }
 }
 
-/// Extracts the text of a file of this format.
+/// Bytes that a file of this format may have: what its parser can bear within the limits of the worker process.
+pub(super) const fn max_bytes(format: Format) -> u64 {
+    match format {
+        Format::Html => 64 * MIB,
+        Format::Json => 128 * MIB,
+        Format::Pdf => 768 * MIB,
+        Format::Markdown | Format::Text | Format::Code | Format::Csv | Format::Jsonl | Format::Eml | Format::Rtf => {
+            MAX_TEXT_BYTES as u64 * 2
+        }
+        Format::Docx | Format::Pptx | Format::Xlsx | Format::Odt | Format::Ods | Format::Odp | Format::Epub => {
+            1024 * MIB
+        }
+        // Read piece by piece.
+        Format::Zip | Format::Tar | Format::Gzip => 64 * 1024 * MIB,
+    }
+}
+
+/// Whether a file of this format and size is read in this process: the parsers of plain formats are trusted, and what is
+/// kept in memory is bounded by the size.
+pub(super) const fn is_harmless(format: Format, bytes: u64) -> bool {
+    match format {
+        Format::Markdown | Format::Text | Format::Code | Format::Csv => bytes <= 64 * MIB,
+        Format::Json | Format::Jsonl => bytes <= 4 * MIB,
+        _ => false,
+    }
+}
+
+/// The failure of a file that is too large for its format, if it is.
+pub(super) fn check_size(format: Format, bytes: u64) -> Result<(), Failure> {
+    let most = max_bytes(format);
+    if bytes <= most {
+        return Ok(());
+    }
+    Err(Failure::lasting(
+        "document_too_large",
+        format!(
+            "The file has {} MiB; at most {} MiB of this format ({}) are read. Split it into parts.",
+            bytes / MIB,
+            most / MIB,
+            format.name()
+        ),
+    ))
+}
+
+/// Extracts the text of a file of this format; the format that it has after all, since containers show it only inside.
 ///
 /// # Errors
 /// Lasting ones that say what is wrong with the file.
-pub(super) fn extract(format: Format, filename: &str, bytes: Vec<u8>) -> Result<Extraction, Failure> {
-    let extraction = match format {
-        Format::Pdf => pdf::extract(bytes)?,
-        Format::Html => {
-            let decoded = decode(bytes, Declaration::Html)?;
-            with_warning(html::extract(&decoded.text)?, decoded.warning)
-        }
-        Format::Markdown | Format::Text | Format::Code => {
-            if bytes.len() > MAX_TEXT_BYTES * 2 {
-                return Err(too_large());
-            }
-            let head = bytes[..bytes.len().min(HEAD_BYTES)].to_vec();
-            let decoded = decode(bytes, Declaration::None)?;
-            if decoded.text.len() > MAX_TEXT_BYTES {
-                return Err(too_large());
-            }
-            let text = unix_lines(decoded.text);
-            let extraction = match format {
-                Format::Markdown => markdown::extract(&text)?,
-                Format::Code => {
-                    let mut found = code::extract(&text)?;
-                    found.language = language(filename, &head).map(str::to_owned);
-                    found
-                }
-                _ => plain::extract(&text)?,
-            };
-            with_warning(extraction, decoded.warning)
-        }
-    };
+pub(super) fn extract(format: Format, filename: &str, source: Source) -> Result<(Format, Extraction), Failure> {
+    let (format, mut extraction) = one(format, filename, source, &mut Budget::new())?;
     if extraction.document.blocks.is_empty() {
+        let lost = if extraction.warnings.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", extraction.warnings.join("; "))
+        };
         return Err(Failure::lasting(
             "no_text",
-            "The file has no text: it holds nothing but white space or markup. Upload a file that has content.",
+            format!(
+                "The file has no text: it holds nothing but white space, markup or pictures{lost}. Upload a file that has \
+                 text."
+            ),
         ));
     }
-    Ok(extraction)
+    if extraction.language.is_none() {
+        extraction.language = meta::language_of(&extraction.document).map(str::to_owned);
+    }
+    Ok((format, extraction))
+}
+
+/// Extracts a file, or a member of one; without text it is empty.
+fn one(format: Format, filename: &str, source: Source, budget: &mut Budget) -> Result<(Format, Extraction), Failure> {
+    check_size(format, source.len())?;
+    let extraction = match format {
+        Format::Pdf => pdf::extract(source.whole()?)?,
+        Format::Html => {
+            let decoded = decode(source.whole()?, Declaration::Html)?;
+            with_warning(html::extract(&decoded.text)?, decoded.warning)
+        }
+        Format::Eml => mail::extract(&source.whole()?, budget)?,
+        Format::Rtf => rtf::extract(&source.whole()?)?,
+        Format::Tar => archive::tar(source.reader()?, budget)?,
+        Format::Gzip => return archive::gzip(filename, source.reader()?, budget),
+        Format::Zip => return zipped(source, budget),
+        // Found in a ZIP, never told by a beginning.
+        Format::Docx | Format::Pptx | Format::Xlsx => office::extract(source.reader()?, format)?,
+        Format::Odt | Format::Ods | Format::Odp => odf::extract(&mut Package::open(source)?, format)?,
+        Format::Epub => epub::extract(&mut Package::open(source)?)?,
+        Format::Markdown | Format::Text | Format::Code | Format::Csv | Format::Json | Format::Jsonl => {
+            text(format, filename, source.whole()?)?
+        }
+    };
+    Ok((format, extraction))
+}
+
+/// What is in a ZIP: a document of a format that is one, or members.
+fn zipped(source: Source, budget: &mut Budget) -> Result<(Format, Extraction), Failure> {
+    let mut package = Package::open(source)?;
+    let format = package.format();
+    let extraction = match format {
+        Format::Docx | Format::Pptx | Format::Xlsx => office::extract(package.into_reader(), format)?,
+        Format::Odt | Format::Ods | Format::Odp => odf::extract(&mut package, format)?,
+        Format::Epub => epub::extract(&mut package)?,
+        _ => archive::zip(&mut package, budget)?,
+    };
+    Ok((format, extraction))
+}
+
+fn text(format: Format, filename: &str, bytes: Vec<u8>) -> Result<Extraction, Failure> {
+    let decoded = decode(bytes, Declaration::None)?;
+    if decoded.text.len() > MAX_TEXT_BYTES {
+        return Err(too_large());
+    }
+    let text = unix_lines(decoded.text);
+    let extraction = match format {
+        Format::Markdown => markdown::extract(&text)?,
+        Format::Csv => csv::extract(&text)?,
+        Format::Json => json::extract(&text)?,
+        Format::Jsonl => json::extract_lines(&text)?,
+        Format::Code => {
+            let mut found = code::extract(&text)?;
+            let head = &text[..text.floor_char_boundary(HEAD_BYTES)];
+            found.language = language(filename, head).map(str::to_owned);
+            found
+        }
+        _ => plain::extract(&text)?,
+    };
+    Ok(with_warning(extraction, decoded.warning))
 }
 
 fn with_warning(mut extraction: Extraction, warning: Option<String>) -> Extraction {
@@ -102,6 +208,24 @@ fn finish(builder: Builder, title: Option<String>, language: Option<String>) -> 
         written: None,
         tags: vec![],
     })
+}
+
+/// The failure of a file whose structure is broken.
+fn damaged(what: &str, said: &str) -> Failure {
+    Failure::lasting(
+        "damaged_file",
+        format!(
+            "The {what} cannot be read, it seems to be damaged or cut off ({said}). Get a whole copy and upload that."
+        ),
+    )
+}
+
+/// The failure of a file that nobody can read without its password.
+fn encrypted(what: &str) -> Failure {
+    Failure::lasting(
+        "encrypted_file",
+        format!("The {what} is encrypted and needs a password. Save it without one and upload that."),
+    )
 }
 
 /// The failure of a document with more text than can be indexed.
@@ -160,14 +284,15 @@ mod tests {
             (Format::Html, b"<html><body><script>x</script> </body></html>"),
             (Format::Code, b"\n\n"),
         ] {
-            let failure = extract(format, "x", bytes.to_vec()).unwrap_err();
+            let failure = extract(format, "x", Source::Bytes(bytes.to_vec())).unwrap_err();
             assert_eq!((failure.reason.as_str(), failure.retryable), ("no_text", false), "{format:?}");
         }
     }
 
     #[test]
     fn line_ends_of_all_systems_are_read() {
-        let extraction = extract(Format::Text, "x", b"one\r\rtwo\r\n\r\nthree".to_vec()).unwrap();
+        let source = Source::Bytes(b"one\r\rtwo\r\n\r\nthree".to_vec());
+        let (_, extraction) = extract(Format::Text, "x", source).unwrap();
         assert_eq!(extraction.document.text, "one\n\ntwo\n\nthree");
         assert_eq!(extraction.words(), 3);
     }

@@ -9,7 +9,11 @@ use ego_tree::{NodeId, NodeRef, iter::Edge};
 use lmao_events::Failure;
 use scraper::{Html, Node, node::Element};
 
-use super::{Extraction, finish, title};
+use super::{
+    Extraction, finish,
+    meta::{self, language_tag},
+    title,
+};
 use crate::text::{Builder, clean_prose, code_language, is_boilerplate};
 
 /// Elements whose content is no text of the page, wherever they stand.
@@ -78,6 +82,9 @@ pub(super) fn extract(text: &str) -> Result<Extraction, Failure> {
         }
     };
     let mut extraction = finish(builder, outline.title, outline.language)?;
+    extraction.authors = meta::names(outline.authors.iter().map(String::as_str));
+    extraction.tags = meta::tags(outline.keywords.iter().map(String::as_str));
+    extraction.written = outline.written;
     if matches!(limited, Cow::Owned(_)) {
         extraction.warnings.push("elements nested thousands deep were flattened".to_owned());
     }
@@ -92,6 +99,9 @@ struct Outline {
     main: Option<NodeId>,
     /// Tables that arrange other things than cells of text.
     layout_tables: HashSet<NodeId>,
+    authors: Vec<String>,
+    keywords: Vec<String>,
+    written: Option<String>,
 }
 
 impl Outline {
@@ -118,6 +128,7 @@ impl Outline {
                 }
                 ("html", true) => outline.language = element.attr("lang").and_then(language_tag),
                 ("title", true) if outline.title.is_none() => outline.title = title(&words(node)),
+                ("meta", true) => outline.declared(element),
                 ("article", true) => articles.push(node.id()),
                 (name, true) if name == "main" || element.attr("role") == Some("main") => {
                     outline.main.get_or_insert(node.id());
@@ -132,10 +143,28 @@ impl Outline {
     }
 }
 
-/// A declared language, if it looks like a tag (BCP 47).
-fn language_tag(tag: &str) -> Option<String> {
-    let fits = (2..=35).contains(&tag.len()) && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    fits.then(|| tag.to_owned())
+impl Outline {
+    /// A `meta` element: authors, keywords and dates by the names in use.
+    fn declared(&mut self, element: &Element) {
+        let name = element.attr("name").or_else(|| element.attr("property")).unwrap_or_default().to_ascii_lowercase();
+        let Some(content) = element.attr("content").filter(|content| !content.trim().is_empty()) else { return };
+        let content = content.to_owned();
+        match name.as_str() {
+            "author" | "dc.creator" | "dcterms.creator" | "citation_author" | "article:author" => {
+                self.authors.push(content)
+            }
+            "keywords" | "news_keywords" | "dc.subject" | "article:tag" => self.keywords.push(content),
+            "date"
+            | "dc.date"
+            | "dcterms.date"
+            | "dcterms.created"
+            | "article:published_time"
+            | "citation_publication_date" => {
+                self.written = self.written.take().or_else(|| meta::date(&content));
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The programming language that a class names: `language-rust`, `lang-py`, as highlighters have it.
@@ -353,13 +382,20 @@ mod tests {
 
     #[test]
     fn the_main_part_is_read_and_chrome_is_not() {
-        let page = "<!doctype html><html lang=en-GB><head><title>Moss &amp; fern</title><style>p{}</style></head><body>\
+        let page = "<!doctype html><html lang=en-GB><head><meta name=author content='A. Fern'>\
+            <meta name=Keywords content='moss, wet'><meta property=article:published_time content=2024-05-01T10:00:00Z>\
+            <title>Moss &amp; fern</title><style>p{}</style></head><body>\
             <nav>Home</nav><main><h1><a class=header href=#m>Moss¶</a></h1><p>It grows<br>on <b>stones</b>.<p>Second\
             <ol start=3><li>one<li><p>two</p><p>more</p><ul><li>deep</ul></ol><pre><code class='hljs language-rs'>let a = 1;\n<span class=boring>fn \
             hidden() {}\n</span>  let b;\n</code></pre><h2>Table</h2><table><caption>Sizes</caption><tr><th>a<th>b<tr><td>1\
             <td>2 <i>x</i></table><table><tr><td><h3>Laid out</h3>cell</table></main><footer>(c)</footer></body></html>";
         let found = extract(page).unwrap();
         assert_eq!((found.title.as_deref(), found.language.as_deref()), (Some("Moss & fern"), Some("en-GB")));
+        assert_eq!(
+            (found.authors, found.tags),
+            (vec!["A. Fern".to_owned()], vec!["moss".to_owned(), "wet".to_owned()])
+        );
+        assert_eq!(found.written.as_deref(), Some("2024-05-01T10:00:00Z"));
         expect![[r#"
             heading(1) "Moss"
             paragraph "It grows on stones." in Moss

@@ -9,7 +9,7 @@ mod paragraphs;
 use lmao_events::Failure;
 use pdf_oxide::{Destination, OutlineItem, PdfDocument, object::Object};
 
-use super::{Extraction, finish, title};
+use super::{Extraction, finish, meta, title};
 use layout::{Page, Word};
 
 /// The end mark stands within this many bytes of the end, with some room for what programs append.
@@ -52,7 +52,11 @@ pub(super) fn extract(bytes: Vec<u8>) -> Result<Extraction, Failure> {
     }
     let outline = flat(document.get_outline().ok().flatten().unwrap_or_default());
     let written = paragraphs::write(pages, &outline);
-    let mut extraction = finish(written.builder, declared_title(&document).or(written.title), None)?;
+    let info = Info::of(&document);
+    let mut extraction = finish(written.builder, info.title().or(written.title), None)?;
+    extraction.authors = meta::names(info.text("Author").as_deref());
+    extraction.tags = meta::tags(info.text("Keywords").as_deref());
+    extraction.written = info.text("CreationDate").and_then(|text| meta::date(&text));
     extraction.pages = u32::try_from(count).ok();
     extraction.warnings = warnings;
     Ok(extraction)
@@ -91,20 +95,40 @@ fn is_typewriter(font: &str) -> bool {
         .any(|name| font.contains(name))
 }
 
-/// The title in the document's information, unless it is the name of a file or a program's default.
-fn declared_title(document: &PdfDocument) -> Option<String> {
-    let resolve = |object: &Object| match object {
-        Object::Reference(reference) => document.load_object(*reference).ok(),
-        other => Some(other.clone()),
-    };
-    let info = resolve(document.trailer().as_dict()?.get("Info")?)?;
-    let value = resolve(info.as_dict()?.get("Title")?)?;
-    let text = title(&pdf_string(value.as_string()?))?;
-    let lower = text.to_lowercase();
-    let useless = lower.starts_with("untitled")
-        || lower.starts_with("microsoft word")
-        || [".pdf", ".doc", ".docx", ".tex", ".dvi", ".indd"].iter().any(|end| lower.ends_with(end));
-    (!useless).then_some(text)
+/// The document's information dictionary (ISO 32000-1, 14.3.3).
+struct Info<'a> {
+    document: &'a PdfDocument,
+    dictionary: Option<Object>,
+}
+
+impl<'a> Info<'a> {
+    fn of(document: &'a PdfDocument) -> Self {
+        let mut info = Self { document, dictionary: None };
+        info.dictionary = document.trailer().as_dict().and_then(|trailer| info.resolve(trailer.get("Info")?));
+        info
+    }
+
+    fn resolve(&self, object: &Object) -> Option<Object> {
+        match object {
+            Object::Reference(reference) => self.document.load_object(*reference).ok(),
+            other => Some(other.clone()),
+        }
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        let value = self.resolve(self.dictionary.as_ref()?.as_dict()?.get(key)?)?;
+        Some(pdf_string(value.as_string()?))
+    }
+
+    /// The title, unless it is the name of a file or a program's default.
+    fn title(&self) -> Option<String> {
+        let text = title(&self.text("Title")?)?;
+        let lower = text.to_lowercase();
+        let useless = lower.starts_with("untitled")
+            || lower.starts_with("microsoft word")
+            || [".pdf", ".doc", ".docx", ".tex", ".dvi", ".indd"].iter().any(|end| lower.ends_with(end));
+        (!useless).then_some(text)
+    }
 }
 
 /// A text string (ISO 32000-1, 7.9.2.2): UTF-16 or UTF-8 with a mark, else PDFDocEncoding, which is latin-1 for letters.

@@ -1,0 +1,55 @@
+//! Tables of values (RFC 4180, with whatever delimiter is used): one table, each block of which begins with the header.
+
+use lmao_events::Failure;
+
+use super::{Extraction, finish, rows::Rows};
+use crate::{
+    ingest::detect::{HEAD_BYTES, delimiter},
+    text::Builder,
+};
+
+pub(super) fn extract(text: &str) -> Result<Extraction, Failure> {
+    let head = &text[..text.floor_char_boundary(HEAD_BYTES)];
+    let delimiter = delimiter(head, head.len() < text.len());
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(delimiter.unwrap_or(b','))
+        .flexible(true)
+        .has_headers(false)
+        .from_reader(text.as_bytes());
+    let mut builder = Builder::new();
+    let mut rows = Rows::new(&mut builder);
+    let mut width = None;
+    let mut uneven = 0_usize;
+    for record in reader.records() {
+        // The text is UTF-8 and lengths may differ: nothing else can be wrong.
+        let Ok(record) = record else { continue };
+        uneven += usize::from(*width.get_or_insert(record.len()) != record.len());
+        rows.push(record.iter().map(str::to_owned).collect());
+    }
+    rows.end();
+    let mut extraction = finish(builder, None, None)?;
+    if uneven > 0 {
+        extraction.warnings.push(format!("{uneven} rows have more or fewer values than the first"));
+    }
+    Ok(extraction)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+    use crate::ingest::extract::tests::outline;
+
+    #[test]
+    fn rows_become_a_table_whatever_the_delimiter() {
+        let found = extract("name;note\nTea;\"hot; \"\"green\"\"\nor black\"\n\nMilk;cold;extra\n").unwrap();
+        expect![[r#"
+            table "| name | note |\n| Tea | hot; \"green\" or black |\n| Milk | cold | extra |"
+        "#]]
+        .assert_eq(&outline(&found.document));
+        assert_eq!(found.warnings, ["1 rows have more or fewer values than the first"]);
+        assert_eq!(extract("a\tb\n1\t2\n").unwrap().document.text, "| a | b |\n| 1 | 2 |");
+        assert_eq!(extract("one\ntwo\n").unwrap().document.text, "| one |\n| two |");
+    }
+}
