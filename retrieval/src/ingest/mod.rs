@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use crate::text::TextDocument;
 use chunk::{Nature, Passages, Reader, Run, Sizer};
-use detect::HEAD_BYTES;
+use detect::{Format, HEAD_BYTES};
 pub use embed::Rejected;
 use extract::{Extraction, Source};
 use store::{internal, missing, off_thread};

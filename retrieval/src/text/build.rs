@@ -160,6 +160,7 @@ impl Builder {
             end: block.end + at,
             page: block.page,
             section: moved(block.section),
+            language: block.language.clone(),
         }));
         let at = u32::try_from(at).unwrap_or(u32::MAX);
         self.document.page_turns.extend(inner.page_turns.iter().map(|turn| PageTurn { at: turn.at + at, ..*turn }));
