@@ -144,7 +144,8 @@ impl Client {
         self.call_bytes(method, path, query, body).await
     }
 
-    async fn call_bytes<T: DeserializeOwned>(
+    /// Likewise, with a body that is not one JSON value.
+    pub(super) async fn call_bytes<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
@@ -181,7 +182,12 @@ impl Client {
                 answer => break answer?,
             }
         };
-        serde_json::from_slice(&answer).map_err(|source| Error::Unreadable { endpoint: self.endpoint.clone(), source })
+        serde_json::from_slice(&answer).map_err(|source| self.unreadable(source))
+    }
+
+    /// An answer made no sense.
+    pub(super) fn unreadable(&self, source: serde_json::Error) -> Error {
+        Error::Unreadable { endpoint: self.endpoint.clone(), source }
     }
 
     async fn once(

@@ -10,21 +10,26 @@
 //! error, where the bare name would have made a new index of whatever shape.
 
 use elasticsearch::http::Method;
-use lmao_ports::{IndexError, Unavailable};
+use lmao_ports::{IndexError, Space, Unavailable};
 use serde_json::{Value, json};
 
 use super::{
     client::Client,
     error::{Error, STORE},
 };
+use crate::passages::spaces::BySpace;
 
 /// How an index is made: the one place that says so.
 const CHUNKS: &str = include_str!("../../../schemas/elasticsearch/chunks.json");
 /// Of the form above; a part of what is stored.
-const FORMAT: u64 = 1;
-/// The field of the vectors that are searched.
-pub(super) const VECTORS: &str = "content_vector_general";
-const DOMAIN_VECTORS: &str = "content_vector_domain";
+const FORMAT: u64 = 2;
+/// The field of a space's vectors that are searched.
+pub(super) const fn vectors(space: Space) -> &'static str {
+    match space {
+        Space::General => "content_vector_general",
+        Space::Domain => "content_vector_domain",
+    }
+}
 
 /// One of the indexes behind the alias.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,16 +56,16 @@ pub(super) fn next_name(alias: &str, last: Option<&Found>) -> String {
     format!("{alias}-{:06}", last.map_or(0, |found| found.number) + 1)
 }
 
-/// The body of the request that makes an index. The vectors' dimensions stay open until a model says them.
-pub(super) fn body(dims: Option<usize>, replicas: u32) -> Result<Value, Error> {
+/// The body of the request that makes an index. The dimensions of a space's vectors stay open until a model says them.
+pub(super) fn body(dims: BySpace<Option<usize>>, replicas: u32) -> Result<Value, Error> {
     let mut body: Value = serde_json::from_str(CHUNKS).map_err(|error| {
         Error::from(IndexError::from(Unavailable::new(STORE, "the mapping in this build is not readable", error)))
     })?;
     body["settings"]["number_of_replicas"] = replicas.into();
-    for (field, dims) in [(VECTORS, dims), (DOMAIN_VECTORS, None)] {
-        if let Some(field) = body["mappings"]["properties"][field].as_object_mut() {
+    for (space, dims) in dims.iter() {
+        if let Some(field) = body["mappings"]["properties"][vectors(space)].as_object_mut() {
             match dims {
-                Some(dims) => field.insert("dims".to_owned(), dims.into()),
+                Some(dims) => field.insert("dims".to_owned(), (*dims).into()),
                 None => field.remove("dims"),
             };
         }
@@ -94,7 +99,7 @@ pub(super) async fn create(
     client: &Client,
     alias: &str,
     name: &str,
-    (dims, replicas): (Option<usize>, u32),
+    (dims, replicas): (BySpace<Option<usize>>, u32),
     serve: Serve,
 ) -> Result<(), Error> {
     let mut body = body(dims, replicas)?;
@@ -112,7 +117,7 @@ pub(super) async fn create(
 pub(super) async fn ensure(client: &Client, alias: &str, replicas: u32) -> Result<Vec<Found>, Error> {
     let mut found = list(client, alias).await?;
     if found.is_empty() {
-        create(client, alias, &next_name(alias, None), (None, replicas), Serve::Now).await?;
+        create(client, alias, &next_name(alias, None), (BySpace::default(), replicas), Serve::Now).await?;
         found = list(client, alias).await?;
     }
     if found.iter().all(|found| !found.is_serving)
@@ -149,8 +154,9 @@ pub(super) async fn remove(client: &Client, index: &str) -> Result<(), Error> {
     }
 }
 
-/// The dimensions of an index's vectors, if it has been told. Refused when another version made it.
-pub(super) async fn dimensions(client: &Client, index: &str) -> Result<Option<usize>, Error> {
+/// The dimensions of an index's vectors, in each space that has been told; `None` where an older version made it. Refused when
+/// a newer one did.
+pub(super) async fn dimensions(client: &Client, index: &str) -> Result<Option<BySpace<Option<usize>>>, Error> {
     let answer: Value = client.call(Method::Get, &format!("/{index}/_mapping"), &[], None).await?;
     let mapping = &answer[index]["mappings"];
     match mapping["_meta"]["format"].as_u64() {
@@ -162,18 +168,20 @@ pub(super) async fn dimensions(client: &Client, index: &str) -> Result<Option<us
             );
             return Err(IndexError::from(Unavailable::plain(STORE, message)).into());
         }
-        _ => {
+        Some(_) => return Ok(None),
+        None => {
             return Err(IndexError::Damaged(format!("{index} does not have the layout that this version makes")).into());
         }
     }
-    let dims = &mapping["properties"][VECTORS]["dims"];
-    Ok(dims.as_u64().and_then(|dims| usize::try_from(dims).ok()))
+    let dims = |space| mapping["properties"][vectors(space)]["dims"].as_u64();
+    Ok(Some(BySpace::each(|space| dims(space).and_then(|dims| usize::try_from(dims).ok()))))
 }
 
-/// Tells an index how many dimensions its vectors have, which cannot be changed again.
-pub(super) async fn set_dimensions(client: &Client, index: &str, dims: usize) -> Result<(), Error> {
-    let field = &body(Some(dims), 0)?["mappings"]["properties"][VECTORS];
-    let mapping = json!({ "properties": { VECTORS: field } });
+/// Tells an index how many dimensions its vectors of a space have, which cannot be changed again.
+pub(super) async fn set_dimensions(client: &Client, index: &str, space: Space, dims: usize) -> Result<(), Error> {
+    let all = BySpace::each(|_| Some(dims));
+    let field = &body(all, 0)?["mappings"]["properties"][vectors(space)];
+    let mapping = json!({ "properties": { vectors(space): field } });
     client.call::<Value>(Method::Put, &format!("/{index}/_mapping"), &[], Some(&mapping)).await.map(drop)
 }
 
@@ -198,16 +206,16 @@ mod tests {
         let committed: Value = serde_json::from_str(CHUNKS).unwrap();
         assert_eq!(committed["mappings"]["_meta"]["format"], FORMAT);
         assert_eq!(committed["settings"]["number_of_shards"], 3);
-        for field in [VECTORS, DOMAIN_VECTORS] {
-            let field = &committed["mappings"]["properties"][field];
+        for space in Space::ALL {
+            let field = &committed["mappings"]["properties"][vectors(space)];
             assert_eq!((&field["dims"], &field["similarity"]), (&json!(768), &json!("cosine")));
         }
-        let mut body = body(Some(384), 2).unwrap();
-        assert_eq!(body["mappings"]["properties"][VECTORS]["dims"], 384);
+        let mut body = body(BySpace { general: Some(384), domain: None }, 2).unwrap();
+        assert_eq!(body["mappings"]["properties"][vectors(Space::General)]["dims"], 384);
         assert_eq!(body["settings"]["number_of_replicas"], 2);
-        assert!(body["mappings"]["properties"][DOMAIN_VECTORS].get("dims").is_none());
-        for field in [VECTORS, DOMAIN_VECTORS] {
-            body["mappings"]["properties"][field]["dims"] = 768.into();
+        assert!(body["mappings"]["properties"][vectors(Space::Domain)].get("dims").is_none());
+        for space in Space::ALL {
+            body["mappings"]["properties"][vectors(space)]["dims"] = 768.into();
         }
         assert_eq!(body["mappings"], committed["mappings"]);
     }

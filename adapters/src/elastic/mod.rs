@@ -6,6 +6,8 @@
 //! spec's fields are all there; `content` is also indexed by the `standard` analyzer for those who look at the index with
 //! other tools.
 //!
+//! **A search** is one request, whatever number of legs it has (`_msearch`).
+//!
 //! **Vectors** are `flat`: every allowed one is compared, so that results are exact whatever the filter, and nothing has to be
 //! built while documents come in. The price is a read of the vectors that the filter allows, the owner's at most, 3 KB each
 //! at 768 dimensions. With 100,000 of them in three shards on two busy cores a query took 60 to 100 ms among all and 13 ms
@@ -24,7 +26,8 @@
 //! minutes) and its state another than it left; it forgets what it staged and goes on from the checkpoint that it finds.
 //!
 //! **A rebuild** (`reset`) begins a new index beside the old one. The projector sees the new one at once; searches see the
-//! old one until the new one reaches as far, and then the alias moves and the old one goes, in one step.
+//! old one until the new one reaches as far, and then the alias moves and the old one goes, in one step. Likewise where an older
+//! version made the index: searches go on in it meanwhile, and conditions on what it has no field for let nothing through.
 
 mod client;
 mod entries;
@@ -40,7 +43,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use lmao_events::Position;
 use lmao_ports::{
-    Digest, IndexError, IndexedDocument, KeywordQuery, LegHit, ModelManifest, SearchFilter, SearchIndex, Space,
+    Digest, IndexError, IndexedDocument, KeywordQuery, Leg, LegHit, ModelManifest, SearchFilter, SearchIndex, Space,
     Unavailable,
 };
 use tokio::sync::{Mutex, watch};
@@ -53,7 +56,10 @@ use self::{
     state::State,
     writer::Writer,
 };
-use crate::{Standing, passages::content::unit};
+use crate::{
+    Standing,
+    passages::{content::ContentDigest, spaces::BySpace},
+};
 
 /// What an index is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +87,9 @@ struct Feeder {
 }
 
 impl ElasticIndex {
-    /// Opens the index, creating it if it is missing. A server that is away is no error: it is looked at, and the index made,
-    /// once it answers; calls fail until then, at once while nobody answers.
+    /// Opens the index. One that feeds it creates it if it is missing, and begins it anew where an older version made it; for
+    /// one that searches it is empty until then. A server that is away is no error: it is looked at, and the index made, once
+    /// it answers; calls fail until then, at once while nobody answers.
     ///
     /// # Errors
     /// [`IndexError::Unavailable`] when the server is too old, refuses the credentials, or a newer version
@@ -92,7 +99,7 @@ impl ElasticIndex {
         let client = Arc::new(Client::new(options)?);
         let alias = options.alias();
         let (found, feeder) = match role {
-            Role::Search => (layout::ensure(&client, &alias, options.replicas).await.map(drop), None),
+            Role::Search => (look(&client, &alias).await, None),
             Role::Project => {
                 let mut writer = Writer::new(alias.clone(), options.replicas, Uuid::new_v4());
                 let found = writer.locate(&client).await.map(drop);
@@ -138,8 +145,46 @@ impl ElasticIndex {
 
     /// The state of what this one reads.
     async fn state(&self) -> Result<State, Error> {
-        let stored = state::read(&self.client, &self.target().await?).await?;
+        let index = self.target().await?;
+        let stored = self.or_empty(state::read(&self.client, &index).await)?;
         Ok(stored.map(|stored| stored.state).unwrap_or_default())
+    }
+
+    /// One that only searches makes no index: one that is not there yet is an empty one.
+    fn or_empty<T: Default>(&self, answer: Result<T, Error>) -> Result<T, Error> {
+        match answer {
+            Err(error) if self.feeder.is_none() && error.is_missing_index() => Ok(T::default()),
+            answer => answer,
+        }
+    }
+
+    /// Asks legs that are ready, in one request.
+    async fn ask(&self, legs: &[&query::Asked]) -> Result<Vec<Result<Vec<LegHit>, Error>>, Error> {
+        query::legs(&self.client, &self.target().await?, legs).await
+    }
+
+    /// What came of a leg that was asked with others. One that may go through a moment later is asked once more, by itself.
+    async fn settle(
+        &self,
+        leg: &Leg,
+        asked: &query::Asked,
+        answer: Result<Vec<LegHit>, Error>,
+    ) -> Result<Vec<LegHit>, IndexError> {
+        let answer = match answer {
+            Err(error) if error.is_passing() => self.ask(&[asked]).await?.pop().unwrap_or(Err(error)),
+            answer => answer,
+        };
+        if let Leg::Nearest(space, vector) = leg
+            && answer.as_ref().is_err_and(|error| error.status() == Some(400))
+        {
+            let models = self.state().await?.models();
+            let (is, wanted) = (vector.len(), models.of(*space).as_ref().map(|model| model.dimensions));
+            if let Some(wanted) = wanted.filter(|wanted| *wanted != is) {
+                let what = format!("a query vector of {is} dimensions; the index has {wanted}");
+                return Err(IndexError::Invalid(what));
+            }
+        }
+        Ok(self.or_empty(answer)?)
     }
 
     /// Lets the writer do something, and look around again where somebody else was faster.
@@ -159,13 +204,25 @@ impl ElasticIndex {
         Ok(done?)
     }
 
-    async fn prepare(&self, document: IndexedDocument, dims: Option<usize>) -> Result<entries::Prepared, IndexError> {
+    async fn prepare(
+        &self,
+        document: IndexedDocument,
+        dims: BySpace<Option<usize>>,
+    ) -> Result<entries::Prepared, IndexError> {
         let prepared = tokio::task::spawn_blocking(move || entries::prepare(&document, dims)).await;
         prepared.unwrap_or_else(|stopped| {
             let message = "a document could not be prepared; restart the server if it happens again";
             Err(Unavailable::new(STORE, message, stopped).into())
         })
     }
+}
+
+/// What searches see is of a version that this one reads; nothing may be there yet.
+async fn look(client: &Client, alias: &str) -> Result<(), Error> {
+    for found in layout::list(client, alias).await?.into_iter().filter(|found| found.is_serving) {
+        layout::dimensions(client, &found.name).await?;
+    }
+    Ok(())
 }
 
 #[async_trait]
@@ -178,18 +235,11 @@ impl SearchIndex for ElasticIndex {
     }
 
     async fn model(&self, space: Space) -> Result<Option<ModelManifest>, IndexError> {
-        if space == Space::Domain {
-            return Ok(None);
-        }
-        let state = self.state().await?;
-        Ok(state.model.filter(|_| state.vectors > 0))
+        Ok(self.state().await?.model_in_use(space).cloned())
     }
 
     async fn use_model(&self, space: Space, manifest: &ModelManifest) -> Result<(), IndexError> {
-        if space == Space::Domain {
-            return Err(IndexError::Invalid("one space only".to_owned()));
-        }
-        self.change(async |writer, client| writer.use_model(client, manifest).await).await
+        self.change(async |writer, client| writer.use_model(client, space, manifest).await).await
     }
 
     async fn put(&self, document: IndexedDocument) -> Result<(), IndexError> {
@@ -217,11 +267,8 @@ impl SearchIndex for ElasticIndex {
     }
 
     async fn keyword(&self, query: &KeywordQuery, filter: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
-        Ok(query::keyword(&self.client, &self.target().await?, &query.text, filter, k).await?)
-    }
-
-    async fn vectors(&self, _: Space, wanted: &[(Uuid, u32)]) -> Result<Vec<Option<Vec<f32>>>, IndexError> {
-        Ok(vec![None; wanted.len()])
+        let legs = [Leg::Keyword(query.clone())];
+        self.legs(&legs, filter, k).await.pop().unwrap_or_else(|| Ok(vec![]))
     }
 
     async fn nearest(
@@ -231,34 +278,49 @@ impl SearchIndex for ElasticIndex {
         filter: &SearchFilter,
         k: usize,
     ) -> Result<Vec<LegHit>, IndexError> {
-        if space == Space::Domain {
-            return Ok(vec![]);
-        }
-        let Some(unit) = unit(vector) else {
-            return Err(IndexError::Invalid("a query vector with a value that is not a finite number".to_owned()));
-        };
-        // Nothing is near to no direction.
-        if unit.iter().all(|value| *value == 0.0) {
-            return Ok(Vec::new());
-        }
-        let found = query::nearest(&self.client, &self.target().await?, &unit, filter, k).await;
-        if found.as_ref().is_err_and(|error| error.status() == Some(400)) {
-            let wanted = self.state().await?.model.map(|model| model.dimensions);
-            if let Some(wanted) = wanted.filter(|wanted| *wanted != unit.len()) {
-                let is = unit.len();
-                let what = format!("a query vector of {is} dimensions; the index has {wanted}");
-                return Err(IndexError::Invalid(what));
+        let legs = [Leg::Nearest(space, vector.to_vec())];
+        self.legs(&legs, filter, k).await.pop().unwrap_or_else(|| Ok(vec![]))
+    }
+
+    async fn legs(&self, legs: &[Leg], filter: &SearchFilter, k: usize) -> Vec<Result<Vec<LegHit>, IndexError>> {
+        let prepared: Vec<_> = legs.iter().map(|leg| query::prepare(leg, filter, k)).collect();
+        let asked: Vec<&query::Asked> = prepared.iter().flatten().flatten().collect();
+        let answers = if asked.is_empty() { Ok(vec![]) } else { self.ask(&asked).await };
+        let mut answers = match answers {
+            Ok(answers) => answers.into_iter(),
+            // Each is told by itself; the others of the same request fare alike.
+            Err(_) if legs.len() > 1 => {
+                let each = legs.iter().map(|leg| self.legs(std::slice::from_ref(leg), filter, k));
+                return futures::future::join_all(each).await.into_iter().flatten().collect();
             }
+            Err(error) => vec![Err(error)].into_iter(),
+        };
+        let mut settled = Vec::with_capacity(legs.len());
+        for (leg, prepared) in legs.iter().zip(&prepared) {
+            settled.push(match prepared {
+                Err(error) => Err(IndexError::Invalid(error.to_string())),
+                Ok(None) => Ok(vec![]),
+                Ok(Some(asked)) => {
+                    let answer = answers.next().unwrap_or_else(|| Ok(vec![]));
+                    self.settle(leg, asked, answer).await
+                }
+            });
         }
-        Ok(found?)
+        settled
+    }
+
+    async fn vectors(&self, space: Space, wanted: &[(Uuid, u32)]) -> Result<Vec<Option<Vec<f32>>>, IndexError> {
+        let mut vectors = self.or_empty(query::vectors(&self.client, &self.target().await?, space, wanted).await)?;
+        vectors.resize(wanted.len(), None);
+        Ok(vectors)
     }
 
     async fn chunks(&self, wanted: &[(Uuid, u32)]) -> Result<Vec<LegHit>, IndexError> {
-        Ok(query::chunks(&self.client, &self.target().await?, wanted).await?)
+        Ok(self.or_empty(query::chunks(&self.client, &self.target().await?, wanted).await)?)
     }
 
     async fn holds(&self, document_id: Uuid) -> Result<bool, IndexError> {
-        Ok(query::holds(&self.client, &self.target().await?, document_id).await?)
+        Ok(self.or_empty(query::holds(&self.client, &self.target().await?, document_id).await)?)
     }
 
     async fn count(&self) -> Result<u64, IndexError> {
@@ -266,14 +328,14 @@ impl SearchIndex for ElasticIndex {
     }
 
     async fn without_vectors(&self) -> Result<u64, IndexError> {
-        let state = self.state().await?;
-        Ok(state.passages - state.vectors.min(state.passages))
+        Ok(self.state().await?.without_vectors())
     }
 
     async fn digest(&self) -> Result<Digest, IndexError> {
         let state = self.state().await?;
-        let model = state.model.filter(|_| state.vectors > 0).map(|model| model.id);
-        Ok(query::digest(&self.client, &self.target().await?, model.as_deref()).await?)
+        let models = BySpace::each(|space| state.model_in_use(space).map(|model| &*model.id));
+        let digest = query::digest(&self.client, &self.target().await?, models).await.map(Some);
+        Ok(self.or_empty(digest)?.unwrap_or_else(|| ContentDigest::new(models).finish()))
     }
 }
 

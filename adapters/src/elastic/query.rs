@@ -3,21 +3,23 @@
 use std::collections::HashMap;
 
 use elasticsearch::http::Method;
-use lmao_ports::{Digest, IndexError, LegHit, SearchFilter};
+use lmao_ports::{Digest, IndexError, Leg, LegHit, SearchFilter, Space, Unavailable};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
     client::Client,
-    entries::{Entry, PassageEntry, passage_id},
-    error::Error,
-    layout::VECTORS,
+    entries::{Entry, KeptVector, PassageEntry, passage_id},
+    error::{Error, Refusal, STORE},
+    layout,
+    state::Counts,
 };
 use crate::passages::{
-    SECTION_WEIGHT,
-    asked::{self, Asked},
-    content::{self, ContentDigest, Digested},
+    SECTION_WEIGHT, asked,
+    content::{self, ContentDigest, Digested, unit},
+    spaces::BySpace,
+    terms::Tongue,
 };
 
 /// Results that the server gives for one query at most (`index.max_result_window`).
@@ -63,38 +65,105 @@ async fn search<T: DeserializeOwned>(client: &Client, index: &str, body: &Value)
     client.call(Method::Post, &format!("/{index}/_search"), &[ALL_SHARDS], Some(body)).await
 }
 
-/// The `k` best passages by BM25, at most 10,000.
-pub(super) async fn keyword(
+/// Fields that hits do without.
+const NOT_SHOWN: [&str; 3] = ["vector", "vector_general", "vector_domain"];
+
+/// A leg, ready to be asked.
+#[derive(Debug)]
+pub(super) struct Asked {
+    body: Value,
+    /// Whether scores are those of vectors.
+    is_near: bool,
+}
+
+/// The body of a leg's search for its `k` best passages, at most 10,000; `None` if nothing can be found.
+pub(super) fn prepare(leg: &Leg, filter: &SearchFilter, k: usize) -> Result<Option<Asked>, IndexError> {
+    let k = k.min(MOST_RESULTS);
+    let mut body = match leg {
+        Leg::Keyword(query) => {
+            let wanted = alternatives(&asked::parse(query, Tongue::others()));
+            if wanted.is_empty() {
+                return Ok(None);
+            }
+            let conditions = conditions(filter)?;
+            json!({ "query": { "bool": { "should": wanted, "minimum_should_match": 1, "filter": conditions } } })
+        }
+        Leg::Nearest(space, vector) => {
+            let Some(unit) = unit(vector) else {
+                let what = "a query vector with a value that is not a finite number".to_owned();
+                return Err(IndexError::Invalid(what));
+            };
+            // Nothing is near to no direction.
+            if unit.iter().all(|value| *value == 0.0) {
+                return Ok(None);
+            }
+            let (field, conditions) = (layout::vectors(*space), conditions(filter)?);
+            // Every allowed one is compared.
+            json!({ "knn": {
+                "field": field, "query_vector": unit, "k": k.max(1), "num_candidates": k.max(1), "filter": conditions,
+            } })
+        }
+    };
+    body["size"] = k.into();
+    body["track_total_hits"] = false.into();
+    body["_source"] = json!({ "excludes": NOT_SHOWN });
+    Ok((k > 0).then(|| Asked { body, is_near: matches!(leg, Leg::Nearest(..)) }))
+}
+
+/// Asks several legs in one request: each one's hits, best first, or why there are none.
+pub(super) async fn legs(
     client: &Client,
     index: &str,
-    text: &str,
-    filter: &SearchFilter,
-    k: usize,
-) -> Result<Vec<LegHit>, Error> {
-    let wanted = alternatives(&asked::parse(text));
-    if k == 0 || wanted.is_empty() {
-        return Ok(Vec::new());
+    legs: &[&Asked],
+) -> Result<Vec<Result<Vec<LegHit>, Error>>, Error> {
+    #[derive(Deserialize)]
+    struct Answers {
+        responses: Vec<Answer>,
     }
-    let body = json!({
-        "query": { "bool": { "should": wanted, "minimum_should_match": 1, "filter": conditions(filter)? } },
-        "size": k.min(MOST_RESULTS),
-        "track_total_hits": false,
-        "_source": { "excludes": ["vector"] },
-    });
-    // Statistics of all shards together, as if there were one.
-    let query = [ALL_SHARDS, ("search_type", "dfs_query_then_fetch")];
-    let found = client.call(Method::Post, &format!("/{index}/_search"), &query, Some(&body)).await?;
-    Ok(ranked(found, |score| score))
+    #[derive(Deserialize)]
+    struct Answer {
+        status: u16,
+        #[serde(default)]
+        error: Value,
+        #[serde(flatten)]
+        found: Value,
+    }
+    let mut body = String::new();
+    for leg in legs {
+        let mut header = json!({ "index": index, "allow_partial_search_results": false });
+        if !leg.is_near {
+            // Statistics of all shards together, as if there were one.
+            header["search_type"] = "dfs_query_then_fetch".into();
+        }
+        body += &format!("{header}\n{}\n", leg.body);
+    }
+    let answers: Answers = client.call_bytes(Method::Post, "/_msearch", &[], Some(body.into())).await?;
+    let read = |(leg, answer): (&&Asked, Answer)| {
+        if !answer.error.is_null() {
+            return Err(Error::Refused(Refusal::from_error(answer.status, &answer.error)));
+        }
+        let found = Found::deserialize(answer.found).map_err(|source| client.unreadable(source))?;
+        // The server's score of a vector is (1 + cosine) / 2.
+        Ok(ranked(found, |score| if leg.is_near { (2.0 * score - 1.0).clamp(-1.0, 1.0) } else { score }))
+    };
+    if answers.responses.len() != legs.len() {
+        let what = format!("{} searches have {} answers", legs.len(), answers.responses.len());
+        return Err(IndexError::from(Unavailable::plain(STORE, what)).into());
+    }
+    Ok(legs.iter().zip(answers.responses).map(read).collect())
 }
 
 /// Words and phrases, each in the content and, more lightly, in the headings.
-fn alternatives(asked: &Asked) -> Vec<Value> {
+fn alternatives(asked: &asked::Asked) -> Vec<Value> {
+    let plain: Vec<&str> = asked.words.iter().filter(|(_, weight)| *weight == 1.0).map(|(term, _)| &**term).collect();
     let mut alternatives = Vec::new();
     for (field, boost) in [("content_terms", 1.0), ("section_terms", SECTION_WEIGHT)] {
-        if !asked.words.is_empty() {
-            let query = asked.words.join(" ");
-            alternatives.push(json!({ "match": { field: { "query": query, "boost": boost } } }));
+        let matching = |query: &str, boost: f32| json!({ "match": { field: { "query": query, "boost": boost } } });
+        if !plain.is_empty() {
+            alternatives.push(matching(&plain.join(" "), boost));
         }
+        let weighted = asked.words.iter().filter(|(_, weight)| *weight != 1.0);
+        alternatives.extend(weighted.map(|(term, weight)| matching(term, boost * weight)));
         for phrase in &asked.phrases {
             let query = phrase.iter().map(|(_, term)| &**term).collect::<Vec<_>>().join(" ");
             alternatives.push(json!({ "match_phrase": { field: { "query": query, "boost": boost } } }));
@@ -104,50 +173,42 @@ fn alternatives(asked: &Asked) -> Vec<Value> {
 }
 
 /// One condition for each part of the filter, the owner first.
-fn conditions(filter: &SearchFilter) -> Result<Vec<Value>, Error> {
+fn conditions(filter: &SearchFilter) -> Result<Vec<Value>, IndexError> {
     let mut conditions = vec![json!({ "term": { "owner": filter.owner } })];
-    if filter.document_ids.len() > MOST_VALUES {
-        return Err(IndexError::Invalid(format!("a search in more than {MOST_VALUES} documents by name")).into());
-    }
-    if !filter.document_ids.is_empty() {
-        conditions.push(json!({ "terms": { "document_id": filter.document_ids } }));
-    }
+    let ids: Vec<String> = filter.document_ids.iter().map(Uuid::to_string).collect();
     for (field, values) in [
+        ("document_id", &ids),
         ("metadata.filename", &filter.filenames),
         ("metadata.file_type", &filter.formats),
         ("metadata.language", &filter.languages),
         ("chunk_type", &filter.chunk_types),
+        ("metadata.tags", &filter.tags),
+        ("metadata.authors", &filter.authors),
+        ("section_paths", &filter.sections),
     ] {
+        if values.len() > MOST_VALUES {
+            let is = values.len();
+            return Err(IndexError::Invalid(format!("a filter with {is} values; {MOST_VALUES} are possible")));
+        }
         if !values.is_empty() {
             conditions.push(json!({ "terms": { field: values } }));
         }
     }
-    Ok(conditions)
-}
-
-/// The `k` nearest passages, at most 10,000: every allowed one is compared.
-pub(super) async fn nearest(
-    client: &Client,
-    index: &str,
-    vector: &[f32],
-    filter: &SearchFilter,
-    k: usize,
-) -> Result<Vec<LegHit>, Error> {
-    let k = k.min(MOST_RESULTS);
-    if k == 0 {
-        return Ok(Vec::new());
+    if let Some((from, to)) = filter.pages {
+        // The field is one of 32 bits with a sign.
+        let most = |page: u32| page.min(i32::MAX.cast_unsigned());
+        conditions.push(json!({ "range": { "metadata.page_number": { "gte": most(from), "lte": most(to) } } }));
     }
-    let body = json!({
-        "knn": {
-            "field": VECTORS, "query_vector": vector, "k": k, "num_candidates": k, "filter": conditions(filter)?,
-        },
-        "size": k,
-        "track_total_hits": false,
-        "_source": { "excludes": ["vector"] },
-    });
-    let found: Found<PassageEntry> = search(client, index, &body).await?;
-    // The server's score is (1 + cosine) / 2.
-    Ok(ranked(found, |score| (2.0 * score - 1.0).clamp(-1.0, 1.0)))
+    let mut created = json!({});
+    for (bound, time) in [("gte", filter.created_from), ("lt", filter.created_before)] {
+        if let Some(time) = time {
+            created[bound] = time.0.into();
+        }
+    }
+    if created != json!({}) {
+        conditions.push(json!({ "range": { "created_micros": created } }));
+    }
+    Ok(conditions)
 }
 
 /// Best first; equal ones by document and ordinal, where the server has the order of its segments.
@@ -161,33 +222,57 @@ fn ranked(found: Found<PassageEntry>, score: impl Fn(f32) -> f32) -> Vec<LegHit>
 
 /// Passages by document and ordinal, those that searches see.
 pub(super) async fn chunks(client: &Client, index: &str, wanted: &[(Uuid, u32)]) -> Result<Vec<LegHit>, Error> {
+    let got = get::<PassageEntry>(client, index, wanted, ("_source_excludes", &NOT_SHOWN.join(","))).await?;
+    Ok(got.into_iter().flatten().map(|passage| passage.into_hit(0.0)).collect())
+}
+
+/// The vectors of passages in a space, in the order asked for.
+pub(super) async fn vectors(
+    client: &Client,
+    index: &str,
+    space: Space,
+    wanted: &[(Uuid, u32)],
+) -> Result<Vec<Option<Vec<f32>>>, Error> {
+    let got = get::<KeptVector>(client, index, wanted, ("_source_includes", KeptVector::field(space))).await?;
+    got.into_iter().map(|kept| Ok(kept.map(|kept| kept.row()).transpose()?.flatten())).collect()
+}
+
+/// Entries of passages that searches see, in the order asked for; `fields` says which of their fields.
+async fn get<T: DeserializeOwned>(
+    client: &Client,
+    index: &str,
+    wanted: &[(Uuid, u32)],
+    fields: (&str, &str),
+) -> Result<Vec<Option<T>>, Error> {
     #[derive(Deserialize)]
-    struct Got {
-        docs: Vec<Document>,
+    #[serde(bound = "T: DeserializeOwned")]
+    struct Got<T> {
+        docs: Vec<Document<T>>,
     }
     #[derive(Deserialize)]
-    struct Document {
-        #[serde(default, rename = "_source")]
-        source: Option<PassageEntry>,
+    #[serde(bound = "T: DeserializeOwned")]
+    struct Document<T> {
+        #[serde(default = "Option::default", rename = "_source")]
+        source: Option<T>,
         #[serde(default)]
         error: Value,
     }
-    let mut hits = Vec::with_capacity(wanted.len());
+    let mut entries = Vec::with_capacity(wanted.len());
     for wanted in wanted.chunks(BATCH) {
         let docs = wanted
             .iter()
             .map(|(document, ordinal)| json!({ "_id": passage_id(*document, *ordinal), "routing": document }));
         let body = json!({ "docs": docs.collect::<Vec<_>>() });
-        let query = [("realtime", "false"), ("_source_excludes", "vector")];
-        let got: Got = client.call(Method::Post, &format!("/{index}/_mget"), &query, Some(&body)).await?;
+        let query = [("realtime", "false"), fields];
+        let got: Got<T> = client.call(Method::Post, &format!("/{index}/_mget"), &query, Some(&body)).await?;
         for document in got.docs {
             if !document.error.is_null() {
-                return Err(Error::Refused(super::error::Refusal::from_error(503, &document.error)));
+                return Err(Error::Refused(Refusal::from_error(503, &document.error)));
             }
-            hits.extend(document.source.map(|passage| passage.into_hit(0.0)));
+            entries.push(document.source);
         }
     }
-    Ok(hits)
+    Ok(entries)
 }
 
 /// Whether searches see a document.
@@ -197,32 +282,54 @@ pub(super) async fn holds(client: &Client, index: &str, document: Uuid) -> Resul
     let answer: Value = client.call(Method::Post, &format!("/{index}/_mget"), &query, Some(&body)).await?;
     let document = &answer["docs"][0];
     if document["error"].is_object() {
-        return Err(Error::Refused(super::error::Refusal::from_error(503, &document["error"])));
+        return Err(Error::Refused(Refusal::from_error(503, &document["error"])));
     }
     Ok(document["found"].as_bool().unwrap_or(false))
 }
 
-/// Passages that searches see, and those of them with a vector.
-pub(super) async fn counts(client: &Client, index: &str) -> Result<(u64, u64), Error> {
+/// The field that says whether a passage has a vector in a space.
+const fn has_vector(space: Space) -> &'static str {
+    match space {
+        Space::General => "has_vector_general",
+        Space::Domain => "has_vector_domain",
+    }
+}
+
+/// Passages that searches see, and those of them with vectors.
+pub(super) async fn counts(client: &Client, index: &str) -> Result<Counts, Error> {
+    let having = |space| json!({ "term": { has_vector(space): true } });
     let body = json!({
         "size": 0,
         "track_total_hits": true,
         "query": { "term": { "kind": "passage" } },
-        "aggs": { "vectors": { "filter": { "term": { "has_vector": true } } } },
+        "aggs": {
+            "general": { "filter": having(Space::General) },
+            "domain": { "filter": having(Space::Domain) },
+            "bare": { "filter": { "bool": { "must_not": Space::ALL.map(having) } } },
+        },
     });
     let answer: Value = search(client, index, &body).await?;
-    let passages = answer["hits"]["total"]["value"].as_u64();
-    let vectors = answer["aggregations"]["vectors"]["doc_count"].as_u64();
-    passages.zip(vectors).ok_or_else(|| IndexError::Damaged(format!("{index} cannot be counted")).into())
+    let uncounted = || IndexError::Damaged(format!("{index} cannot be counted"));
+    let count = |name: &str| answer["aggregations"][name]["doc_count"].as_u64().ok_or_else(uncounted);
+    Ok(Counts {
+        passages: answer["hits"]["total"]["value"].as_u64().ok_or_else(uncounted)?,
+        vectors: BySpace::try_each(|space| count(space.name()))?,
+        bare: count("bare")?,
+    })
 }
 
-/// Passages with a vector, those of certain documents left out.
-pub(super) async fn vectors_beside(client: &Client, index: &str, documents: &[Uuid]) -> Result<u64, Error> {
+/// Passages with a vector in a space, those of certain documents left out.
+pub(super) async fn vectors_beside(
+    client: &Client,
+    index: &str,
+    space: Space,
+    documents: &[Uuid],
+) -> Result<u64, Error> {
     let body = json!({
         "size": 0,
         "track_total_hits": true,
         "query": { "bool": {
-            "filter": { "term": { "has_vector": true } },
+            "filter": { "term": { has_vector(space): true } },
             "must_not": documents.chunks(MOST_VALUES).map(|ids| json!({ "terms": { "document_id": ids } })).collect::<Vec<_>>(),
         } },
     });
@@ -315,18 +422,26 @@ impl<'a> Pages<'a> {
     }
 }
 
-/// The digest of everything that searches see; `model` is whose vectors they are.
-pub(super) async fn digest(client: &Client, index: &str, model: Option<&str>) -> Result<Digest, Error> {
+/// The digest of everything that searches see; `models` are whose vectors they are.
+pub(super) async fn digest(client: &Client, index: &str, models: BySpace<Option<&str>>) -> Result<Digest, Error> {
     let mut pages = Pages::open(client, index).await?;
-    let digest = digest_of(&mut pages, model).await;
+    let digest = digest_of(&mut pages, models).await;
     pages.close().await;
     digest
 }
 
-async fn digest_of(pages: &mut Pages<'_>, model: Option<&str>) -> Result<Digest, Error> {
-    let mut digest = ContentDigest::new(model);
-    // Of the document in hand: passages still to come, and the vectors of those that came.
-    let (mut missing, mut floats, mut is_first) = (0, Vec::new(), true);
+/// Of a document in hand: the numbers of the passages that have a vector, and their floats.
+type Held = BySpace<(Vec<u32>, Vec<u8>)>;
+
+async fn digest_of(pages: &mut Pages<'_>, models: BySpace<Option<&str>>) -> Result<Digest, Error> {
+    let mut digest = ContentDigest::new(models);
+    let end = |digest: &mut ContentDigest, held: Held| {
+        for (_, (numbers, floats)) in held.iter() {
+            digest.vectors(numbers.iter().copied(), floats);
+        }
+    };
+    // Of the document in hand: its vectors so far, and passages that came and that are still to come.
+    let (mut held, mut number, mut missing) = (None::<Held>, 0, 0);
     let torn = || Error::from(IndexError::Damaged("a document does not have all of its passages".to_owned()));
     loop {
         let page = pages.next().await?;
@@ -339,10 +454,10 @@ async fn digest_of(pages: &mut Pages<'_>, model: Option<&str>) -> Result<Digest,
                     if missing > 0 {
                         return Err(torn());
                     }
-                    if !std::mem::take(&mut is_first) {
-                        digest.vectors(&std::mem::take(&mut floats));
+                    if let Some(held) = held.replace(Held::default()) {
+                        end(&mut digest, held);
                     }
-                    missing = entry.passages;
+                    (number, missing) = (0, entry.passages);
                     digest.document(Digested {
                         document_id: entry.document_id,
                         owner: entry.owner,
@@ -355,7 +470,14 @@ async fn digest_of(pages: &mut Pages<'_>, model: Option<&str>) -> Result<Digest,
                 }
                 Entry::Passage(entry) => {
                     missing = missing.checked_sub(1).ok_or_else(torn)?;
-                    floats.extend(entry.floats()?);
+                    for space in Space::ALL {
+                        if let (Some(held), Some(floats)) = (&mut held, entry.floats(space)?) {
+                            let (numbers, all) = held.of_mut(space);
+                            numbers.push(number);
+                            all.extend(floats);
+                        }
+                    }
+                    number += 1;
                     digest.passage(&content::record(&entry.into_chunk().0)?);
                 }
             }
@@ -364,8 +486,8 @@ async fn digest_of(pages: &mut Pages<'_>, model: Option<&str>) -> Result<Digest,
     if missing > 0 {
         return Err(torn());
     }
-    if !is_first {
-        digest.vectors(&floats);
+    if let Some(held) = held {
+        end(&mut digest, held);
     }
     Ok(digest.finish())
 }

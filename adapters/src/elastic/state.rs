@@ -4,12 +4,13 @@
 
 use elasticsearch::http::Method;
 use lmao_events::Position;
-use lmao_ports::{IndexError, ModelManifest};
+use lmao_ports::{IndexError, ModelManifest, Space};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{client::Client, error::Error, layout};
+use crate::passages::spaces::BySpace;
 
 /// Its id and routing; no document has it, since theirs are UUIDs.
 const ID: &str = "state";
@@ -23,12 +24,69 @@ pub(super) struct State {
     pub writer: Uuid,
     /// The position that the passages have reached.
     pub checkpoint: Position,
-    /// Of the vectors, present and to come.
+    /// Of the general vectors, present and to come. This and what is below was all that format 1 knew of vectors.
+    #[serde(default)]
     pub model: Option<ModelManifest>,
     /// Passages.
+    #[serde(default)]
     pub passages: u64,
-    /// Passages with a vector.
+    /// Passages with a general vector.
+    #[serde(default)]
     pub vectors: u64,
+    /// Of the domain's vectors, present and to come.
+    #[serde(default)]
+    pub domain_model: Option<ModelManifest>,
+    /// Passages with a vector of the domain.
+    #[serde(default)]
+    pub domain_vectors: u64,
+    /// Passages without any vector, where that is known.
+    #[serde(default)]
+    pub bare: Option<u64>,
+}
+
+/// What is counted in an index.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Counts {
+    /// Passages.
+    pub passages: u64,
+    /// Those with a vector.
+    pub vectors: BySpace<u64>,
+    /// Those without any.
+    pub bare: u64,
+}
+
+impl State {
+    /// This one, with other models and counts.
+    pub(super) fn with(self, models: BySpace<Option<ModelManifest>>, counts: Counts) -> Self {
+        Self {
+            model: models.general,
+            domain_model: models.domain,
+            passages: counts.passages,
+            vectors: counts.vectors.general,
+            domain_vectors: counts.vectors.domain,
+            bare: Some(counts.bare),
+            ..self
+        }
+    }
+
+    /// Of vectors present and to come.
+    pub(super) fn models(&self) -> BySpace<Option<ModelManifest>> {
+        BySpace { general: self.model.clone(), domain: self.domain_model.clone() }
+    }
+
+    /// The model of a space's vectors, if there are any.
+    pub(super) fn model_in_use(&self, space: Space) -> Option<&ModelManifest> {
+        let (model, vectors) = match space {
+            Space::General => (&self.model, self.vectors),
+            Space::Domain => (&self.domain_model, self.domain_vectors),
+        };
+        model.as_ref().filter(|_| vectors > 0)
+    }
+
+    /// Passages without any vector.
+    pub(super) fn without_vectors(&self) -> u64 {
+        self.bare.unwrap_or_else(|| self.passages.saturating_sub(self.vectors))
+    }
 }
 
 /// Which write of an entry this is.

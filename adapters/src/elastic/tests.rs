@@ -251,7 +251,8 @@ async fn a_second_writer_takes_over() {
     two.commit(Position(7)).await.unwrap_err();
     assert_eq!(two.checkpoint().await.unwrap(), Position(7));
     // Passages on their way from before are refused, one by one.
-    let late = entries::prepare(&suite::document(2, OWNER, &["zandrel"]), Some(suite::DIMENSIONS)).unwrap();
+    let late =
+        entries::prepare(&suite::document(2, OWNER, &["zandrel"]), BySpace::each(|_| Some(suite::DIMENSIONS))).unwrap();
     let own = layout::own(&one.target().await.unwrap());
     let ops: Vec<_> = late.ops(Uuid::from_u128(2)).collect();
     assert!(matches!(one.client.bulk(&own, 1, &ops).await, Err(Error::Fenced)));

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lmao_events::Position;
-use lmao_ports::{IndexError, ModelManifest, Unavailable};
+use lmao_ports::{IndexError, ModelManifest, Space, Unavailable};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -16,8 +16,9 @@ use super::{
     error::{Error, STORE},
     layout::{self, Found, Serve},
     query::{self, Pages},
-    state::{self, State, Stored},
+    state::{self, Counts, State, Stored},
 };
+use crate::passages::spaces::BySpace;
 
 /// Room for what is staged; what goes beyond is sent ahead of its commit, where searches do not see it yet.
 const STAGED: usize = 32 << 20;
@@ -41,7 +42,8 @@ pub(super) struct Writer {
     /// The index that is written; not yet, or no longer, known where it is `None`. Seen by those who only read, too: they
     /// do not wait for a commit to end.
     index: watch::Sender<Option<String>>,
-    dims: Option<usize>,
+    /// Of the vectors in the index, which cannot be changed there.
+    dims: BySpace<Option<usize>>,
     /// The state that was seen last.
     stored: Option<Stored>,
     /// Whether that state names this writer, and nothing else has been seen since.
@@ -49,11 +51,11 @@ pub(super) struct Writer {
     /// Something that was staged went before its commit, by an error that another caller met: that commit must not succeed.
     is_cut: bool,
     /// Passages and vectors of an index, while nothing has changed since they were counted.
-    counted: Option<(String, (u64, u64))>,
+    counted: Option<(String, Counts)>,
     /// While the index is built beside the one that searches see: that one, and how far it reaches.
     replaces: Option<(String, Position)>,
     /// Of the vectors to come.
-    model: Option<ModelManifest>,
+    models: BySpace<Option<ModelManifest>>,
     /// The checkpoint, where it is known in memory only.
     reached: Position,
     staged: BTreeMap<Uuid, Change>,
@@ -71,13 +73,13 @@ impl Writer {
             replicas,
             id,
             index: watch::Sender::new(None),
-            dims: None,
+            dims: BySpace::default(),
             stored: None,
             is_owner: false,
             is_cut: false,
             counted: None,
             replaces: None,
-            model: None,
+            models: BySpace::default(),
             reached: Position::default(),
             staged: BTreeMap::new(),
             staged_bytes: 0,
@@ -100,10 +102,17 @@ impl Writer {
         if let Some(index) = self.index() {
             return Ok(index);
         }
-        let found = layout::ensure(client, &self.alias, self.replicas).await?;
-        let last =
-            found.last().ok_or_else(|| Unavailable::plain(STORE, "no index can be made")).map_err(IndexError::from)?;
-        self.dims = layout::dimensions(client, &last.name).await?;
+        let mut found = layout::ensure(client, &self.alias, self.replicas).await?;
+        let nothing = || IndexError::from(Unavailable::plain(STORE, "no index can be made"));
+        let mut dims = layout::dimensions(client, &found.last().ok_or_else(nothing)?.name).await?;
+        if dims.is_none() {
+            tracing::info!(alias = self.alias, "the search index is of an older format; it is rebuilt from the log");
+            self.begin(client, &found).await?;
+            found = layout::ensure(client, &self.alias, self.replicas).await?;
+            dims = layout::dimensions(client, &found.last().ok_or_else(nothing)?.name).await?;
+        }
+        let last = found.last().ok_or_else(nothing)?;
+        self.dims = dims.unwrap_or_default();
         let stored = state::read(client, &last.name).await?;
         self.replaces = match found.iter().find(|found| found.is_serving && **found != *last) {
             Some(serving) => Some((serving.name.clone(), reached_by(client, &serving.name).await?)),
@@ -120,7 +129,7 @@ impl Writer {
         self.stored = stored;
         self.is_owner = false;
         self.reached = state.checkpoint;
-        self.model = state.model;
+        self.models = state.models();
         self.forget();
     }
 
@@ -180,8 +189,8 @@ impl Writer {
     }
 
     /// Dimensions of the vectors to come.
-    pub(super) fn dims(&self) -> Option<usize> {
-        self.model.as_ref().map(|model| model.dimensions)
+    pub(super) fn dims(&self) -> BySpace<Option<usize>> {
+        BySpace::each(|space| self.models.of(space).as_ref().map(|model| model.dimensions))
     }
 
     pub(super) async fn put(&mut self, client: &Client, document: Uuid, prepared: Prepared) -> Result<(), Error> {
@@ -270,12 +279,12 @@ impl Writer {
             self.counted = None;
         }
         let (index, epoch) = self.own(client).await?;
-        let (passages, vectors) = match &self.counted {
+        let counts = match &self.counted {
             Some((of, counts)) if *of == index => *counts,
             _ => query::counts(client, &index).await?,
         };
-        self.counted = Some((index.clone(), (passages, vectors)));
-        let state = State { epoch, writer: self.id, checkpoint, model: self.model.clone(), passages, vectors };
+        self.counted = Some((index.clone(), counts));
+        let state = State { epoch, writer: self.id, checkpoint, ..State::default() }.with(self.models.clone(), counts);
         let place = self.stored.as_ref().map(|stored| stored.place);
         // Until the answer is here, what stands there is not known.
         self.is_owner = false;
@@ -310,68 +319,82 @@ impl Writer {
         self.forget();
         self.index.send_replace(None);
         let found = layout::ensure(client, &self.alias, self.replicas).await?;
-        let next = layout::next_name(&self.alias, found.last());
-        for found in &found {
-            retire(client, &found.name, self.id).await?;
-        }
-        layout::create(client, &self.alias, &next, (None, self.replicas), Serve::Later).await?;
-        // Those that were being built, and that searches never saw.
-        for unfinished in found.iter().filter(|found| !found.is_serving) {
-            layout::remove(client, &unfinished.name).await?;
-        }
+        self.begin(client, &found).await?;
         self.locate(client).await?;
         let nothing_to_wait_for = self.replaces.as_ref().is_some_and(|(_, target)| *target == Position::default());
         if nothing_to_wait_for { self.serve_if_caught_up(client).await } else { Ok(()) }
     }
 
-    /// Declares whose vectors come from now on.
-    pub(super) async fn use_model(&mut self, client: &Client, manifest: &ModelManifest) -> Result<(), Error> {
+    /// Makes the index that comes after those there are, which nobody writes any more.
+    async fn begin(&self, client: &Client, found: &[Found]) -> Result<(), Error> {
+        let next = layout::next_name(&self.alias, found.last());
+        for found in found {
+            retire(client, &found.name, self.id).await?;
+        }
+        layout::create(client, &self.alias, &next, (BySpace::default(), self.replicas), Serve::Later).await?;
+        // Those that were being built, and that searches never saw.
+        for unfinished in found.iter().filter(|found| !found.is_serving) {
+            layout::remove(client, &unfinished.name).await?;
+        }
+        Ok(())
+    }
+
+    /// Declares whose vectors come from now on in a space.
+    pub(super) async fn use_model(
+        &mut self,
+        client: &Client,
+        space: Space,
+        manifest: &ModelManifest,
+    ) -> Result<(), Error> {
         let index = self.locate(client).await?;
-        let dims = manifest.dimensions;
-        if self.dims == Some(dims) && self.model.as_ref() == Some(manifest) {
+        let (known, dims) = (*self.dims.of(space), manifest.dimensions);
+        if known == Some(dims) && self.models.of(space).as_ref() == Some(manifest) {
             return Ok(());
         }
         if dims == 0 || dims > MAX_DIMENSIONS {
             let what = format!("a model of {dims} dimensions; 1 to {MAX_DIMENSIONS} can be indexed");
             return Err(IndexError::Invalid(what).into());
         }
-        if let Some(stored) = &self.model
+        if let Some(stored) = self.models.of(space)
             && (stored.id != manifest.id || stored.dimensions != dims)
         {
             let stored = stored.id.clone();
-            if self.holds_vectors(client, &index).await? {
+            if self.holds_vectors(client, &index, space).await? {
                 return Err(IndexError::OtherModel { stored, wanted: manifest.id.clone() }.into());
             }
         }
-        match self.dims {
+        match known {
             Some(before) if before == dims => {}
-            Some(_) => self.move_to(client, dims).await?,
-            None => layout::set_dimensions(client, &index, dims).await?,
+            Some(_) => self.move_to(client, space, dims).await?,
+            None => layout::set_dimensions(client, &index, space, dims).await?,
         }
-        self.dims = Some(dims);
-        self.model = Some(manifest.clone());
+        *self.dims.of_mut(space) = Some(dims);
+        *self.models.of_mut(space) = Some(manifest.clone());
         Ok(())
     }
 
-    /// Whether there will be vectors after the staged changes.
-    async fn holds_vectors(&mut self, client: &Client, index: &str) -> Result<bool, Error> {
-        if self.staged.values().any(|change| matches!(change, Change::Put(prepared) if prepared.has_vectors)) {
+    /// Whether there will be vectors of a space after the staged changes.
+    async fn holds_vectors(&mut self, client: &Client, index: &str, space: Space) -> Result<bool, Error> {
+        let has_vectors = |change: &Change| matches!(change, Change::Put(prepared) if *prepared.has_vectors.of(space));
+        if self.staged.values().any(has_vectors) {
             return Ok(true);
         }
         if !self.sent.is_empty() {
             client.refresh(index).await?;
         }
         let staged: Vec<Uuid> = self.staged.keys().copied().collect();
-        Ok(query::vectors_beside(client, index, &staged).await? > 0)
+        Ok(query::vectors_beside(client, index, space, &staged).await? > 0)
     }
 
-    /// Copies everything into a new index for vectors of other dimensions, which a mapping cannot change, and lets it take
-    /// the place of this one. There are no vectors to be copied.
-    async fn move_to(&mut self, client: &Client, dims: usize) -> Result<(), Error> {
+    /// Copies everything into a new index for vectors of other dimensions in a space, which a mapping cannot change, and lets
+    /// it take the place of this one. There are none in that space to be copied.
+    async fn move_to(&mut self, client: &Client, space: Space, dims: usize) -> Result<(), Error> {
         let (index, epoch) = self.own(client).await?;
         let found = layout::list(client, &self.alias).await?;
         let next = layout::next_name(&self.alias, found.last());
-        layout::create(client, &self.alias, &next, (Some(dims), self.replicas), Serve::Later).await?;
+        let mut all = self.dims;
+        *all.of_mut(space) = Some(dims);
+        layout::create(client, &self.alias, &next, (all, self.replicas), Serve::Later).await?;
         if !self.sent.is_empty() {
             client.refresh(&index).await?;
         }
@@ -380,9 +403,11 @@ impl Writer {
         pages.close().await;
         copied?;
         client.refresh(&next).await?;
-        let (passages, vectors) = query::counts(client, &next).await?;
+        let counts = query::counts(client, &next).await?;
         let checkpoint = self.stored.as_ref().map_or(Position::default(), |stored| stored.state.checkpoint);
-        let state = State { epoch, writer: self.id, checkpoint, model: None, passages, vectors };
+        let mut models = self.models.clone();
+        *models.of_mut(space) = None;
+        let state = State { epoch, writer: self.id, checkpoint, ..State::default() }.with(models, counts);
         let stored = state::write(client, &next, None, state).await?;
         if found.iter().any(|found: &Found| found.is_serving && found.name == index) {
             layout::serve(client, &self.alias, &next, Some(&index)).await?;

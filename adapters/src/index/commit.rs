@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use lmao_events::Position;
-use lmao_ports::{IndexError, IndexedDocument, ModelManifest};
+use lmao_ports::{IndexError, IndexedDocument, ModelManifest, Space};
 use uuid::Uuid;
 
 use super::{
@@ -11,6 +11,7 @@ use super::{
     store::{Catalog, Change, Maps, Store},
     text::{TextIndex, TextWriter},
 };
+use crate::passages::spaces::BySpace;
 
 /// A durable state that is not visible yet.
 struct Next {
@@ -37,27 +38,28 @@ impl Engine {
         Ok(())
     }
 
-    pub(super) fn use_model(&self, manifest: ModelManifest) -> Result<(), IndexError> {
+    pub(super) fn use_model(&self, space: Space, manifest: ModelManifest) -> Result<(), IndexError> {
         let writing = &mut *self.writing()?;
-        match &writing.model {
+        match writing.models.of(space) {
             Some(stored) if stored.id == manifest.id && stored.dimensions == manifest.dimensions => {}
-            Some(stored) if self.rows_held(writing)? > 0 => {
+            Some(stored) if self.rows_held(writing, space)? > 0 => {
                 return Err(IndexError::OtherModel { stored: stored.id.clone(), wanted: manifest.id });
             }
-            _ => writing.store.start_vectors(manifest.dimensions)?,
+            _ => writing.store.start_vectors(space, manifest.dimensions)?,
         }
-        writing.model = Some(manifest);
+        *writing.models.of_mut(space) = Some(manifest);
         Ok(())
     }
 
-    /// Vectors that will be there after the staged changes.
-    fn rows_held(&self, writing: &Writing) -> Result<u64, IndexError> {
+    /// Vectors of a space that will be there after the staged changes.
+    fn rows_held(&self, writing: &Writing, space: Space) -> Result<u64, IndexError> {
         let view = self.view()?;
         let catalog = &view.catalog;
         let last = last_changes(&writing.staged);
-        let replaced: u64 = last.keys().filter_map(|id| catalog.document(id)).map(|document| document.rows()).sum();
-        let staged: u64 = last.values().map(|change| change.rows()).sum();
-        Ok(catalog.live_rows() - replaced + staged)
+        let replaced: u64 =
+            last.keys().filter_map(|id| catalog.document(id)).map(|document| document.rows(space)).sum();
+        let staged: u64 = last.values().map(|change| change.rows(space)).sum();
+        Ok(catalog.live_rows(space) - replaced + staged)
     }
 
     pub(super) fn commit(&self, checkpoint: Position) -> Result<(), IndexError> {
@@ -101,7 +103,7 @@ impl Engine {
             }
             if let Change::Put(document, _) = change {
                 for number in 0..document.chunks.len() {
-                    writer.add(document, &written.passage(document, number)?)?;
+                    writer.add(document, number, &written.passage(document, number)?)?;
                 }
             }
         }
@@ -129,7 +131,7 @@ impl Engine {
             }
             view.maps = next.maps.into();
             view.text = self.text.searcher();
-            view.model.clone_from(&writing.model);
+            view.models.clone_from(&writing.models);
         })?;
         writing.store.sweep();
         reloaded?;
@@ -180,7 +182,7 @@ impl Engine {
         let mut store = Store::create(&writing.rows, writing.store.next_number())?;
         store.sync()?;
         writing.staged.clear();
-        writing.model = None;
+        writing.models = BySpace::default();
         let payload = writing.payload(&store, Position::default())?;
         let cleared = open_writer(&self.text, &mut writing.writer).and_then(|writer| {
             writer.clear()?;
@@ -192,15 +194,6 @@ impl Engine {
         cleared?;
         let next = Next { maps: store.map()?, compacted: Some((store, Catalog::default())) };
         self.publish(writing, next, Position::default())
-    }
-}
-
-impl Change {
-    fn rows(&self) -> u64 {
-        match self {
-            Self::Put(document, _) => document.rows(),
-            Self::Delete(_) => 0,
-        }
     }
 }
 

@@ -15,18 +15,19 @@ use std::{
 };
 
 use lmao_events::Position;
-use lmao_ports::{IndexError, ModelManifest, Unavailable};
+use lmao_ports::{IndexError, ModelManifest, Space, Unavailable};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
     error,
     store::{Catalog, Change, Maps, State, Store, sync_directory},
-    text::{Searcher, TextIndex, TextWriter},
+    text::{self, Searcher, TextIndex, TextWriter},
 };
+use crate::passages::spaces::BySpace;
 
 /// The layout of files and payload.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 #[derive(Debug)]
 pub(super) struct Engine {
@@ -43,7 +44,7 @@ pub(super) struct View {
     pub catalog: Catalog,
     pub maps: Arc<Maps>,
     pub text: Searcher,
-    pub model: Option<ModelManifest>,
+    pub models: BySpace<Option<ModelManifest>>,
 }
 
 /// What the next commit will make visible.
@@ -54,7 +55,7 @@ pub(super) struct Writing {
     /// None after a failure, until the next commit opens it again.
     pub writer: Option<TextWriter>,
     pub staged: Vec<Change>,
-    pub model: Option<ModelManifest>,
+    pub models: BySpace<Option<ModelManifest>>,
     pub next_entry: u64,
     /// The checkpoint that is durable.
     pub saved: Position,
@@ -68,7 +69,7 @@ struct Payload {
     format: u32,
     checkpoint: Position,
     next_entry: u64,
-    model: Option<ModelManifest>,
+    models: BySpace<Option<ModelManifest>>,
     rows: State,
 }
 
@@ -80,9 +81,17 @@ struct Format {
 impl Engine {
     pub(super) fn open(dir: &Path) -> Result<Self, IndexError> {
         let (text_dir, rows) = (dir.join("text"), dir.join("rows"));
-        for dir in [&text_dir, &rows] {
-            fs::create_dir_all(dir).map_err(|e| error::file("create", dir, e))?;
+        make(&text_dir)?;
+        if let Some(older) = older_format(&text_dir)? {
+            tracing::info!(
+                format = older,
+                reads = FORMAT,
+                "the search index is of an older format; it is rebuilt from the log"
+            );
+            erase(dir)?;
+            make(&text_dir)?;
         }
+        make(&rows)?;
         sync_directory(dir)?;
         remove(&erased(dir))?;
         let (text, payload) = TextIndex::open(&text_dir)?;
@@ -96,14 +105,14 @@ impl Engine {
         store.sweep();
         let checkpoint = payload.as_ref().map_or(Position::default(), |payload| payload.checkpoint);
         let next_entry = payload.as_ref().map_or(0, |payload| payload.next_entry);
-        let model = payload.and_then(|payload| payload.model);
-        let view = View { catalog, maps: store.map()?.into(), text: text.searcher(), model: model.clone() };
+        let models = payload.map(|payload| payload.models).unwrap_or_default();
+        let view = View { catalog, maps: store.map()?.into(), text: text.searcher(), models: models.clone() };
         let writing = Writing {
             rows,
             store,
             writer: Some(writer),
             staged: Vec::new(),
-            model,
+            models,
             next_entry,
             saved: checkpoint,
             stale: false,
@@ -144,9 +153,8 @@ impl Engine {
         self.checkpoint.store(checkpoint.0, Ordering::Release);
     }
 
-    pub(super) fn model(&self) -> Result<Option<ModelManifest>, IndexError> {
-        let view = self.view()?;
-        Ok(view.model.clone().filter(|_| view.catalog.live_rows() > 0))
+    pub(super) fn model(&self, space: Space) -> Result<Option<ModelManifest>, IndexError> {
+        Ok(self.view()?.model(space).cloned())
     }
 
     pub(super) fn holds(&self, document_id: &Uuid) -> Result<bool, IndexError> {
@@ -162,8 +170,14 @@ impl Engine {
     }
 
     pub(super) fn without_vectors(&self) -> Result<u64, IndexError> {
-        let view = self.view()?;
-        Ok(view.catalog.passages() - view.catalog.live_rows())
+        Ok(self.view()?.catalog.bare())
+    }
+}
+
+impl View {
+    /// The model of this space's vectors, if there are any.
+    pub(super) fn model(&self, space: Space) -> Option<&ModelManifest> {
+        self.models.of(space).as_ref().filter(|_| self.catalog.live_rows(space) > 0)
     }
 }
 
@@ -174,7 +188,7 @@ impl Writing {
             format: FORMAT,
             checkpoint,
             next_entry: self.next_entry,
-            model: self.model.clone(),
+            models: self.models.clone(),
             rows: store.state(),
         };
         serde_json::to_string(&payload)
@@ -182,8 +196,11 @@ impl Writing {
     }
 }
 
-fn read(payload: &str) -> Result<Payload, IndexError> {
-    let altered = |_| error::damaged("the state in its last commit is not readable");
+fn altered(_: serde_json::Error) -> IndexError {
+    error::damaged("the state in its last commit is not readable")
+}
+
+fn format_of(payload: &str) -> Result<u32, IndexError> {
     let Format { format } = serde_json::from_str(payload).map_err(altered)?;
     if format > FORMAT {
         let message = format!(
@@ -192,7 +209,24 @@ fn read(payload: &str) -> Result<Payload, IndexError> {
         );
         return Err(Unavailable::plain(error::STORE, message).into());
     }
+    Ok(format)
+}
+
+/// The format of the index in `dir` where it is older than what is read here. Looked at before anything else is: what an older
+/// version laid out may make no sense now.
+fn older_format(dir: &Path) -> Result<Option<u32>, IndexError> {
+    let payload = text::last_payload(dir)?;
+    let format = payload.map(|payload| format_of(&payload)).transpose()?;
+    Ok(format.filter(|format| *format < FORMAT))
+}
+
+fn read(payload: &str) -> Result<Payload, IndexError> {
+    format_of(payload)?;
     serde_json::from_str(payload).map_err(altered)
+}
+
+fn make(dir: &Path) -> Result<(), IndexError> {
+    fs::create_dir_all(dir).map_err(|e| error::file("create", dir, e))
 }
 
 fn erased(dir: &Path) -> PathBuf {

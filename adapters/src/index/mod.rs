@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/text/                     tantivy: terms of passages, filters; its commit payload is the one source of truth
 //! DIR/rows/journal-N, text-N    documents put and deleted; their passages
-//! DIR/rows/codes-M, floats-M    their vectors, one row for a passage
+//! DIR/rows/codes-M, floats-M    their vectors of one space, one row for a passage that has one
 //! ```
 //!
 //! The files in `rows/` only grow. A commit appends the journal of what was put and deleted, syncs all files and the
@@ -20,6 +20,8 @@
 //! writer is dropped, the staged changes stay, and the next commit does it all again. A commit without changes moves the
 //! checkpoint in memory, and `save` writes it down: after a crash the checkpoint may be older than the one last shown, but
 //! everything in between changed nothing here, so replaying it is harmless.
+//!
+//! An index of an older format is erased when it is opened: it is empty then, and comes back from the log.
 //!
 //! This module knows tantivy and files. It does not know where documents come from.
 
@@ -117,18 +119,12 @@ impl SearchIndex for EmbeddedIndex {
     }
 
     async fn model(&self, space: Space) -> Result<Option<ModelManifest>, IndexError> {
-        if space == Space::Domain {
-            return Ok(None);
-        }
-        self.engine.model()
+        self.engine.model(space)
     }
 
     async fn use_model(&self, space: Space, manifest: &ModelManifest) -> Result<(), IndexError> {
-        if space == Space::Domain {
-            return Err(IndexError::Invalid("one space only".to_owned()));
-        }
         let manifest = manifest.clone();
-        self.change(move |engine| engine.use_model(manifest)).await
+        self.change(move |engine| engine.use_model(space, manifest)).await
     }
 
     async fn put(&self, document: IndexedDocument) -> Result<(), IndexError> {
@@ -158,12 +154,8 @@ impl SearchIndex for EmbeddedIndex {
         if !self.engine.has_documents_of(&filter.owner)? {
             return Ok(vec![]);
         }
-        let (query, filter) = (query.text.clone(), filter.clone());
+        let (query, filter) = (query.clone(), filter.clone());
         self.query(move |engine| engine.keyword(&query, &filter, k)).await
-    }
-
-    async fn vectors(&self, _: Space, wanted: &[(Uuid, u32)]) -> Result<Vec<Option<Vec<f32>>>, IndexError> {
-        Ok(vec![None; wanted.len()])
     }
 
     async fn nearest(
@@ -173,11 +165,13 @@ impl SearchIndex for EmbeddedIndex {
         filter: &SearchFilter,
         k: usize,
     ) -> Result<Vec<LegHit>, IndexError> {
-        if space == Space::Domain {
-            return Ok(vec![]);
-        }
         let (vector, filter) = (vector.to_vec(), filter.clone());
-        self.query(move |engine| engine.nearest(&vector, &filter, k)).await
+        self.query(move |engine| engine.nearest(space, &vector, &filter, k)).await
+    }
+
+    async fn vectors(&self, space: Space, wanted: &[(Uuid, u32)]) -> Result<Vec<Option<Vec<f32>>>, IndexError> {
+        let wanted = wanted.to_vec();
+        self.query(move |engine| engine.vectors(space, &wanted)).await
     }
 
     async fn chunks(&self, wanted: &[(Uuid, u32)]) -> Result<Vec<LegHit>, IndexError> {

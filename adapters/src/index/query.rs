@@ -1,8 +1,6 @@
 //! Asking the index: both legs, passages by place, and the digest. Each sees the state of one commit.
 
-use std::sync::Arc;
-
-use lmao_ports::{Digest, IndexError, LegHit, SearchFilter};
+use lmao_ports::{Digest, IndexError, KeywordQuery, LegHit, SearchFilter, Space};
 use uuid::Uuid;
 
 use super::{
@@ -11,50 +9,69 @@ use super::{
     store::Document,
     vectors::{self, Altered},
 };
-use crate::passages::content::{ContentDigest, Digested};
+use crate::passages::{
+    content::{ContentDigest, Digested},
+    spaces::BySpace,
+};
 
 impl Engine {
-    pub(super) fn keyword(&self, text: &str, filter: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
+    pub(super) fn keyword(
+        &self,
+        query: &KeywordQuery,
+        filter: &SearchFilter,
+        k: usize,
+    ) -> Result<Vec<LegHit>, IndexError> {
         let view = self.view()?;
         let k = k.min(usize::try_from(view.catalog.passages()).unwrap_or(usize::MAX));
-        if k == 0 {
-            return Ok(Vec::new());
-        }
-        let mut hits = Vec::with_capacity(k);
-        for found in self.text.search(&view.text, text, filter, &view.catalog, k)? {
-            // Unknown only while a failed reload keeps searches at an older commit: gone since then.
-            let Some(document) = view.catalog.entry(found.entry) else { continue };
-            if let Some(number) = number_of(document, found.ordinal) {
-                hits.push(view.hit(document, number, found.score)?);
-            }
-        }
-        Ok(hits)
+        let Some(allowed) = view.catalog.allowed(filter).filter(|_| k > 0) else { return Ok(Vec::new()) };
+        let tongues = view.catalog.tongues_of(&filter.owner);
+        let found = self.text.search(&view.text, (query, filter), tongues, &allowed, k)?;
+        let hits = found.into_iter().filter_map(|found| {
+            let document = view.catalog.entry(found.entry)?;
+            Some(view.hit(document, found.number as usize, found.score))
+        });
+        hits.collect()
     }
 
-    pub(super) fn nearest(&self, vector: &[f32], filter: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
+    pub(super) fn nearest(
+        &self,
+        space: Space,
+        vector: &[f32],
+        filter: &SearchFilter,
+        k: usize,
+    ) -> Result<Vec<LegHit>, IndexError> {
         let view = self.view()?;
-        if view.catalog.live_rows() == 0 {
+        if view.catalog.live_rows(space) == 0 {
             return Ok(Vec::new());
         }
-        let (is, wanted) = (vector.len(), view.maps.dims);
+        let (is, wanted) = (vector.len(), view.maps.dims(space));
         if is != wanted {
             return Err(IndexError::Invalid(format!("a query vector of {is} dimensions; the index has {wanted}")));
         }
         if vector.iter().any(|value| !value.is_finite()) {
             return Err(IndexError::Invalid("a query vector with a value that is not a finite number".to_owned()));
         }
-        let allowed = view.catalog.rows(filter);
-        let found = vectors::nearest(vector, view.maps.rows(&view.catalog), &allowed, k).map_err(|Altered(row)| {
-            error::damaged(format!("the vector in row {row} is not the one that was written"))
-        })?;
+        let Some(allowed) = view.catalog.allowed(filter) else { return Ok(Vec::new()) };
+        let rows = view.maps.rows(&view.catalog, space);
+        let found = vectors::nearest(vector, rows, &allowed.rows(space), k).map_err(altered)?;
         let hit = |(row, score): (usize, f32)| {
             let (document, number) = view
                 .catalog
-                .at_row(&filter.owner, row as u64)
+                .at_row(space, row)
                 .ok_or_else(|| error::damaged(format!("row {row} belongs to no document")))?;
             view.hit(document, number, score)
         };
         found.into_iter().map(hit).collect()
+    }
+
+    pub(super) fn vectors(&self, space: Space, wanted: &[(Uuid, u32)]) -> Result<Vec<Option<Vec<f32>>>, IndexError> {
+        let view = self.view()?;
+        let rows = view.maps.rows(&view.catalog, space);
+        let row_of = |(id, ordinal): &(Uuid, u32)| {
+            let document = view.catalog.document(id)?;
+            view.catalog.row_of(space, document, number_of(document, *ordinal)?)
+        };
+        wanted.iter().map(|place| row_of(place).map(|row| rows.exact(row).map_err(altered)).transpose()).collect()
     }
 
     pub(super) fn chunks(&self, wanted: &[(Uuid, u32)]) -> Result<Vec<LegHit>, IndexError> {
@@ -69,8 +86,8 @@ impl Engine {
     /// Reads and verifies everything.
     pub(super) fn digest(&self) -> Result<Digest, IndexError> {
         let view = self.view()?;
-        let model = view.model.as_ref().filter(|_| view.catalog.live_rows() > 0);
-        let mut digest = ContentDigest::new(model.map(|model| &*model.id));
+        let models = BySpace::each(|space| view.model(space).map(|model| &*model.id));
+        let mut digest = ContentDigest::new(models);
         for document in view.catalog.documents() {
             digest.document(Digested {
                 document_id: document.document_id,
@@ -84,7 +101,9 @@ impl Engine {
             for number in 0..document.chunks.len() {
                 digest.passage(view.maps.passage_bytes(document, number)?);
             }
-            digest.vectors(view.maps.floats_of(document)?);
+            for (space, run) in document.vectors.iter() {
+                digest.vectors(run.iter().flat_map(|run| run.numbers()), view.maps.floats_of(document, space)?);
+            }
         }
         Ok(digest.finish())
     }
@@ -92,13 +111,21 @@ impl Engine {
 
 impl View {
     fn hit(&self, document: &Document, number: usize, score: f32) -> Result<LegHit, IndexError> {
+        let mut chunk = self.maps.passage(document, number)?;
+        if chunk.language.is_none() {
+            chunk.language.clone_from(&document.language);
+        }
         Ok(LegHit {
-            chunk: Arc::new(self.maps.passage(document, number)?),
+            chunk: chunk.into(),
             document_id: document.document_id,
             filename: document.filename.clone(),
             score,
         })
     }
+}
+
+fn altered(Altered(row): Altered) -> IndexError {
+    error::damaged(format!("the vector in row {row} is not the one that was written"))
 }
 
 /// The number of the passage with this ordinal.

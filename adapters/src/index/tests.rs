@@ -211,7 +211,7 @@ async fn one_process_at_a_time_and_no_newer_format() {
     assert!(error.to_string().contains("another process has it open"), "{error}");
     drop(index);
     let meta = dir.path().join("text/meta.json");
-    let newer = fs::read_to_string(&meta).unwrap().replace("{\\\"format\\\":1", "{\\\"format\\\":2");
+    let newer = fs::read_to_string(&meta).unwrap().replace("{\\\"format\\\":2", "{\\\"format\\\":3");
     fs::write(&meta, newer).unwrap();
     let error = EmbeddedIndex::open(dir.path()).await.unwrap_err();
     assert!(error.to_string().contains("newer version"), "{error}");
@@ -364,6 +364,8 @@ async fn a_reader_holds_up_nobody() {
     assert!(index.holds(Uuid::from_u128(3)).await.unwrap());
     assert_eq!((index.checkpoint().await.unwrap(), index.count().await.unwrap()), (Position(3), 6));
     assert_eq!(read.catalog.passages(), 4);
-    let found = index.engine.text.search(&read.text, "quorvex", &SearchFilter::all_of(OWNER), &read.catalog, 9);
+    let (query, filter) = ("quorvex".into(), SearchFilter::all_of(OWNER));
+    let allowed = read.catalog.allowed(&filter).unwrap();
+    let found = index.engine.text.search(&read.text, (&query, &filter), [].into_iter(), &allowed, 9);
     assert_eq!(found.unwrap().len(), 2);
 }

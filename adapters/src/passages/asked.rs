@@ -1,14 +1,20 @@
 //! What a user's words ask for: any text is valid.
 //!
 //! Words and `"quoted phrases"` are alternatives. Words that only make a sentence a question are left out where others remain.
-//! How they are ranked is each index's own; that they are the same words is what makes two indexes answer alike.
+//! Nobody knows the language of a question, so each word is asked for by its stems in several; a passage has that of its own
+//! language, so that one of them meets it. How they are ranked is each index's own; that they are the same words is what makes
+//! two indexes answer alike.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
-use super::terms::analyzer;
+use lmao_ports::KeywordQuery;
 
-/// Distinct terms that count, phrases included; what comes after them is ignored.
-const MAX_TERMS: usize = 64;
+use super::terms::{Analyzer, Tongue, Word};
+
+/// Distinct words that count, phrases included; what comes after them is ignored. As many again of those that were added.
+const MAX_WORDS: usize = 64;
+/// Terms that these are asked for by, in all languages: a server takes 1,024 in two fields at most.
+const MAX_TERMS: usize = 384;
 
 /// Words that hold a question together and say nothing of what it is about.
 const FUNCTION_WORDS: &[&str] = &[
@@ -19,57 +25,112 @@ const FUNCTION_WORDS: &[&str] = &[
     "when", "where", "which", "while", "who", "whom", "whose", "why", "will", "with", "would", "you", "your",
 ];
 
-/// What a text asks for.
+/// What a query asks for.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Asked {
-    /// Terms, each once.
-    pub words: Vec<String>,
+    /// Terms, each once, with their weights.
+    pub words: Vec<(String, f32)>,
     /// Terms with their places in the phrase.
     pub phrases: Vec<Vec<(usize, String)>>,
 }
 
-/// The terms of a text, at most 64.
-pub(crate) fn parse(text: &str) -> Asked {
-    let mut analyzer = analyzer();
-    let mut room = MAX_TERMS;
-    let (mut asked, mut function_words) = (Asked::default(), Vec::new());
-    let mut known = HashSet::new();
-    for (segment, quoted) in segments(text) {
-        let mut terms = Vec::new();
-        let mut stream = analyzer.token_stream(segment);
-        while terms.len() < room && stream.advance() {
-            let token = stream.token();
-            let is_function_word = is_function_word(&segment[token.offset_from..token.offset_to]);
-            if quoted || !known.contains(&token.text) {
-                terms.push((token.position, token.text.clone(), is_function_word));
-            }
-            if !quoted {
-                known.insert(token.text.clone());
-            }
-        }
-        if quoted && terms.len() > 1 {
-            room -= terms.len();
-            let first = terms[0].0;
-            asked.phrases.push(terms.into_iter().map(|(at, term, _)| (at - first, term)).collect());
+/// The terms of a query, at most 384, in English and in `tongues`.
+pub(crate) fn parse(query: &KeywordQuery, tongues: impl IntoIterator<Item = Tongue>) -> Asked {
+    let mut asking = Asking::new(tongues);
+    let mut function_words = Vec::new();
+    for (segment, quoted) in segments(&query.text) {
+        let mut words = asking.english.words(segment);
+        if quoted && words.len() > 1 {
+            words.truncate(asking.room);
+            asking.phrase(segment, words);
             continue;
         }
-        for (_, term, is_function_word) in terms {
-            if is_function_word && !quoted {
-                function_words.push(term);
-            } else {
-                room -= 1;
-                asked.words.push(term);
+        for word in words {
+            let text = &segment[word.from..word.to];
+            if !quoted && is_function_word(text) {
+                function_words.push((text, word));
+            } else if !asking.known.contains_key(&word.term) {
+                asking.word(text, word, 1.0);
             }
-        }
-        if room == 0 {
-            break;
         }
     }
     // "To be or not to be" has nothing else to go by.
-    if asked.words.is_empty() && asked.phrases.is_empty() {
-        asked.words = function_words;
+    if asking.asked.words.is_empty() && asking.asked.phrases.is_empty() {
+        function_words.into_iter().for_each(|(text, word)| asking.word(text, word, 1.0));
     }
-    asked
+    asking.room = MAX_WORDS;
+    for (text, weight) in query.boosted.iter().filter(|(_, weight)| weight.is_finite() && *weight > 0.0) {
+        for word in asking.english.words(text) {
+            asking.word(&text[word.from..word.to], word, *weight);
+        }
+    }
+    asking.asked
+}
+
+/// A query that is being read.
+struct Asking {
+    english: Analyzer,
+    others: Vec<Analyzer>,
+    asked: Asked,
+    /// Each term's place among the words.
+    known: HashMap<String, usize>,
+    /// Words that still count.
+    room: usize,
+}
+
+impl Asking {
+    fn new(tongues: impl IntoIterator<Item = Tongue>) -> Self {
+        Self {
+            english: Analyzer::new(Tongue::English),
+            others: tongues.into_iter().map(Analyzer::new).collect(),
+            asked: Asked::default(),
+            known: HashMap::new(),
+            room: MAX_WORDS,
+        }
+    }
+
+    /// A word by all its stems. One that is there already counts more.
+    fn word(&mut self, text: &str, word: Word, weight: f32) {
+        if self.room == 0 {
+            return;
+        }
+        self.room -= 1;
+        let mut stems = vec![word.term];
+        for other in &mut self.others {
+            // An identifier comes before its parts.
+            let stem = other.words(text).into_iter().next().map(|word| word.term);
+            stems.extend(stem.filter(|stem| !stems.contains(stem)));
+        }
+        for stem in stems {
+            match self.known.get(&stem) {
+                Some(place) => self.asked.words[*place].1 += weight,
+                None if self.terms() < MAX_TERMS => {
+                    self.known.insert(stem.clone(), self.asked.words.len());
+                    self.asked.words.push((stem, weight));
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// A phrase, in each language.
+    fn phrase(&mut self, text: &str, words: Vec<Word>) {
+        self.room -= words.len();
+        let text = &text[..words.iter().map(|word| word.to).max().unwrap_or(0)];
+        let others = self.others.iter_mut().map(|other| other.words(text));
+        let versions: Vec<Vec<Word>> = std::iter::once(words).chain(others).collect();
+        for words in versions {
+            let first = words.first().map_or(0, |word| word.position);
+            let phrase: Vec<_> = words.into_iter().map(|word| (word.position - first, word.term)).collect();
+            if phrase.len() > 1 && self.terms() + phrase.len() <= MAX_TERMS && !self.asked.phrases.contains(&phrase) {
+                self.asked.phrases.push(phrase);
+            }
+        }
+    }
+
+    fn terms(&self) -> usize {
+        self.asked.words.len() + self.asked.phrases.iter().map(Vec::len).sum::<usize>()
+    }
 }
 
 fn is_function_word(word: &str) -> bool {
@@ -91,12 +152,45 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &Expect) {
-        let asked = parse(text);
+        check_in(&[], &text.into(), expected);
+    }
+
+    fn check_in(tongues: &[&str], query: &KeywordQuery, expected: &Expect) {
+        let asked = parse(query, tongues.iter().map(|tag| Tongue::of(Some(tag))));
+        let words = asked.words.iter().map(|(word, weight)| match weight {
+            1.0 => word.clone(),
+            weight => format!("{word}^{weight}"),
+        });
         let phrases = asked.phrases.iter().map(|terms| {
             let terms: Vec<_> = terms.iter().map(|(at, term)| format!("{at}{term}")).collect();
             format!("[{}]", terms.join(" "))
         });
-        expected.assert_eq(&asked.words.iter().cloned().chain(phrases).collect::<Vec<_>>().join(" "));
+        expected.assert_eq(&words.chain(phrases).collect::<Vec<_>>().join(" "));
+    }
+
+    #[test]
+    fn words_are_asked_for_in_every_tongue() {
+        let houses = "Häuser houses HTTP".into();
+        check_in(&["de", "fr"], &houses, &expect!["hauser de~haus fr~haus hous de~hous fr~hous http"]);
+        check_in(&["de"], &"\"neue Häuser\"".into(), &expect![""]);
+        check_in(&["de"], &"\"http get\"".into(), &expect![""]);
+    }
+
+    #[test]
+    fn more_words_have_weights() {
+        let query = KeywordQuery {
+            text: "borrow checker".to_owned(),
+            boosted: vec![
+                ("borrowing lifetimes".to_owned(), 0.5),
+                ("none".to_owned(), 0.0),
+                ("never".to_owned(), f32::NAN),
+                ("less".to_owned(), -1.0),
+            ],
+        };
+        check_in(&[], &query, &expect!["borrow^1.5 checker lifetim^0.5"]);
+        let many = (0..500).map(|n| (format!("w{n}"), 0.1)).collect();
+        let asked = parse(&KeywordQuery { text: String::new(), boosted: many }, []);
+        assert_eq!(asked.words.len(), MAX_WORDS);
     }
 
     #[test]
@@ -126,9 +220,14 @@ mod tests {
     fn any_text_is_a_query() {
         check("title:(a AND [b TO c]) ~^ \\ -x +y *", &expect!["titl b c x y"]);
         let long: String = (0..20_000).map(|n| format!("w{n} ")).collect();
-        assert_eq!(parse(&long).words.len(), MAX_TERMS);
-        assert_eq!(parse(&format!("\"{long}\"")).phrases[0].len(), MAX_TERMS);
-        let quotes = "\"a b\" ".repeat(10_000);
-        assert!(parse(&quotes).phrases.len() <= MAX_TERMS);
+        let all = |text: &str| parse(&text.into(), Tongue::others());
+        assert_eq!(parse(&long.as_str().into(), []).words.len(), MAX_WORDS);
+        assert_eq!(all(&format!("\"{long}\"")).phrases[0].len(), MAX_WORDS);
+        let words = "abaisseurs abandonnees ".repeat(9) + &"Häuser canciones cavalli huizen ".repeat(9);
+        for text in [&long, &words, &"\"a b\" ".repeat(10_000), &format!("\"{words}\"").repeat(20)] {
+            let asked = all(text);
+            let terms = asked.words.len() + asked.phrases.iter().map(Vec::len).sum::<usize>();
+            assert!(terms <= MAX_TERMS, "{terms} of {text:.40}");
+        }
     }
 }

@@ -4,6 +4,8 @@ use lmao_events::{Hash, Timestamp};
 use lmao_ports::{Digest, IndexError, IndexedDocument, Space};
 use serde::{Deserialize, Serialize};
 
+use super::spaces::BySpace;
+
 /// What is told of a document beside its passages.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Head {
@@ -11,12 +13,21 @@ pub(crate) struct Head {
     pub metadata: String,
     /// When the file was handed in.
     pub created_at: Timestamp,
+    pub title: Option<String>,
+    pub authors: Vec<String>,
+    pub tags: Vec<String>,
 }
 
 impl Head {
     /// Of a document.
     pub(crate) fn of(document: &IndexedDocument) -> Self {
-        Self { metadata: document.metadata.to_string(), created_at: document.created_at }
+        Self {
+            metadata: document.metadata.to_string(),
+            created_at: document.created_at,
+            title: document.title.clone(),
+            authors: document.authors.clone(),
+            tags: document.tags.clone(),
+        }
     }
 }
 
@@ -24,7 +35,7 @@ impl Head {
 pub(crate) fn check(document: &IndexedDocument) -> Result<(), IndexError> {
     let id = document.document_id;
     if Space::ALL.iter().map(|space| document.vectors.of(*space).len()).any(|n| n != 0 && n != document.chunks.len()) {
-        return Err(IndexError::Invalid(format!("document {id} does not have one vector for each passage")));
+        return Err(IndexError::Invalid(format!("document {id} does not have one vector, or none, for each passage")));
     }
     if document.chunks.windows(2).any(|pair| pair[0].ordinal >= pair[1].ordinal) {
         return Err(IndexError::Invalid(format!(
@@ -32,13 +43,6 @@ pub(crate) fn check(document: &IndexedDocument) -> Result<(), IndexError> {
         )));
     }
     Ok(())
-}
-
-/// The general vectors of a document's passages, if it has any.
-pub(crate) fn general(document: &IndexedDocument) -> Option<Vec<Vec<f32>>> {
-    let vectors = &document.vectors.general;
-    let dims = vectors.iter().flatten().next()?.len();
-    Some(vectors.iter().map(|vector| vector.clone().unwrap_or_else(|| vec![0.0; dims])).collect())
 }
 
 /// Vectors were given, and nobody said of which model.
@@ -93,11 +97,11 @@ pub(crate) struct Digested<'a> {
 pub(crate) struct ContentDigest(blake3::Hasher);
 
 impl ContentDigest {
-    /// Of an index with vectors of this model, if it holds any.
-    pub(crate) fn new(model: Option<&str>) -> Self {
+    /// Of an index with vectors of these models, in each space that holds any.
+    pub(crate) fn new(models: BySpace<Option<&str>>) -> Self {
         let mut digest = Self(blake3::Hasher::new());
-        if let Some(model) = model {
-            digest.part(model.as_bytes());
+        for (_, model) in models.iter() {
+            digest.part(model.unwrap_or_default().as_bytes());
         }
         digest
     }
@@ -122,8 +126,11 @@ impl ContentDigest {
         self.part(record);
     }
 
-    /// Ends a document: the floats of all its vectors, little-endian.
-    pub(crate) fn vectors(&mut self, floats: &[u8]) {
+    /// Ends a document's part for one space: the numbers of the passages that have a vector there, and the floats of these,
+    /// little-endian.
+    pub(crate) fn vectors(&mut self, passages: impl Iterator<Item = u32>, floats: &[u8]) {
+        let numbers: Vec<u8> = passages.flat_map(u32::to_le_bytes).collect();
+        self.part(&numbers);
         self.part(floats);
     }
 

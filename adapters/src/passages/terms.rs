@@ -1,9 +1,14 @@
-//! How text becomes terms: words of any script, lower-cased, without accents, stemmed as English; identifiers whole and in
-//! parts.
+//! How text becomes terms: words of any script, lower-cased, without accents, stemmed in their language; identifiers whole
+//! and in parts.
 //!
 //! `parseHTTPRequest` and `parse_http_request` become the whole identifier at the place of its first part, and `parse`,
 //! `http`, `request` one after another: a search for the identifier finds it first, a phrase of its parts finds it, too.
 //! Characters of scripts that write no spaces (Han, Kana, Thai …) are a term each.
+//!
+//! **Languages.** A passage is stemmed in its own language, in English where that is not known or is one of programming. A
+//! stem of another language than English is marked with it (`de~haus`), so that a question, whose language nobody knows, can
+//! be asked in several at once without the stems of one meeting the words of another: a German `fast` is no English one. A word
+//! that its language's stemmer leaves as it is, a name mostly, has no mark: it is the same in all.
 
 use tantivy::tokenizer::{
     AsciiFoldingFilter, Language, LowerCaser, Stemmer, TextAnalyzer, Token, TokenStream, Tokenizer,
@@ -12,13 +17,113 @@ use tantivy::tokenizer::{
 /// Longer runs are no words (base64, hashes of hashes), and would only fill the dictionary.
 const MAX_BYTES: usize = 128;
 
-/// The analyzer of both indexes.
-pub(crate) fn analyzer() -> TextAnalyzer {
-    TextAnalyzer::builder(Words)
-        .filter(LowerCaser)
-        .filter(AsciiFoldingFilter)
-        .filter(Stemmer::new(Language::English))
-        .build()
+/// The languages with a stemmer, English aside, by their BCP 47 tags (ISO 639-1).
+const TONGUES: [(&str, Language); 17] = [
+    ("ar", Language::Arabic),
+    ("da", Language::Danish),
+    ("de", Language::German),
+    ("el", Language::Greek),
+    ("es", Language::Spanish),
+    ("fi", Language::Finnish),
+    ("fr", Language::French),
+    ("hu", Language::Hungarian),
+    ("it", Language::Italian),
+    ("nl", Language::Dutch),
+    ("no", Language::Norwegian),
+    ("pt", Language::Portuguese),
+    ("ro", Language::Romanian),
+    ("ru", Language::Russian),
+    ("sv", Language::Swedish),
+    ("ta", Language::Tamil),
+    ("tr", Language::Turkish),
+];
+
+/// A language that words are stemmed in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Tongue {
+    /// English, and whatever has no stemmer of its own.
+    #[default]
+    English,
+    /// One of [`TONGUES`], by its place there.
+    Other(u8),
+}
+
+impl Tongue {
+    /// Of a BCP 47 tag (`de`, `de-AT`), or the name of a programming language.
+    pub(crate) fn of(tag: Option<&str>) -> Self {
+        let primary = tag.unwrap_or_default().split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
+        let primary = if matches!(&*primary, "nb" | "nn") { "no" } else { &*primary };
+        let found = (0_u8..).zip(TONGUES).find(|(_, (tag, _))| *tag == primary);
+        found.map_or(Self::English, |(n, _)| Self::Other(n))
+    }
+
+    /// All but English.
+    pub(crate) fn others() -> impl Iterator<Item = Self> {
+        (0_u8..).zip(TONGUES).map(|(n, _)| Self::Other(n))
+    }
+}
+
+/// A word of a text, or a part of one.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Word {
+    pub term: String,
+    /// Its place among the words; an identifier stands where its first part does.
+    pub position: usize,
+    /// Its bytes in the text.
+    pub from: usize,
+    pub to: usize,
+}
+
+/// What turns texts of one language into words.
+pub(crate) struct Analyzer {
+    stems: TextAnalyzer,
+    /// Of another language than English: its tag, and what gives the words as they are.
+    other: Option<(&'static str, TextAnalyzer)>,
+}
+
+impl Analyzer {
+    /// Of a language.
+    pub(crate) fn new(tongue: Tongue) -> Self {
+        let plain = TextAnalyzer::builder(Words).filter(LowerCaser);
+        let other = match tongue {
+            Tongue::English => None,
+            Tongue::Other(n) => TONGUES.get(usize::from(n)),
+        };
+        let Some((tag, language)) = other else {
+            let stems = plain.filter(AsciiFoldingFilter).filter(Stemmer::new(Language::English)).build();
+            return Self { stems, other: None };
+        };
+        // Stemmers know the accents of their language, so these go last.
+        let stems = TextAnalyzer::builder(Words).filter(LowerCaser).filter(Stemmer::new(*language));
+        Self {
+            stems: stems.filter(AsciiFoldingFilter).build(),
+            other: Some((tag, plain.filter(AsciiFoldingFilter).build())),
+        }
+    }
+
+    /// The words of a text, in order.
+    pub(crate) fn words(&mut self, text: &str) -> Vec<Word> {
+        let mut words = read(&mut self.stems, text);
+        if let Some((tag, plain)) = &mut self.other {
+            for (word, plain) in words.iter_mut().zip(read(plain, text)) {
+                if word.term != plain.term {
+                    word.term = format!("{tag}~{}", word.term);
+                }
+            }
+        }
+        words
+    }
+}
+
+fn read(analyzer: &mut TextAnalyzer, text: &str) -> Vec<Word> {
+    let mut words = Vec::with_capacity(text.len() / 6);
+    let mut stream = analyzer.token_stream(text);
+    while stream.advance() {
+        let token = stream.token_mut();
+        let term = std::mem::take(&mut token.text);
+        words.push(Word { term, position: token.position, from: token.offset_from, to: token.offset_to });
+    }
+    words
 }
 
 #[derive(Debug, Clone)]
@@ -37,7 +142,7 @@ impl Tokenizer for Words {
     fn token_stream<'a>(&'a mut self, text: &'a str) -> Tokens {
         let mut tokens = Vec::with_capacity(text.len() / 6);
         let mut position = 0;
-        for (start, end) in words(text) {
+        for (start, end) in runs(text) {
             let parts = parts(&text[start..end]);
             if parts.len() > 1 && !text[start..end].contains(writes_no_spaces) {
                 push(&mut tokens, text, (start, end), position);
@@ -74,7 +179,7 @@ fn push(tokens: &mut Vec<Token>, text: &str, (from, to): (usize, usize), positio
 }
 
 /// Runs of letters, digits and, between them, underscores.
-fn words(text: &str) -> impl Iterator<Item = (usize, usize)> {
+fn runs(text: &str) -> impl Iterator<Item = (usize, usize)> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut rest = 0;
     std::iter::from_fn(move || {
@@ -134,9 +239,34 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: &Expect) {
-        let mut found = Vec::new();
-        analyzer().token_stream(text).process(&mut |token| found.push(format!("{}{}", token.position, token.text)));
+        check_in(Tongue::English, text, expected);
+    }
+
+    fn check_in(tongue: Tongue, text: &str, expected: &Expect) {
+        let found: Vec<_> =
+            Analyzer::new(tongue).words(text).iter().map(|word| format!("{}{}", word.position, word.term)).collect();
         expected.assert_eq(&found.join(" "));
+    }
+
+    #[test]
+    fn tags_name_tongues() {
+        for (tag, is) in [("de", "de"), ("de-AT", "de"), ("nb", "no"), ("PT_br", "pt"), ("ta", "ta")] {
+            let Tongue::Other(n) = Tongue::of(Some(tag)) else { panic!("{tag} is taken for English") };
+            assert_eq!(TONGUES[usize::from(n)].0, is);
+        }
+        for tag in [None, Some("en"), Some("en-GB"), Some("rust"), Some(""), Some("zh"), Some("dart")] {
+            assert_eq!(Tongue::of(tag), Tongue::English, "{tag:?}");
+        }
+        assert!(TONGUES.is_sorted_by_key(|(tag, _)| *tag));
+    }
+
+    #[test]
+    fn other_tongues_have_stems_of_their_own() {
+        let of = |tag| Tongue::of(Some(tag));
+        check_in(of("de"), "Die Häuser von HTTP get_wert", &expect!["?"]);
+        check_in(of("fr"), "Les chevaux étaient fatigués", &expect![""]);
+        check_in(of("ru"), "Новые дома Linux", &expect![""]);
+        check_in(of("es"), "las canciones españolas", &expect![""]);
     }
 
     #[test]

@@ -29,7 +29,7 @@ fn lines(path: &Path) -> Vec<Text> {
 /// A vector that says which terms a text has: rough, but the same for both indexes, and near for texts that share terms.
 fn vector(text: &str) -> Vec<f32> {
     let mut sum = vec![0.0_f32; DIMS];
-    for term in entries::terms_of(text).split(' ') {
+    for term in entries::terms_of(text, Default::default()).split(' ') {
         let seed = u64::from_le_bytes(std::array::from_fn(|n| blake3::hash(term.as_bytes()).as_bytes()[n]));
         // Long terms say more than short ones.
         let weight = term.len().min(12) as f32;

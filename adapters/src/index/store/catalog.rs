@@ -1,21 +1,23 @@
 //! The catalog: the fold of the journal, in memory. Which documents there are, whose, and which rows are theirs.
 //!
-//! About 24 bytes for a passage and 300 for a document. It answers which rows a filter allows, exactly, before any vector is
-//! looked at. It knows no files.
+//! About 80 bytes for a passage and 500 for a document. It answers which passages a filter allows, exactly, for both legs:
+//! before any vector is looked at, and for each match that would be among the best. It knows no files.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     ops::Range,
     sync::Arc,
 };
 
-use lmao_ports::SearchFilter;
+use lmao_ports::{SearchFilter, Space};
 use uuid::Uuid;
 
 use super::{
     super::vectors::Metric,
-    journal::{Change, Document},
+    columns::{Columns, Conditions, NONE, line},
+    journal::{Change, Document, Place},
 };
+use crate::passages::{spaces::BySpace, terms::Tongue};
 
 /// Dead weight that is always tolerated: below it, compaction is not worth its syncs.
 const TOLERATED: u64 = 1_000;
@@ -23,21 +25,36 @@ const TOLERATED: u64 = 1_000;
 #[derive(Debug, Clone, Default)]
 pub(in crate::index) struct Catalog {
     documents: BTreeMap<Uuid, Arc<Document>>,
-    entries: HashMap<u64, Arc<Document>>,
+    /// By line, the dead as none.
+    lines: Vec<Option<Arc<Document>>>,
+    columns: Columns,
+    /// Lines by entry.
+    entries: HashMap<u64, u32>,
     owners: HashMap<Uuid, Owner>,
-    /// By row, dead rows included.
-    metrics: Vec<Metric>,
+    rows: BySpace<SpaceRows>,
     passages: u64,
-    live_rows: u64,
+    bare: u64,
     live_weight: u64,
     written_weight: u64,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Owner {
-    documents: HashSet<Uuid>,
-    /// Documents with vectors, by first row.
-    runs: BTreeMap<u64, Arc<Document>>,
+    /// Lines of documents, in order.
+    documents: Vec<u32>,
+    /// Passages in other languages than English.
+    tongues: BTreeMap<Tongue, u64>,
+}
+
+/// Rows of vectors in one space, dead rows included.
+#[derive(Debug, Clone, Default)]
+struct SpaceRows {
+    metrics: Vec<Metric>,
+    /// The passage that a row belongs to, by its line.
+    passages: Vec<u32>,
+    /// By line of a document, its first row and how many there are.
+    runs: Vec<(u32, u32)>,
+    live: u64,
 }
 
 impl Catalog {
@@ -50,37 +67,53 @@ impl Catalog {
         }
     }
 
-    fn add(&mut self, document: &Arc<Document>, metrics: &[Metric]) {
+    fn add(&mut self, document: &Arc<Document>, metrics: &BySpace<Vec<Metric>>) {
         self.written_weight += document.weight();
         self.live_weight += document.weight();
         self.passages += document.chunks.len() as u64;
-        self.live_rows += document.rows();
+        self.bare += document.bare();
+        let number = line(self.columns.documents());
+        let first_passage = self.columns.push(number, document);
+        self.lines.push(Some(Arc::clone(document)));
         let owner = self.owners.entry(document.owner).or_default();
-        owner.documents.insert(document.document_id);
-        if let Some(vectors) = document.vectors {
-            let first = row_index(vectors.first_row);
-            // Rows begin at 0 again in new vector files, which begin only when no document has rows in older ones.
-            self.metrics.resize(first, Metric::default());
-            self.metrics.extend_from_slice(metrics);
-            if !document.chunks.is_empty() {
-                owner.runs.insert(vectors.first_row, Arc::clone(document));
-            }
+        owner.documents.push(number);
+        for tongue in tongues(document) {
+            *owner.tongues.entry(tongue).or_default() += 1;
         }
-        self.entries.insert(document.entry, Arc::clone(document));
+        for space in Space::ALL {
+            let (rows, run) = (self.rows.of_mut(space), document.vectors.of(space).as_ref());
+            rows.runs.push(run.map_or((0, 0), |run| (line(row_index(run.first_row)), run.rows)));
+            let Some(run) = run else { continue };
+            let first = row_index(run.first_row);
+            // Rows begin at 0 again in new vector files, which begin only when no document has rows in older ones.
+            rows.metrics.resize(first, Metric::default());
+            rows.metrics.extend_from_slice(metrics.of(space));
+            rows.passages.resize(first, NONE);
+            rows.passages.extend(run.numbers().map(|passage| first_passage + passage));
+            rows.live += u64::from(run.rows);
+        }
+        self.entries.insert(document.entry, number);
         self.documents.insert(document.document_id, Arc::clone(document));
     }
 
     fn remove(&mut self, document_id: Uuid) {
         let Some(document) = self.documents.remove(&document_id) else { return };
-        self.entries.remove(&document.entry);
         self.live_weight -= document.weight();
         self.passages -= document.chunks.len() as u64;
-        self.live_rows -= document.rows();
+        self.bare -= document.bare();
+        for space in Space::ALL {
+            self.rows.of_mut(space).live -= document.rows(space);
+        }
+        let Some(number) = self.entries.remove(&document.entry) else { return };
+        self.lines[number as usize] = None;
         if let Some(owner) = self.owners.get_mut(&document.owner) {
-            owner.documents.remove(&document_id);
-            if let Some(vectors) = document.vectors.filter(|_| !document.chunks.is_empty()) {
-                owner.runs.remove(&vectors.first_row);
+            if let Ok(place) = owner.documents.binary_search(&number) {
+                owner.documents.remove(place);
             }
+            for tongue in tongues(&document) {
+                owner.tongues.entry(tongue).and_modify(|passages| *passages -= 1);
+            }
+            owner.tongues.retain(|_, passages| *passages > 0);
             if owner.documents.is_empty() {
                 self.owners.remove(&document.owner);
             }
@@ -110,14 +143,19 @@ impl Catalog {
     }
 
     pub(in crate::index) fn entry(&self, entry: u64) -> Option<&Arc<Document>> {
-        self.entries.get(&entry)
+        self.lines[*self.entries.get(&entry)? as usize].as_ref()
     }
 
     /// What the scan knows of a document's rows.
-    pub(in crate::index) fn metrics_of(&self, document: &Document) -> &[Metric] {
-        let Some(vectors) = document.vectors else { return &[] };
-        let first = row_index(vectors.first_row);
-        self.metrics.get(first..first + document.chunks.len()).unwrap_or_default()
+    pub(in crate::index) fn metrics_of(&self, document: &Document) -> BySpace<Vec<Metric>> {
+        BySpace::each(|space| {
+            let range = document
+                .vectors
+                .of(space)
+                .as_ref()
+                .map(|run| row_index(run.first_row)..row_index(run.first_row + u64::from(run.rows)));
+            range.and_then(|range| self.rows.of(space).metrics.get(range)).unwrap_or_default().to_vec()
+        })
     }
 
     /// All documents in the order of their ids.
@@ -125,16 +163,21 @@ impl Catalog {
         self.documents.values()
     }
 
-    pub(in crate::index) fn metrics(&self) -> &[Metric] {
-        &self.metrics
+    pub(in crate::index) fn metrics(&self, space: Space) -> &[Metric] {
+        &self.rows.of(space).metrics
     }
 
     pub(in crate::index) fn passages(&self) -> u64 {
         self.passages
     }
 
-    pub(in crate::index) fn live_rows(&self) -> u64 {
-        self.live_rows
+    /// Passages without a vector in any space.
+    pub(in crate::index) fn bare(&self) -> u64 {
+        self.bare
+    }
+
+    pub(in crate::index) fn live_rows(&self, space: Space) -> u64 {
+        self.rows.of(space).live
     }
 
     /// Whether any document is this person's.
@@ -142,80 +185,128 @@ impl Catalog {
         self.owners.contains_key(owner)
     }
 
-    /// Whether all documents are this person's.
-    pub(in crate::index) fn is_sole_owner(&self, owner: &Uuid) -> bool {
-        self.owners.len() == 1 && self.owners.contains_key(owner)
+    /// The languages, English aside, of a person's passages.
+    pub(in crate::index) fn tongues_of(&self, owner: &Uuid) -> impl Iterator<Item = Tongue> {
+        self.owners.get(owner).into_iter().flat_map(|owner| owner.tongues.keys().copied())
     }
 
-    /// The owner's document to which a row belongs, and the number of the passage in it.
-    pub(in crate::index) fn at_row(&self, owner: &Uuid, row: u64) -> Option<(&Arc<Document>, usize)> {
-        let (first, document) = self.owners.get(owner)?.runs.range(..=row).next_back()?;
-        let number = usize::try_from(row - first).ok()?;
-        (number < document.chunks.len()).then_some((document, number))
+    /// The document to which a row belongs, and the number of the passage in it.
+    pub(in crate::index) fn at_row(&self, space: Space, row: usize) -> Option<(&Arc<Document>, usize)> {
+        let passage = *self.rows.of(space).passages.get(row)?;
+        let (line, number) = self.columns.place_of(passage)?;
+        Some((self.lines[line as usize].as_ref()?, number as usize))
     }
 
-    /// The entries of the filter's documents that are the owner's.
-    pub(in crate::index) fn entries_of(&self, filter: &SearchFilter) -> Vec<u64> {
-        let named = filter.document_ids.iter().filter_map(|id| self.documents.get(id));
-        named.filter(|document| document.owner == filter.owner).map(|document| document.entry).collect()
+    /// The row of a document's passage.
+    pub(in crate::index) fn row_of(&self, space: Space, document: &Document, number: usize) -> Option<usize> {
+        let run = document.vectors.of(space).as_ref()?;
+        Some(row_index(run.first_row) + run.place_of(u32::try_from(number).ok()?)? as usize)
     }
 
-    /// The rows that a filter allows, in order, adjoining ones joined.
-    pub(in crate::index) fn rows(&self, filter: &SearchFilter) -> Vec<Range<usize>> {
+    /// Which passages a filter allows; `None` if it allows none.
+    pub(in crate::index) fn allowed<'a>(&'a self, filter: &SearchFilter) -> Option<Allowed<'a>> {
+        let owner = self.owners.get(&filter.owner)?;
+        let conditions = self.columns.compile(filter)?;
+        let named = (!filter.document_ids.is_empty()).then(|| {
+            let named = filter.document_ids.iter().filter_map(|id| self.documents.get(id));
+            let own = named.filter(|document| document.owner == filter.owner);
+            let mut lines: Vec<u32> = own.filter_map(|document| self.entries.get(&document.entry).copied()).collect();
+            lines.sort_unstable();
+            lines.dedup();
+            lines
+        });
+        if named.as_ref().is_some_and(Vec::is_empty) {
+            return None;
+        }
+        let is_everything = *filter == SearchFilter::all_of(filter.owner) && self.owners.len() == 1;
+        Some(Allowed { catalog: self, owner, owner_id: filter.owner, conditions, named, is_everything })
+    }
+}
+
+/// The passages that a filter allows.
+#[derive(Debug)]
+pub(in crate::index) struct Allowed<'a> {
+    catalog: &'a Catalog,
+    owner: &'a Owner,
+    owner_id: Uuid,
+    conditions: Conditions<'a>,
+    /// Lines of the documents that it names, in order, if it does.
+    named: Option<Vec<u32>>,
+    is_everything: bool,
+}
+
+impl Allowed<'_> {
+    /// Whether nothing that is alive is left out.
+    pub(in crate::index) fn is_everything(&self) -> bool {
+        self.is_everything
+    }
+
+    /// Whether it allows this passage, by its document's entry.
+    pub(in crate::index) fn allows(&self, entry: u64, number: u32) -> bool {
+        let Some(line) = self.catalog.entries.get(&entry) else { return false };
+        if self.is_everything {
+            return true;
+        }
+        let is_own =
+            self.catalog.lines[*line as usize].as_ref().is_some_and(|document| document.owner == self.owner_id);
+        is_own
+            && self.named.as_ref().is_none_or(|named| named.binary_search(line).is_ok())
+            && self.conditions.allows_document(*line)
+            && self.conditions.allows_passage(self.catalog.columns.first_passage(*line) + number)
+    }
+
+    /// The entries of the documents that it names, if it does.
+    pub(in crate::index) fn named_entries(&self) -> Option<Vec<u64>> {
+        let document = |line: &u32| self.catalog.lines[*line as usize].as_ref().map(|document| document.entry);
+        self.named.as_ref().map(|named| named.iter().filter_map(document).collect())
+    }
+
+    /// Passages of the documents that it names, if it does.
+    pub(in crate::index) fn named_passages(&self) -> Option<usize> {
+        let passages =
+            |line: &u32| self.catalog.lines[*line as usize].as_ref().map_or(0, |document| document.chunks.len());
+        self.named.as_ref().map(|named| named.iter().map(passages).sum())
+    }
+
+    /// Its rows in a space, in order, adjoining ones joined.
+    pub(in crate::index) fn rows(&self, space: Space) -> Vec<Range<usize>> {
+        let all = self.catalog.rows.of(space);
         // Nothing to leave out: no need to look at each document.
-        let (everything, all) = (SearchFilter::all_of(filter.owner), self.metrics.len());
-        if *filter == everything && self.is_sole_owner(&filter.owner) && self.live_rows == all as u64 {
-            return std::iter::once(0..all).collect();
+        if self.is_everything && all.live == all.metrics.len() as u64 {
+            return std::iter::once(0..all.metrics.len()).collect();
         }
         let mut rows = Vec::new();
-        for (first, document) in self.runs(filter) {
-            if filter.chunk_types.is_empty() {
-                join(&mut rows, first..first + document.chunks.len());
+        for line in self.named.as_ref().unwrap_or(&self.owner.documents) {
+            if !self.conditions.allows_document(*line) {
                 continue;
             }
-            let wanted: Vec<bool> = document.types.iter().map(|kind| filter.chunk_types.contains(kind)).collect();
-            for (number, place) in document.chunks.iter().enumerate() {
-                if wanted.get(usize::from(place.kind)).is_some_and(|wanted| *wanted) {
-                    join(&mut rows, first + number..first + number + 1);
+            let (first, count) = all.runs[*line as usize];
+            let run = first as usize..first as usize + count as usize;
+            if !self.conditions.is_about_passages() {
+                join(&mut rows, run);
+                continue;
+            }
+            for (row, passage) in run.clone().zip(&all.passages[run]) {
+                if self.conditions.allows_passage(*passage) {
+                    join(&mut rows, row..row + 1);
                 }
             }
         }
         rows
     }
-
-    /// First row and document of those that have vectors and that the filter allows, passages' types aside.
-    fn runs<'a>(&'a self, filter: &'a SearchFilter) -> Vec<(usize, &'a Arc<Document>)> {
-        let Some(owner) = self.owners.get(&filter.owner) else { return Vec::new() };
-        if filter.document_ids.is_empty() {
-            let matching = owner.runs.iter().filter(|(_, document)| document.matches(filter));
-            return matching.map(|(first, document)| (row_index(*first), document)).collect();
-        }
-        // A few documents of many: by their ids, not by going through all.
-        let named = filter.document_ids.iter().filter_map(|id| self.documents.get(id));
-        let own =
-            named.filter(|document| document.owner == filter.owner && document.matches(filter) && document.rows() > 0);
-        let mut runs: Vec<_> =
-            own.filter_map(|document| Some((row_index(document.vectors?.first_row), document))).collect();
-        runs.sort_unstable_by_key(|(first, _)| *first);
-        runs.dedup_by_key(|(first, _)| *first);
-        runs
-    }
 }
 
-impl Document {
-    fn matches(&self, filter: &SearchFilter) -> bool {
-        let among = |wanted: &[String], value: Option<&String>| {
-            wanted.is_empty() || value.is_some_and(|value| wanted.contains(value))
-        };
-        among(&filter.filenames, Some(&self.filename))
-            && among(&filter.formats, Some(&self.format))
-            && among(&filter.languages, self.language.as_ref())
-    }
+/// The languages of a document's passages, English aside.
+fn tongues(document: &Document) -> impl Iterator<Item = Tongue> {
+    let by_name: Vec<Tongue> = document.names.iter().map(|name| Tongue::of(Some(name))).collect();
+    let of = move |place: &Place| place.language.and_then(|n| by_name.get(n as usize).copied());
+    document.chunks.iter().filter_map(of).filter(|tongue| *tongue != Tongue::English)
 }
 
 fn join(rows: &mut Vec<Range<usize>>, next: Range<usize>) {
     match rows.last_mut() {
         Some(last) if last.end == next.start => last.end = next.end,
+        _ if next.is_empty() => {}
         _ => rows.push(next),
     }
 }

@@ -6,11 +6,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use lmao_ports::IndexError;
+use lmao_ports::{IndexError, Space};
 use uuid::Uuid;
 
-use super::{Catalog, Change, Document, Maps, Store, error, journal::VectorRun};
-use crate::index::vectors::Metric;
+use super::{Catalog, Change, Document, Maps, Store, error};
+use crate::{index::vectors::Metric, passages::spaces::BySpace};
 
 impl Store {
     /// The store and catalog that hold what is alive after `staged`, in new files, not synced yet. `maps` covers everything
@@ -22,12 +22,14 @@ impl Store {
         staged: &[Change],
     ) -> Result<(Self, Catalog), IndexError> {
         let mut next = Self::create(&self.dir, self.next_number())?;
-        if let Some(vectors) = &self.vectors {
-            next.start_vectors(vectors.dims)?;
+        for (space, vectors) in self.vectors.iter() {
+            if let Some(vectors) = vectors {
+                next.start_vectors(space, vectors.dims)?;
+            }
         }
         let mut fresh = Catalog::default();
         for (document, metrics) in alive(catalog, staged) {
-            let change = Change::Put(next.copy(maps, document)?.into(), metrics.to_vec());
+            let change = Change::Put(next.copy(maps, document)?.into(), metrics);
             next.record(std::slice::from_ref(&change))?;
             fresh.apply(&change);
         }
@@ -45,25 +47,26 @@ impl Store {
             maps.text.get(start..start.saturating_add(bytes)).ok_or_else(|| error::damaged("its text is cut off"))?;
         let mut copy = document.clone();
         copy.text.start = self.text.append(text)?;
-        if let (Some(run), Some(files)) = (document.vectors, &mut self.vectors) {
-            let floats = maps.floats_of(document)?;
-            let codes = maps.codes_of(document).ok_or_else(|| error::damaged("its vectors are cut off"))?;
-            files.codes.append(codes)?;
-            files.floats.append(floats)?;
-            copy.vectors = Some(VectorRun { file: files.number, first_row: files.rows, ..run });
-            files.rows += document.chunks.len() as u64;
+        for space in Space::ALL {
+            if let (Some(run), Some(files)) = (copy.vectors.of_mut(space), self.vectors.of_mut(space)) {
+                let (codes, floats) = (maps.codes_of(document, space)?, maps.floats_of(document, space)?);
+                files.codes.append(codes)?;
+                files.floats.append(floats)?;
+                (run.file, run.first_row) = (files.number, files.rows);
+                files.rows += u64::from(run.rows);
+            }
         }
         Ok(copy)
     }
 }
 
-/// The documents that are alive after `staged`, in the order in which they were written.
-fn alive<'a>(catalog: &'a Catalog, staged: &'a [Change]) -> Vec<(&'a Arc<Document>, &'a [Metric])> {
+/// The documents that are alive after `staged`, in the order in which they were written, with their metrics.
+fn alive<'a>(catalog: &'a Catalog, staged: &'a [Change]) -> Vec<(&'a Arc<Document>, BySpace<Vec<Metric>>)> {
     let last: HashMap<Uuid, &Change> = staged.iter().map(|change| (change.document_id(), change)).collect();
     let untouched = catalog.documents().filter(|document| !last.contains_key(&document.document_id));
     let mut alive: Vec<_> = untouched.map(|document| (document, catalog.metrics_of(document))).collect();
     alive.extend(last.values().filter_map(|change| match change {
-        Change::Put(document, metrics) => Some((document, metrics.as_slice())),
+        Change::Put(document, metrics) => Some((document, metrics.clone())),
         Change::Delete(_) => None,
     }));
     alive.sort_unstable_by_key(|(document, _)| document.text.start);

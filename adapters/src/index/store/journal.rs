@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use lmao_events::Hash;
-use lmao_ports::IndexError;
+use lmao_events::{Hash, Timestamp};
+use lmao_ports::{IndexError, Space};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::super::{error, vectors::Metric};
+use crate::passages::spaces::BySpace;
 
 /// A document as the catalog knows it: where its passages and vectors lie.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,26 +23,35 @@ pub(in crate::index) struct Document {
     pub filename: String,
     pub format: String,
     pub language: Option<String>,
-    /// The distinct chunk types; places refer to them by number.
-    pub types: Vec<String>,
+    pub title: Option<String>,
+    pub authors: Vec<String>,
+    pub tags: Vec<String>,
+    pub created_at: Timestamp,
+    /// The distinct types, languages and sections of passages; places refer to them by number.
+    pub names: Vec<String>,
     /// Its passages, in the order of their ordinals.
     pub chunks: Vec<Place>,
     /// Its bytes in the text file: the head, then the passages.
     pub text: Run,
     /// Bytes of the head, at the beginning of `text`.
     pub head: u32,
-    pub vectors: Option<VectorRun>,
+    pub vectors: BySpace<Option<VectorRun>>,
 }
 
-/// Where a passage lies.
+/// Where a passage lies, and what it is filtered by.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(in crate::index) struct Place {
     pub ordinal: u32,
     /// From the beginning of the document's text.
     pub offset: u32,
     pub bytes: u32,
-    /// Number of its type.
-    pub kind: u16,
+    /// Number of its type's name.
+    pub kind: u32,
+    /// Likewise of its language's, the document's if it has none of its own.
+    pub language: Option<u32>,
+    /// Likewise of its section path.
+    pub section: Option<u32>,
+    pub page: Option<u32>,
 }
 
 /// Adjoining bytes.
@@ -51,21 +61,67 @@ pub(in crate::index) struct Run {
     pub bytes: u64,
 }
 
-/// Adjoining rows of a pair of vector files, one for each passage.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// Adjoining rows of a pair of vector files, one for each passage that has a vector of that space.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(in crate::index) struct VectorRun {
     /// Number of the files.
     pub file: u64,
     pub first_row: u64,
+    pub rows: u32,
+    /// Numbers of the passages that have one, in order; `None` where all do.
+    pub passages: Option<Vec<u32>>,
     /// Of the rows' codes and floats, [`checksum`].
     pub codes: u64,
     pub floats: u64,
 }
 
+impl VectorRun {
+    /// The numbers of its passages, in order.
+    pub(in crate::index) fn numbers(&self) -> impl Iterator<Item = u32> {
+        (0..self.rows).map(|n| self.passages.as_ref().map_or(n, |passages| passages[n as usize]))
+    }
+
+    /// The row of a passage, counted from the first.
+    pub(in crate::index) fn place_of(&self, number: u32) -> Option<u32> {
+        match &self.passages {
+            None => (number < self.rows).then_some(number),
+            Some(passages) => passages.binary_search(&number).ok().and_then(|place| u32::try_from(place).ok()),
+        }
+    }
+
+    /// Whether rows and passages fit a document of so many passages.
+    fn fits(&self, passages: usize) -> bool {
+        match &self.passages {
+            None => self.rows as usize == passages,
+            Some(numbers) => {
+                numbers.len() == self.rows as usize
+                    && numbers.is_sorted_by(|a, b| a < b)
+                    && numbers.last().is_none_or(|last| (*last as usize) < passages)
+            }
+        }
+    }
+}
+
 impl Document {
-    /// Rows of vectors.
-    pub(in crate::index) fn rows(&self) -> u64 {
-        if self.vectors.is_some() { self.chunks.len() as u64 } else { 0 }
+    /// Rows of vectors in a space.
+    pub(in crate::index) fn rows(&self, space: Space) -> u64 {
+        self.vectors.of(space).as_ref().map_or(0, |run| u64::from(run.rows))
+    }
+
+    /// Passages without a vector in any space.
+    pub(in crate::index) fn bare(&self) -> u64 {
+        let has_vector =
+            |number| self.vectors.iter().any(|(_, run)| run.as_ref().is_some_and(|run| run.place_of(number).is_some()));
+        let mut runs = self.vectors.iter().filter_map(|(_, run)| run.as_ref());
+        if runs.any(|run| run.passages.is_none()) {
+            return 0;
+        }
+        (0_u32..).zip(&self.chunks).filter(|(number, _)| !has_vector(*number)).count() as u64
+    }
+
+    /// A name that a place refers to.
+    pub(in crate::index) fn name(&self, number: u32) -> &str {
+        self.names.get(number as usize).map_or("", |name| name)
     }
 
     /// What it costs to keep, in journal records and passages: the measure by which compaction decides.
@@ -78,7 +134,7 @@ impl Document {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in crate::index) enum Change {
     /// A document, replacing any of the same id, and what the scan needs to know of its rows.
-    Put(Arc<Document>, Vec<Metric>),
+    Put(Arc<Document>, BySpace<Vec<Metric>>),
     /// A document is gone.
     Delete(Uuid),
 }
@@ -89,6 +145,23 @@ impl Change {
             Self::Put(document, _) => document.document_id,
             Self::Delete(id) => *id,
         }
+    }
+
+    /// Rows of vectors in a space.
+    pub(in crate::index) fn rows(&self, space: Space) -> u64 {
+        match self {
+            Self::Put(document, _) => document.rows(space),
+            Self::Delete(_) => 0,
+        }
+    }
+
+    /// Whether its parts fit each other, so that nobody need look again.
+    fn is_whole(&self) -> bool {
+        let Self::Put(document, metrics) = self else { return true };
+        document.vectors.iter().all(|(space, run)| {
+            let rows = metrics.of(space).len();
+            run.as_ref().map_or(rows == 0, |run| run.rows as usize == rows && run.fits(document.chunks.len()))
+        })
     }
 }
 
@@ -137,7 +210,8 @@ pub(super) fn decode(
         if first_bytes(&chain.0) != u64::from_le_bytes(*sum) {
             return Err(altered());
         }
-        each(rmp_serde::from_slice(body).map_err(|_| altered())?)?;
+        let change: Change = rmp_serde::from_slice(body).map_err(|_| altered())?;
+        each(Some(change).filter(Change::is_whole).ok_or_else(altered)?)?;
         bytes = rest;
     }
     Ok(chain)

@@ -1,13 +1,16 @@
-//! Documents, passages and vectors on disk: four files that only grow, and the state that a commit names.
+//! Documents, passages and vectors on disk: files that only grow, and the state that a commit names.
 //!
 //! `journal-N` tells which documents were put and deleted, `text-N` holds their passages, `codes-M` and `floats-M` their
-//! vectors, one row for a passage. A commit names the files and how many bytes of each are its own; what is behind them was
+//! vectors of one space, one row for a passage that has one. A commit names the files and how many bytes of each are its own; what is behind them was
 //! never committed. This module keeps that true and knows neither tantivy nor queries.
 
 mod catalog;
+mod columns;
 mod compact;
 mod file;
 mod journal;
+mod names;
+mod rows;
 
 use std::{
     collections::HashSet,
@@ -16,26 +19,26 @@ use std::{
 };
 
 use lmao_events::Hash;
-use lmao_ports::{ChunkRecord, IndexError, IndexedDocument};
+use lmao_ports::{ChunkRecord, IndexError, IndexedDocument, Space};
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::{
-    catalog::Catalog,
+    catalog::{Allowed, Catalog},
     file::{Mapped, sync_directory},
     journal::{Change, Document, checksum},
 };
 use self::{
     file::AppendFile,
-    journal::{Place, Run, VectorRun},
+    journal::{Place, Run},
+    names::Names,
+    rows::{VectorFiles, VectorMaps, VectorState},
 };
-use super::{
-    error,
-    vectors::{Metric, Rows, encode},
+use super::{error, vectors::Rows};
+use crate::passages::{
+    content::{self, Head, check, no_model},
+    spaces::BySpace,
 };
-use crate::passages::content::{self, Head, check, no_model, row};
 
-/// Vectors that are encoded before they are written: bounds the memory that a long document takes beside itself.
-const BATCH: usize = 512;
 /// What a processor's integers hold, see the scan.
 const MAX_DIMENSIONS: usize = 8_192;
 const CHECKSUM: usize = size_of::<u64>();
@@ -49,15 +52,7 @@ pub(super) struct State {
     /// End of the journal's chain, hexadecimal.
     journal_chain: String,
     text_bytes: u64,
-    vectors: Option<VectorState>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct VectorState {
-    /// Number of the two vector files.
-    number: u64,
-    dimensions: usize,
-    rows: u64,
+    vectors: BySpace<Option<VectorState>>,
 }
 
 #[derive(Debug)]
@@ -67,25 +62,14 @@ pub(super) struct Store {
     journal: AppendFile,
     chain: Hash,
     text: AppendFile,
-    vectors: Option<VectorFiles>,
-}
-
-#[derive(Debug)]
-struct VectorFiles {
-    number: u64,
-    dims: usize,
-    rows: u64,
-    codes: AppendFile,
-    floats: AppendFile,
+    vectors: BySpace<Option<VectorFiles>>,
 }
 
 /// The committed part of the files, mapped.
 #[derive(Debug, Default)]
 pub(super) struct Maps {
     pub text: Mapped,
-    pub dims: usize,
-    codes: Mapped,
-    floats: Mapped,
+    vectors: BySpace<VectorMaps>,
 }
 
 impl Store {
@@ -93,14 +77,15 @@ impl Store {
     pub(super) fn create(dir: &Path, number: u64) -> Result<Self, IndexError> {
         let journal = AppendFile::create(dir.join(format!("journal-{number}")))?;
         let text = AppendFile::create(dir.join(format!("text-{number}")))?;
-        Ok(Self { dir: dir.to_owned(), number, journal, chain: Hash::default(), text, vectors: None })
+        Ok(Self { dir: dir.to_owned(), number, journal, chain: Hash::default(), text, vectors: BySpace::default() })
     }
 
     /// As a commit left it, with the catalog that follows from it.
     pub(super) fn open(dir: &Path, state: &State) -> Result<(Self, Catalog), IndexError> {
         let mut journal = AppendFile::open(dir.join(format!("journal-{}", state.number)), state.journal_bytes)?;
         let text = AppendFile::open(dir.join(format!("text-{}", state.number)), state.text_bytes)?;
-        let vectors = state.vectors.as_ref().map(|vectors| VectorFiles::open(dir, vectors)).transpose()?;
+        let open = |space| state.vectors.of(space).as_ref().map(|state| VectorFiles::open(dir, state)).transpose();
+        let vectors = BySpace::try_each(open)?;
         let mut catalog = Catalog::default();
         let chain = journal::decode(&journal.map()?, |change| {
             catalog.apply(&change);
@@ -118,15 +103,17 @@ impl Store {
     /// are checked when they are read.
     fn verify(&mut self, catalog: &Catalog) -> Result<(), IndexError> {
         let maps = self.map()?;
-        let number = self.vectors.as_ref().map(|vectors| vectors.number);
         for document in catalog.documents() {
             let end = document.text.start.checked_add(document.text.bytes);
             if end.is_none_or(|end| end > self.text.end()) {
                 return Err(error::damaged(format!("{} is shorter than its journal says", self.text.path().display())));
             }
-            let Some(run) = document.vectors else { continue };
-            if number != Some(run.file) || maps.codes_of(document).is_none_or(|codes| checksum(codes) != run.codes) {
-                return Err(error::damaged(format!("the vectors of document {} were altered", document.document_id)));
+            for (space, run) in document.vectors.iter() {
+                let Some(run) = run else { continue };
+                let number = self.vectors.of(space).as_ref().map(|files| files.number);
+                if number != Some(run.file) || checksum(maps.codes_of(document, space)?) != run.codes {
+                    return Err(altered(document));
+                }
             }
         }
         Ok(())
@@ -139,27 +126,24 @@ impl Store {
             journal_bytes: self.journal.end(),
             journal_chain: self.chain.to_string(),
             text_bytes: self.text.end(),
-            vectors: self.vectors.as_ref().map(|vectors| VectorState {
-                number: vectors.number,
-                dimensions: vectors.dims,
-                rows: vectors.rows,
-            }),
+            vectors: BySpace::each(|space| self.vectors.of(space).as_ref().map(VectorFiles::state)),
         }
     }
 
     /// A number that no file has.
     pub(super) fn next_number(&self) -> u64 {
-        self.number.max(self.vectors.as_ref().map_or(0, |vectors| vectors.number)) + 1
+        let vectors = self.vectors.iter().filter_map(|(_, files)| files.as_ref()).map(|files| files.number);
+        vectors.fold(self.number, u64::max) + 1
     }
 
-    /// Begins new vector files; no document may have vectors in the old ones.
-    pub(super) fn start_vectors(&mut self, dims: usize) -> Result<(), IndexError> {
+    /// Begins new vector files of a space; no document may have vectors in the old ones.
+    pub(super) fn start_vectors(&mut self, space: Space, dims: usize) -> Result<(), IndexError> {
         if dims == 0 || dims > MAX_DIMENSIONS {
             return Err(IndexError::Invalid(format!(
                 "a model of {dims} dimensions; 1 to {MAX_DIMENSIONS} can be indexed"
             )));
         }
-        self.vectors = Some(VectorFiles::create(&self.dir, self.next_number(), dims)?);
+        *self.vectors.of_mut(space) = Some(VectorFiles::create(&self.dir, self.next_number(), dims)?);
         Ok(())
     }
 
@@ -167,17 +151,7 @@ impl Store {
     pub(super) fn write(&mut self, entry: u64, document: &IndexedDocument) -> Result<Change, IndexError> {
         check(document)?;
         let text_end = self.text.end();
-        let written = self.write_text(entry, document).and_then(|mut written| {
-            let metrics = match content::general(document) {
-                Some(vectors) => {
-                    let (run, metrics) = self.write_vectors(&vectors)?;
-                    written.vectors = Some(run);
-                    metrics
-                }
-                None => Vec::new(),
-            };
-            Ok(Change::Put(written.into(), metrics))
-        });
+        let written = self.write_text(entry, document).and_then(|text| self.write_vectors(text, document));
         if written.is_err() {
             self.text.rewind(text_end);
         }
@@ -188,17 +162,20 @@ impl Store {
         let head = Head::of(document);
         let mut bytes = Vec::new();
         let head = push_record(&mut bytes, &head)?;
-        let mut types: Vec<String> = Vec::new();
+        let mut names = Names::default();
         let mut chunks = Vec::with_capacity(document.chunks.len());
         for chunk in &document.chunks {
-            let kind = types.iter().position(|kind| *kind == chunk.chunk_type).unwrap_or_else(|| {
-                types.push(chunk.chunk_type.clone());
-                types.len() - 1
-            });
-            let kind = u16::try_from(kind).map_err(|_| too_large(document))?;
             let offset = u32::try_from(bytes.len()).map_err(|_| too_large(document))?;
             let bytes = push_record(&mut bytes, chunk)?;
-            chunks.push(Place { ordinal: chunk.ordinal, offset, bytes, kind });
+            chunks.push(Place {
+                ordinal: chunk.ordinal,
+                offset,
+                bytes,
+                kind: names.number(&chunk.chunk_type),
+                language: chunk.language.as_ref().or(document.language.as_ref()).map(|name| names.number(name)),
+                section: chunk.section.as_ref().map(|name| names.number(name)),
+                page: chunk.page_number,
+            });
         }
         let start = self.text.append(&bytes)?;
         Ok(Document {
@@ -208,23 +185,45 @@ impl Store {
             filename: document.filename.clone(),
             format: document.format.clone(),
             language: document.language.clone(),
-            types,
+            title: document.title.clone(),
+            authors: document.authors.clone(),
+            tags: document.tags.clone(),
+            created_at: document.created_at,
+            names: names.into_vec(),
             chunks,
             text: Run { start, bytes: bytes.len() as u64 },
             head,
-            vectors: None,
+            vectors: BySpace::default(),
         })
     }
 
-    fn write_vectors(&mut self, vectors: &[Vec<f32>]) -> Result<(VectorRun, Vec<Metric>), IndexError> {
-        let files = self.vectors.as_mut().ok_or_else(no_model)?;
-        let (codes_end, floats_end) = (files.codes.end(), files.floats.end());
-        let written = files.append(vectors);
-        if written.is_err() {
-            files.codes.rewind(codes_end);
-            files.floats.rewind(floats_end);
+    /// Writes the vectors of a document whose text is written: those of both spaces, or none.
+    fn write_vectors(&mut self, mut written: Document, document: &IndexedDocument) -> Result<Change, IndexError> {
+        let mut metrics = BySpace::default();
+        let ends = BySpace::each(|space| self.vectors.of(space).as_ref().map(VectorFiles::end));
+        for space in Space::ALL {
+            let vectors = document.vectors.of(space);
+            if vectors.iter().all(Option::is_none) {
+                continue;
+            }
+            let appended =
+                self.vectors.of_mut(space).as_mut().ok_or_else(no_model).and_then(|files| files.append(vectors));
+            match appended {
+                Ok((run, of_rows)) => {
+                    *written.vectors.of_mut(space) = Some(run);
+                    *metrics.of_mut(space) = of_rows;
+                }
+                Err(error) => {
+                    for (space, end) in ends.iter() {
+                        if let (Some(files), Some(end)) = (self.vectors.of_mut(space), end) {
+                            files.rewind(end);
+                        }
+                    }
+                    return Err(error);
+                }
+            }
         }
-        written
+        Ok(Change::Put(written.into(), metrics))
     }
 
     /// Appends records to the journal. On an error it is as if nothing was written.
@@ -253,29 +252,33 @@ impl Store {
     /// Makes everything written so far durable, the files' names included.
     pub(super) fn sync(&mut self) -> Result<(), IndexError> {
         self.text.sync()?;
-        if let Some(vectors) = &mut self.vectors {
-            vectors.codes.sync()?;
-            vectors.floats.sync()?;
+        for space in Space::ALL {
+            if let Some(files) = self.vectors.of_mut(space) {
+                files.codes.sync()?;
+                files.floats.sync()?;
+            }
         }
         self.journal.sync()?;
         sync_directory(&self.dir)
     }
 
     pub(super) fn map(&mut self) -> Result<Maps, IndexError> {
-        let mut maps = Maps { text: self.text.map()?, ..Maps::default() };
-        if let Some(vectors) = &mut self.vectors {
-            maps.dims = vectors.dims;
-            maps.codes = vectors.codes.map()?;
-            maps.floats = vectors.floats.map()?;
-        }
-        Ok(maps)
+        let map = |space| self.vectors.of_mut(space).as_mut().map(VectorFiles::map).transpose();
+        let vectors = BySpace::try_each(map)?;
+        Ok(Maps {
+            text: self.text.map()?,
+            vectors: BySpace {
+                general: vectors.general.unwrap_or_default(),
+                domain: vectors.domain.unwrap_or_default(),
+            },
+        })
     }
 
     /// Removes the files that this store does not use: they were replaced, or never committed.
     pub(super) fn sweep(&self) {
         let mut used: HashSet<&Path> = HashSet::from([self.journal.path(), self.text.path()]);
-        if let Some(vectors) = &self.vectors {
-            used.extend([vectors.codes.path(), vectors.floats.path()]);
+        for files in self.vectors.iter().filter_map(|(_, files)| files.as_ref()) {
+            used.extend([files.codes.path(), files.floats.path()]);
         }
         let Ok(files) = fs::read_dir(&self.dir) else { return };
         for path in files.flatten().map(|file| file.path()).filter(|path| !used.contains(path.as_path())) {
@@ -287,45 +290,8 @@ impl Store {
     }
 }
 
-impl VectorFiles {
-    fn create(dir: &Path, number: u64, dims: usize) -> Result<Self, IndexError> {
-        let codes = AppendFile::create(dir.join(format!("codes-{number}")))?;
-        let floats = AppendFile::create(dir.join(format!("floats-{number}")))?;
-        Ok(Self { number, dims, rows: 0, codes, floats })
-    }
-
-    fn open(dir: &Path, state: &VectorState) -> Result<Self, IndexError> {
-        let &VectorState { number, dimensions: dims, rows } = state;
-        let bytes = rows.checked_mul(dims as u64).filter(|bytes| bytes.checked_mul(4).is_some());
-        let bytes = bytes.ok_or_else(|| error::damaged("its commit names more vectors than there can be"))?;
-        let codes = AppendFile::open(dir.join(format!("codes-{number}")), bytes)?;
-        let floats = AppendFile::open(dir.join(format!("floats-{number}")), bytes * 4)?;
-        Ok(Self { number, dims, rows, codes, floats })
-    }
-
-    fn append(&mut self, vectors: &[Vec<f32>]) -> Result<(VectorRun, Vec<Metric>), IndexError> {
-        let mut metrics = Vec::with_capacity(vectors.len());
-        let (mut codes_hash, mut floats_hash) = (blake3::Hasher::new(), blake3::Hasher::new());
-        for batch in vectors.chunks(BATCH) {
-            let (mut codes, mut floats) = (Vec::new(), Vec::new());
-            for vector in batch {
-                let row = row(vector, self.dims)?;
-                let encoded = encode(&row);
-                codes.extend(encoded.codes.iter().map(|code| code.cast_unsigned()));
-                floats.extend(row.iter().flat_map(|value| value.to_le_bytes()));
-                metrics.push(encoded.metric);
-            }
-            codes_hash.update(&codes);
-            floats_hash.update(&floats);
-            self.codes.append(&codes)?;
-            self.floats.append(&floats)?;
-        }
-        let sum = |hasher: &blake3::Hasher| journal::first_bytes(hasher.finalize().as_bytes());
-        let run =
-            VectorRun { file: self.number, first_row: self.rows, codes: sum(&codes_hash), floats: sum(&floats_hash) };
-        self.rows += vectors.len() as u64;
-        Ok((run, metrics))
-    }
+fn altered(document: &Document) -> IndexError {
+    error::damaged(format!("the vectors of document {} were altered", document.document_id))
 }
 
 fn too_large(document: &IndexedDocument) -> IndexError {
@@ -341,28 +307,28 @@ fn push_record(out: &mut Vec<u8>, record: &impl Serialize) -> Result<u32, IndexE
 }
 
 impl Maps {
-    fn rows_of<'a>(file: &'a [u8], document: &Document, width: usize) -> Option<&'a [u8]> {
-        let start = usize::try_from(document.vectors?.first_row).ok()?.checked_mul(width)?;
-        file.get(start..start.checked_add(document.chunks.len().checked_mul(width)?)?)
+    /// Dimensions of a space's vectors, 0 if it has none.
+    pub(super) fn dims(&self, space: Space) -> usize {
+        self.vectors.of(space).dims
     }
 
-    fn codes_of(&self, document: &Document) -> Option<&[u8]> {
-        Self::rows_of(&self.codes, document, self.dims)
+    /// The codes of a document's vectors, none where it has no vectors.
+    fn codes_of(&self, document: &Document, space: Space) -> Result<&[u8], IndexError> {
+        let run = document.vectors.of(space).as_ref();
+        run.map_or(Ok(&[]), |run| self.vectors.of(space).codes_of(run).ok_or_else(|| altered(document)))
     }
 
-    /// The document's vectors as written, verified.
-    pub(super) fn floats_of(&self, document: &Document) -> Result<&[u8], IndexError> {
-        let floats = Self::rows_of(&self.floats, document, self.dims * 4).unwrap_or_default();
-        match document.vectors {
-            Some(run) if checksum(floats) == run.floats => Ok(floats),
-            None => Ok(&[]),
-            Some(_) => Err(error::damaged(format!("the vectors of document {} were altered", document.document_id))),
-        }
+    /// The document's vectors as written, verified; none where it has no vectors.
+    pub(super) fn floats_of(&self, document: &Document, space: Space) -> Result<&[u8], IndexError> {
+        let Some(run) = document.vectors.of(space) else { return Ok(&[]) };
+        let floats = self.vectors.of(space).floats_of(run).filter(|floats| checksum(floats) == run.floats);
+        floats.ok_or_else(|| altered(document))
     }
 
     /// For the scan.
-    pub(super) fn rows<'a>(&'a self, catalog: &'a Catalog) -> Rows<'a> {
-        Rows { dims: self.dims, codes: &self.codes, floats: &self.floats, metrics: catalog.metrics() }
+    pub(super) fn rows<'a>(&'a self, catalog: &'a Catalog, space: Space) -> Rows<'a> {
+        let VectorMaps { dims, codes, floats } = self.vectors.of(space);
+        Rows { dims: *dims, codes, floats, metrics: catalog.metrics(space) }
     }
 
     fn record(&self, document: &Document, offset: u32, bytes: u32) -> Result<&[u8], IndexError> {

@@ -1,32 +1,39 @@
 //! The keyword leg: a tantivy index that finds passages by BM25, and whose commits carry the state of everything else.
 //!
-//! It stores no text: a match is a pair of numbers, the document's entry and the passage's ordinal, which the catalog turns
-//! into a passage. It knows the catalog's filters, no vectors.
+//! It stores no text: a match is a pair of numbers, the document's entry and the passage's number in it, which the catalog
+//! turns into a passage. What a filter allows is decided by the catalog, match by match, before one takes the place of
+//! another among the best; terms of owner, format and the like only spare looking at what a strict filter leaves out anyway.
+//! It knows no vectors.
 
+mod collect;
 mod query;
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
-use lmao_ports::{ChunkRecord, IndexError, SearchFilter};
+use lmao_ports::{ChunkRecord, IndexError, KeywordQuery, SearchFilter};
 use tantivy::{
-    DocAddress, Index, IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, Term,
-    collector::TopDocs,
-    columnar::Column,
-    directory::MmapDirectory,
+    Index, IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, Term,
+    directory::{Directory, INDEX_WRITER_LOCK, MmapDirectory},
     indexer::IndexWriterOptions,
     schema::{FAST, Field, INDEXED, IndexRecordOption, STRING, Schema, TextFieldIndexing, TextOptions},
+    tokenizer::{PreTokenizedString, Token},
 };
 
+use self::collect::Best;
+pub(super) use self::collect::Match;
 use super::{
     error,
-    store::{Catalog, Document},
+    store::{Allowed, Document},
 };
-use crate::passages::terms::analyzer;
+use crate::passages::{
+    headings,
+    terms::{Analyzer, Tongue},
+};
 
 /// What one indexing thread may hold before it writes a segment.
 const MEMORY: usize = 64 << 20;
-/// The analyzer's name; a part of the stored schema.
-const ANALYZER: &str = "lmao_text";
+/// Places between two headings, so that no phrase goes from one to the next.
+const GAP: usize = 100;
 
 /// The keyword index as of one commit.
 #[derive(Clone)]
@@ -54,41 +61,52 @@ impl std::fmt::Debug for TextIndex {
 #[derive(Debug, Clone, Copy)]
 struct Fields {
     entry: Field,
-    ordinal: Field,
+    number: Field,
     owner: Field,
     filename: Field,
     format: Field,
     language: Field,
     chunk_type: Field,
-    section: Field,
+    tag: Field,
+    author: Field,
+    headings: Field,
     content: Field,
 }
 
 fn schema() -> (Schema, Fields) {
     let mut schema = Schema::builder();
+    // Texts come as terms already: which analyzer made them depends on the passage's language.
     let positions =
-        TextFieldIndexing::default().set_tokenizer(ANALYZER).set_index_option(IndexRecordOption::WithFreqsAndPositions);
+        TextFieldIndexing::default().set_tokenizer("raw").set_index_option(IndexRecordOption::WithFreqsAndPositions);
     let text = TextOptions::default().set_indexing_options(positions);
     let fields = Fields {
         entry: schema.add_u64_field("entry", INDEXED | FAST),
-        ordinal: schema.add_u64_field("ordinal", FAST),
+        number: schema.add_u64_field("number", FAST),
         owner: schema.add_text_field("owner", STRING),
         filename: schema.add_text_field("filename", STRING),
         format: schema.add_text_field("format", STRING),
         language: schema.add_text_field("language", STRING),
         chunk_type: schema.add_text_field("chunk_type", STRING),
-        section: schema.add_text_field("section", text.clone()),
+        tag: schema.add_text_field("tag", STRING),
+        author: schema.add_text_field("author", STRING),
+        headings: schema.add_text_field("headings", text.clone()),
         content: schema.add_text_field("content", text),
     };
     (schema.build(), fields)
 }
 
-/// A passage that matched.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Match {
-    pub entry: u64,
-    pub ordinal: u32,
-    pub score: f32,
+/// What the last commit in `dir` carried, without reading anything else of it; `None` where there is none. No other process
+/// has it open.
+pub(super) fn last_payload(dir: &Path) -> Result<Option<String>, IndexError> {
+    let failed = |e| error::text("open the keyword index", e);
+    let directory = MmapDirectory::open(dir).map_err(|e| failed(e.into()))?;
+    if !Index::exists(&directory).map_err(|e| failed(e.into()))? {
+        return Ok(None);
+    }
+    let lock = directory.acquire_lock(&INDEX_WRITER_LOCK);
+    let _lock = lock.map_err(|e| failed(tantivy::TantivyError::LockFailure(e, None)))?;
+    let index = Index::open(directory).map_err(failed)?;
+    Ok(index.load_metas().map_err(failed)?.payload)
 }
 
 impl TextIndex {
@@ -98,7 +116,6 @@ impl TextIndex {
         let directory = MmapDirectory::open(dir).map_err(|e| failed(e.into()))?;
         let (schema, fields) = schema();
         let index = Index::open_or_create(directory, schema).map_err(failed)?;
-        index.tokenizers().register(ANALYZER, analyzer());
         let rotten = index.validate_checksum().map_err(failed)?;
         if let Some(path) = rotten.iter().next() {
             return Err(error::damaged(format!("{} was altered", dir.join(path).display())));
@@ -132,51 +149,23 @@ impl TextIndex {
         Searcher(self.reader.searcher())
     }
 
-    /// The `k` best matches, best first; `catalog` is of the same commit as the searcher.
+    /// The `k` best matches that are allowed, best first; the catalog is of the same commit as the searcher.
     pub(super) fn search(
         &self,
         Searcher(searcher): &Searcher,
-        text: &str,
-        filter: &SearchFilter,
-        catalog: &Catalog,
+        asked: (&KeywordQuery, &SearchFilter),
+        tongues: impl Iterator<Item = Tongue>,
+        allowed: &Allowed<'_>,
         k: usize,
     ) -> Result<Vec<Match>, IndexError> {
-        let Some(query) = query::build(text, filter, catalog, self.fields) else { return Ok(Vec::new()) };
         let failed = |e| error::text("search the keyword index", e);
-        let found = searcher.search(&*query, &TopDocs::with_limit(k).order_by_score()).map_err(failed)?;
-        let mut columns = Columns::new(searcher);
-        let matches: Result<Vec<_>, _> = found.into_iter().map(|(score, at)| columns.read(at, score)).collect();
-        let mut matches = matches.map_err(failed)?;
+        let Some(query) = query::build(asked.0, tongues, self.fields) else { return Ok(Vec::new()) };
+        let query = query::narrow(query, asked.1, allowed, searcher, self.fields).map_err(failed)?;
+        let mut matches = searcher.search(&*query, &Best { k, allowed }).map_err(failed)?;
         // Equal scores come in an order that changes when segments merge; ours does not.
-        matches.sort_by(|a, b| b.score.total_cmp(&a.score).then((a.entry, a.ordinal).cmp(&(b.entry, b.ordinal))));
+        matches.sort_by(|a, b| b.score.total_cmp(&a.score).then((a.entry, a.number).cmp(&(b.entry, b.number))));
+        matches.truncate(k);
         Ok(matches)
-    }
-}
-
-/// The two numbers of a match, read from columns that are opened once for a segment.
-struct Columns<'a> {
-    searcher: &'a tantivy::Searcher,
-    open: Vec<Option<(Column<u64>, Column<u64>)>>,
-}
-
-impl<'a> Columns<'a> {
-    fn new(searcher: &'a tantivy::Searcher) -> Self {
-        Self { searcher, open: searcher.segment_readers().iter().map(|_| None).collect() }
-    }
-
-    fn read(&mut self, at: DocAddress, score: f32) -> tantivy::Result<Match> {
-        let missing = || tantivy::TantivyError::InternalError("a match without entry and ordinal".to_owned());
-        let slot = self.open.get_mut(at.segment_ord as usize).ok_or_else(missing)?;
-        let (entry, ordinal) = match slot {
-            Some(columns) => columns,
-            None => {
-                let fast = self.searcher.segment_reader(at.segment_ord).fast_fields();
-                slot.insert((fast.u64("entry")?, fast.u64("ordinal")?))
-            }
-        };
-        let entry = entry.first(at.doc_id).ok_or_else(missing)?;
-        let ordinal = ordinal.first(at.doc_id).and_then(|n| u32::try_from(n).ok()).ok_or_else(missing)?;
-        Ok(Match { entry, ordinal, score })
     }
 }
 
@@ -203,23 +192,26 @@ impl TextWriter {
         self.writer.delete_all_documents().map(drop).map_err(|e| error::text("clear the keyword index", e))
     }
 
-    /// Adds a passage of a document.
-    pub(super) fn add(&self, document: &Arc<Document>, passage: &ChunkRecord) -> Result<(), IndexError> {
+    /// Adds passage `number` of a document.
+    pub(super) fn add(&self, document: &Document, number: usize, passage: &ChunkRecord) -> Result<(), IndexError> {
         let fields = self.fields;
         let mut doc = TantivyDocument::new();
         doc.add_u64(fields.entry, document.entry);
-        doc.add_u64(fields.ordinal, u64::from(passage.ordinal));
+        doc.add_u64(fields.number, number as u64);
         doc.add_text(fields.owner, document.owner.simple().to_string());
         doc.add_text(fields.filename, &document.filename);
         doc.add_text(fields.format, &document.format);
-        if let Some(language) = &document.language {
+        let language = passage.language.as_ref().or(document.language.as_ref());
+        if let Some(language) = language {
             doc.add_text(fields.language, language);
         }
         doc.add_text(fields.chunk_type, &passage.chunk_type);
-        if let Some(section) = &passage.section {
-            doc.add_text(fields.section, section);
-        }
-        doc.add_text(fields.content, &passage.content);
+        document.tags.iter().for_each(|tag| doc.add_text(fields.tag, tag));
+        document.authors.iter().for_each(|author| doc.add_text(fields.author, author));
+        let mut analyzer = Analyzer::new(Tongue::of(language.map(String::as_str)));
+        let headings = headings(passage.section.as_deref(), document.title.as_deref(), &document.filename);
+        doc.add_pre_tokenized_text(fields.headings, tokens(&mut analyzer, &headings));
+        doc.add_pre_tokenized_text(fields.content, tokens(&mut analyzer, &[&passage.content]));
         self.writer.add_document(doc).map(drop).map_err(|e| error::text("write to the keyword index", e))
     }
 
@@ -230,4 +222,22 @@ impl TextWriter {
         prepared.set_payload(payload);
         prepared.commit().map(drop).map_err(failed)
     }
+}
+
+/// The terms of texts that stand apart.
+fn tokens(analyzer: &mut Analyzer, texts: &[&str]) -> PreTokenizedString {
+    let mut tokens: Vec<Token> = Vec::new();
+    let mut next = 0;
+    for text in texts {
+        let words = analyzer.words(text).into_iter().map(|word| Token {
+            offset_from: word.from,
+            offset_to: word.to,
+            position: next + word.position,
+            text: word.term,
+            position_length: 1,
+        });
+        tokens.extend(words);
+        next = tokens.last().map_or(0, |last| last.position + GAP);
+    }
+    PreTokenizedString { text: String::new(), tokens }
 }

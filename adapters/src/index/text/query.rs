@@ -1,36 +1,36 @@
 //! How what a user asks for becomes a query: ranked by BM25 (k1 = 1.2, b = 0.75) over content and, more lightly, over
-//! section headings. Filters decide which passages count and add nothing to a score.
+//! headings.
 
-use lmao_ports::SearchFilter;
+use lmao_ports::{KeywordQuery, SearchFilter};
 use tantivy::{
-    Term,
+    Searcher, Term,
     query::{BooleanQuery, BoostQuery, ConstScoreQuery, Occur, PhraseQuery, Query, TermQuery, TermSetQuery},
     schema::{Field, IndexRecordOption},
 };
 
-use super::{super::store::Catalog, Fields};
-use crate::passages::{SECTION_WEIGHT, asked};
+use super::{super::store::Allowed, Fields};
+use crate::passages::{SECTION_WEIGHT, asked, terms::Tongue};
+
+/// A condition that leaves more than one passage in so many is not worth a place in the query: without it, tantivy may skip
+/// what cannot win.
+const WORTHWHILE: u64 = 16;
+/// Longer values are no terms in tantivy.
+const LONGEST: usize = 8_192;
 
 /// The query; `None` if nothing can match.
-pub(super) fn build(text: &str, filter: &SearchFilter, catalog: &Catalog, fields: Fields) -> Option<Box<dyn Query>> {
-    let asked = asked::parse(text);
+pub(super) fn build(
+    query: &KeywordQuery,
+    tongues: impl Iterator<Item = Tongue>,
+    fields: Fields,
+) -> Option<Box<dyn Query>> {
+    let asked = asked::parse(query, tongues);
     let mut alternatives: Vec<(Occur, Box<dyn Query>)> = Vec::new();
-    for (field, weight) in [(fields.content, 1.0), (fields.section, SECTION_WEIGHT)] {
-        let words = asked.words.iter().map(|word| term(field, word));
-        let phrases = asked.phrases.iter().map(|terms| phrase(field, terms));
-        let weighted = words.chain(phrases).map(|query| weigh(query, weight));
-        alternatives.extend(weighted.map(|query| (Occur::Should, query)));
+    for (field, weight) in [(fields.content, 1.0), (fields.headings, SECTION_WEIGHT)] {
+        let words = asked.words.iter().map(|(word, own)| weigh(term(field, word), weight * own));
+        let phrases = asked.phrases.iter().map(|terms| weigh(phrase(field, terms), weight));
+        alternatives.extend(words.chain(phrases).map(|query| (Occur::Should, query)));
     }
-    if alternatives.is_empty() {
-        return None;
-    }
-    let wanted: Box<dyn Query> = Box::new(BooleanQuery::new(alternatives));
-    let mut filters = filters(filter, catalog, fields)?;
-    if filters.is_empty() {
-        return Some(wanted);
-    }
-    filters.push((Occur::Must, wanted));
-    Some(Box::new(BooleanQuery::new(filters)))
+    if alternatives.is_empty() { None } else { Some(Box::new(BooleanQuery::new(alternatives))) }
 }
 
 fn term(field: Field, word: &str) -> Box<dyn Query> {
@@ -46,28 +46,51 @@ fn weigh(query: Box<dyn Query>, weight: f32) -> Box<dyn Query> {
     if weight == 1.0 { query } else { Box::new(BoostQuery::new(query, weight)) }
 }
 
-/// One clause for each condition; `None` if no passage can meet them.
-fn filters(filter: &SearchFilter, catalog: &Catalog, fields: Fields) -> Option<Vec<(Occur, Box<dyn Query>)>> {
-    let mut sets: Vec<Vec<Term>> = Vec::new();
-    // With one owner the condition is always met, and without it tantivy may skip blocks that cannot win.
-    if !catalog.is_sole_owner(&filter.owner) {
-        sets.push(vec![Term::from_field_text(fields.owner, &filter.owner.simple().to_string())]);
+/// The query with the conditions that leave little, if there are any. What is allowed is decided elsewhere: this only
+/// spares looking at the rest.
+pub(super) fn narrow(
+    wanted: Box<dyn Query>,
+    filter: &SearchFilter,
+    allowed: &Allowed<'_>,
+    searcher: &Searcher,
+    fields: Fields,
+) -> tantivy::Result<Box<dyn Query>> {
+    if allowed.is_everything() {
+        return Ok(wanted);
     }
-    if !filter.document_ids.is_empty() {
-        let entries = catalog.entries_of(filter);
-        sets.push(entries.into_iter().map(|entry| Term::from_field_u64(fields.entry, entry)).collect());
-    }
+    let all = searcher.num_docs();
+    let is_strict = |passages: u64| passages.saturating_mul(WORTHWHILE) <= all;
+    let owner = filter.owner.simple().to_string();
+    let mut clauses: Vec<(Occur, Box<dyn Query>)> = Vec::new();
     for (field, values) in [
+        (fields.owner, std::slice::from_ref(&owner)),
         (fields.filename, &filter.filenames),
         (fields.format, &filter.formats),
         (fields.language, &filter.languages),
         (fields.chunk_type, &filter.chunk_types),
+        (fields.tag, &filter.tags),
+        (fields.author, &filter.authors),
     ] {
-        if !values.is_empty() {
-            sets.push(values.iter().map(|value| Term::from_field_text(field, value)).collect());
+        let terms: Vec<Term> = values.iter().map(|value| Term::from_field_text(field, value)).collect();
+        let mut passages = 0;
+        for term in &terms {
+            passages += searcher.doc_freq(term)?;
+        }
+        if !terms.is_empty() && is_strict(passages) && values.iter().all(|value| value.len() <= LONGEST) {
+            clauses.push((Occur::Must, any_of(terms)));
         }
     }
-    sets.into_iter().map(|terms| (!terms.is_empty()).then(|| (Occur::Must, any_of(terms)))).collect()
+    if allowed.named_passages().is_some_and(|passages| is_strict(passages as u64))
+        && let Some(entries) = allowed.named_entries()
+    {
+        let terms = entries.into_iter().map(|entry| Term::from_field_u64(fields.entry, entry));
+        clauses.push((Occur::Must, any_of(terms.collect())));
+    }
+    if clauses.is_empty() {
+        return Ok(wanted);
+    }
+    clauses.push((Occur::Must, wanted));
+    Ok(Box::new(BooleanQuery::new(clauses)))
 }
 
 fn any_of(mut terms: Vec<Term>) -> Box<dyn Query> {

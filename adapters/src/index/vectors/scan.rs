@@ -33,6 +33,20 @@ pub(in crate::index) struct Rows<'a> {
     pub metrics: &'a [Metric],
 }
 
+impl Rows<'_> {
+    /// A row as it was written, if it is the one that its codes came from.
+    pub(in crate::index) fn exact(&self, row: usize) -> Result<Vec<f32>, Altered> {
+        let width = self.dims * 4;
+        let floats = self.floats.get(row * width..(row + 1) * width).ok_or(Altered(row))?;
+        let floats: Vec<f32> = floats.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let codes = self.codes.get(row * self.dims..(row + 1) * self.dims).ok_or(Altered(row))?;
+        let metric = self.metrics.get(row).ok_or(Altered(row))?;
+        let lost = floats.iter().zip(codes).map(|(x, code)| x - f32::from(code.cast_signed()) * metric.scale);
+        let off = lost.map(|x| x * x).sum::<f32>().sqrt();
+        if off.is_nan() || off > metric.error + IMPOSSIBLE { Err(Altered(row)) } else { Ok(floats) }
+    }
+}
+
 /// A row whose codes and floats contradict each other: the files were altered.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::index) struct Altered(pub usize);
