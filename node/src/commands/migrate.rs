@@ -36,8 +36,8 @@ pub(crate) async fn run(invocation: &Invocation, migrate: Migrate) -> anyhow::Re
         changes.push("made the tables, or brought them up to date".to_owned());
     }
     if let Search::Elasticsearch(url) = &config.search {
-        // Makes what is missing; what is there and does not fit is an error that says what to do.
-        let index = ElasticIndex::open(&elasticsearch(url)?, elastic::Role::Search).await?;
+        // Makes what is missing, and begins anew what an older build made; what a newer one made is an error.
+        let index = ElasticIndex::open(&elasticsearch(url)?, elastic::Role::Project).await?;
         // Opening waits for nobody; this does.
         index.checkpoint().await?;
     }
