@@ -72,6 +72,8 @@ impl Blobs for Files {
 struct Letters {
     manifest: ModelManifest,
     embedded: AtomicUsize,
+    /// All that it was given to read.
+    read: Mutex<Vec<String>>,
     broken: bool,
 }
 
@@ -85,7 +87,7 @@ fn letters(id: &str, broken: bool) -> Arc<Letters> {
         query_prefix: String::new(),
         passage_prefix: "passage: ".into(),
     };
-    Arc::new(Letters { manifest, embedded: AtomicUsize::new(0), broken })
+    Arc::new(Letters { manifest, embedded: AtomicUsize::new(0), read: Mutex::default(), broken })
 }
 
 #[async_trait]
@@ -96,6 +98,7 @@ impl Embedder for Letters {
 
     async fn passages(&self, texts: Vec<String>) -> Result<Vec<Vec<f32>>, EmbedError> {
         self.embedded.fetch_add(texts.len(), Relaxed);
+        self.read.lock().unwrap().extend(texts.iter().cloned());
         let vector = |text: &String| {
             let text = format!("passage: {text}");
             assert!(self.tokens(&text).len() <= 62, "the model cannot read {text:?}");
@@ -247,6 +250,78 @@ async fn a_file_becomes_passages_with_vectors() {
     let (again, republished, cached) = world.take_in(&file).await;
     assert_eq!((again, &republished), (extracted, &published));
     assert_eq!((cached, model.embedded.load(Relaxed)), (published.chunks, before));
+}
+
+/// A program of classes with methods, a document of sections with a table and code, both with names of their own.
+fn program_and_guide() -> [(&'static str, String); 2] {
+    let method = |n: usize| {
+        let body: String = (0..9).map(|m| format!("        total_{m} = compute(n, {m}, {n})\n")).collect();
+        format!("    def method_{n}(self, n):\n{body}        return total_0\n\n")
+    };
+    let class = |n: usize| format!("class Kind{n}(Base):\n{}", (0..4).map(method).collect::<String>());
+    let section = |n: usize| {
+        let rows: String = (0..40).map(|row| format!("| part {row} of {n} | {row} |\n")).collect();
+        format!(
+            "## Part {n} of a guide with a heading of many words that say little\n\n{}\n\n| name | price |\n|---|---|\n{rows}\n```rs\nfn \
+             part_{n}() {{\n    one(1);\n}}\n```\n\n",
+            format!("The badger of part {n} digs. ").repeat(30)
+        )
+    };
+    [
+        ("kinds.py", (0..6).map(class).collect()),
+        ("guide.md", format!("# Guide\n\n{}", (0..12).map(section).collect::<String>())),
+    ]
+}
+
+#[tokio::test]
+async fn the_model_reads_all_of_every_passage() {
+    let model = letters("letters", false);
+    let world = world(SemanticState::Ready(Arc::clone(&model) as _));
+    for (filename, text) in program_and_guide() {
+        let file = world.upload(filename, text).await;
+        let (extracted, published, _) = world.take_in(&file).await;
+        let indexed = world.ingest.load(world.folder, &published).await.unwrap();
+        let bytes = world.files.get(world.folder, &extracted.text).await.unwrap().unwrap();
+        let text = TextDocument::decode(&bytes).unwrap().text;
+        let read = std::mem::take(&mut *model.read.lock().unwrap());
+        assert!(indexed.chunks.len() > 20);
+        for chunk in &indexed.chunks {
+            assert!(read.iter().any(|text| text.ends_with(&chunk.content)), "{chunk:?}");
+            let range = usize::try_from(chunk.start).unwrap()..usize::try_from(chunk.end).unwrap();
+            assert_eq!(chunk.content, text[range]);
+            if let Some(parent) = chunk.parent {
+                assert!((parent.first..=parent.last).contains(&chunk.ordinal) && parent.first < parent.last);
+                let siblings = indexed.chunks.iter().filter_map(|other| other.parent);
+                let same = siblings.filter(|other| other.chunk_id == parent.chunk_id);
+                assert!(same.clone().all(|other| other == parent) && same.count() >= 2, "{chunk:?}");
+            }
+        }
+        let has = |wanted: &dyn Fn(&ChunkRecord) -> bool| assert!(indexed.chunks.iter().any(wanted), "{indexed:#?}");
+        let section = |chunk: &ChunkRecord, words: &str| chunk.section.as_deref().is_some_and(|at| at.contains(words));
+        if filename == "kinds.py" {
+            assert!(indexed.chunks.iter().all(|chunk| chunk.chunk_type == "code"));
+            assert!(indexed.chunks.iter().all(|chunk| chunk.language.as_deref() == Some("python")));
+            assert!(indexed.chunks.iter().all(|chunk| section(chunk, "class Kind") && chunk.parent.is_some()));
+            has(&|chunk| section(chunk, "class Kind5(Base) > def method_3"));
+        } else {
+            has(&|chunk| section(chunk, "Guide > Part 11 of") && section(chunk, " > name | price"));
+            has(&|chunk| chunk.content.contains("fn part_3()") && ["code", "mixed"].contains(&&*chunk.chunk_type));
+            assert!(indexed.chunks.iter().all(|chunk| chunk.language.is_none() || chunk.chunk_type == "code"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_changed_file_embeds_what_changed() {
+    let model = letters("letters", false);
+    let world = world(SemanticState::Ready(Arc::clone(&model) as _));
+    for (filename, text) in program_and_guide() {
+        world.take_in(&world.upload(filename, text.clone()).await).await;
+        let changed = text.replacen("part 5 digs", "part 5 never digs", 1).replacen("compute(n, 3, 2)", "guess()", 1);
+        assert_ne!(changed, text);
+        let (_, published, cached) = world.take_in(&world.upload(filename, changed).await).await;
+        assert!(published.chunks - cached <= 3, "{cached} of {} passages were known", published.chunks);
+    }
 }
 
 #[tokio::test]
