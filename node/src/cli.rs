@@ -114,7 +114,7 @@ pub(crate) enum Command {
     /// Documents.
     #[command(subcommand)]
     Documents(Documents),
-    /// The embedding model.
+    /// The embedding models and the reranker.
     #[command(subcommand)]
     Models(Models),
     /// Prints a completion script for a shell.
@@ -414,9 +414,9 @@ impl Status {
 /// `lmao models`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Models {
-    /// Which model is in use, and whether the index fits it.
+    /// Which models are in use, and whether the index fits them.
     Status,
-    /// Embeds again every document whose vectors are of another model. The server must be stopped.
+    /// Embeds again every document whose vectors are of other models than those in use. The server must be stopped.
     Reembed,
 }
 

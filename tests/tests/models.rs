@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{Server, lmao_json};
+use crate::support::{Server, lmao_json, lmao_json_with};
 
 /// The same model under another name, which reads its passages with something before them: its vectors are other ones.
 fn with_a_prefix(model: &Path, folder: &Path) -> PathBuf {
@@ -79,4 +79,75 @@ async fn vectors_of_another_model_are_made_once_and_outlive_a_rebuild_without_it
     let mended = digest(&other);
     lmao_json(&data, &["projections", "rebuild", "search"], &other);
     assert_eq!(digest(&other), mended);
+}
+
+/// The message of a component that `lmao models status` shows beside the general model.
+fn of_domain(data: &Path, settings: &[(&str, &str)]) -> String {
+    lmao_json_with(data, &["models", "status"], settings)["domain"]["message"].to_string()
+}
+
+#[tokio::test]
+async fn code_goes_to_the_model_for_code_and_back() {
+    let shared = std::env::var_os("LMAO_TEST_SHARED").map(PathBuf::from);
+    let cache = std::env::var_os("LMAO_MODEL_CACHE").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache/lmao/models")));
+    let small = cache.map(|cache| cache.join("bge-small-en-v1.5-int8")).filter(|small| small.is_dir());
+    let (Some(shared), Some(small)) = (shared, small) else {
+        println!(
+            "left out: code goes to the model for code: LMAO_TEST_SHARED names no folder, or no model is in the cache"
+        );
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let general = format!("dir:{}", shared.join("models/all-mpnet-base-v2-w8").display());
+    // Another model in the place of one for code: what is shown is where passages go.
+    let code = folder.path().join("for-code");
+    fs::create_dir(&code).expect("a folder");
+    for file in ["model.onnx", "tokenizer.json"] {
+        symlink(small.join(file), code.join(file)).expect("a link");
+    }
+    let manifest = json!({ "id": "for code", "dimensions": 384, "pooling": "cls", "max_tokens": 512 });
+    fs::write(code.join("manifest.json"), manifest.to_string()).expect("a manifest");
+    let code = format!("dir:{}", code.display());
+
+    let files = [
+        ("crane.txt", "The crane stands in the shallow water every morning and waits for fish."),
+        ("area.py", "def area(width, height):\n    total = width * height\n    return total\n"),
+    ];
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).expect("a file");
+    }
+    let settings = |domain| [("LMAO_MODELS", general.as_str()), ("LMAO_DOMAIN_MODEL", domain)];
+    let (on, off) = (settings(code.as_str()), settings("off"));
+    for (name, _) in files {
+        let file = folder.path().join(name);
+        lmao_json_with(&data, &["ingest", &file.to_string_lossy()], &off);
+    }
+    let found = |settings: &[(&str, &str)]| {
+        let found = lmao_json_with(&data, &["search", "--type", "semantic", "how large is a rectangle"], settings);
+        found["results"].as_array().map_or(0, Vec::len)
+    };
+    let digest =
+        |settings: &[(&str, &str)]| lmao_json_with(&data, &["projections", "digest"], settings)[1]["digest"].clone();
+    let reembed = |settings: &[(&str, &str)]| lmao_json_with(&data, &["models", "reembed"], settings);
+    let all_general = digest(&off);
+    assert_eq!(found(&off), 2, "without a model for code, code is in the general space");
+    assert!(of_domain(&data, &off).contains("the general model embeds code too"), "{}", of_domain(&data, &off));
+
+    let made = reembed(&on);
+    assert_eq!((&made["domain"], &made["documents"], &made["failed"]), (&json!("for code"), &json!(2), &json!(0)));
+    assert_ne!(digest(&on), all_general);
+    assert_eq!(of_domain(&data, &on), "\"for code\"");
+    assert_eq!(reembed(&on)["documents"], 0, "they have them, prose alone too");
+    assert_eq!(found(&on), 2, "each in its space");
+    let both = digest(&on);
+    lmao_json_with(&data, &["projections", "rebuild", "search"], &off);
+    assert_eq!(digest(&on), both, "what is stored is taken in, whether or not the model is in use");
+    assert!(of_domain(&data, &off).contains("until `lmao models reembed`"), "{}", of_domain(&data, &off));
+    assert_eq!(found(&off), 1, "code is not in the general space now");
+
+    let made = reembed(&off);
+    assert_eq!((&made["domain"], &made["documents"]), (&Value::Null, &json!(2)));
+    assert_eq!((digest(&off), found(&off)), (all_general, 2));
 }

