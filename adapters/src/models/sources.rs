@@ -168,8 +168,9 @@ pub(super) struct HubModel {
 /// it. Names as in fastembed's lists; only those whose licence lets anybody use them.
 const HUB_MODELS: [(Role, &str, usize, Pooling, usize); 4] = [
     (Role::General, "Xenova/all-mpnet-base-v2", 768, Pooling::Mean, 384),
-    // It would read 8192 tokens; a passage has at most some 512 of the general model's.
-    (Role::Domain, "jinaai/jina-embeddings-v2-base-code", 768, Pooling::Mean, 1024),
+    // It would read 8192 tokens. Passages that are cut for so many would be too long for the general model, which has them
+    // again once this one is turned off.
+    (Role::Domain, "jinaai/jina-embeddings-v2-base-code", 768, Pooling::Mean, 512),
     (Role::Reranker, "jinaai/jina-reranker-v1-turbo-en", 1, Pooling::Cls, RERANKED_TOKENS),
     (Role::Reranker, "BAAI/bge-reranker-base", 1, Pooling::Cls, RERANKED_TOKENS),
 ];

@@ -25,11 +25,12 @@ use uuid::Uuid;
 use crate::text::TextDocument;
 use chunk::{Nature, Passages, Reader, Run, Sizer};
 use detect::{Format, HEAD_BYTES};
-pub use embed::Rejected;
 use extract::{Extraction, Source};
 use store::{internal, missing, off_thread};
 use worker::{Pool, Request};
 pub use worker::{Worker, worker_main};
+
+pub use self::embed::Rejected;
 
 /// Texts that are extracted or cut in this process at once: each may hold a few hundred megabytes.
 const TEXTS_AT_ONCE: usize = 2;

@@ -67,7 +67,8 @@ impl ModelHealth {
                     Some(held) => format!(
                         "code in the index has vectors of {held} and is found by words alone until `lmao models reembed`"
                     ),
-                    None => "the general model embeds code too".to_owned(),
+                    None if self.models.is_wanted(Role::General) => "the general model embeds code too".to_owned(),
+                    None => "code is found by words alone".to_owned(),
                 };
                 return part(name, state, format!("off: {reason}; {now}"));
             }
