@@ -18,6 +18,7 @@ mod node;
 mod parked;
 mod placed;
 mod script;
+mod spaces;
 mod stores;
 mod world;
 

@@ -1,7 +1,7 @@
 //! What is set aside, who hears of it, and what happens when it is taken up again. No faults but those named.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
@@ -27,20 +27,20 @@ use crate::{in_virtual_time, node::Running, stores::Disk, world::World};
 
 const OWNER: Uuid = Uuid::from_u128(7);
 
-struct Scene {
+pub(crate) struct Scene {
     disk: Arc<Disk>,
-    world: Arc<World>,
+    pub(crate) world: Arc<World>,
     faults: Arc<AtomicBool>,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let disk = Disk::new(1);
         let world = World::new(&disk);
         Self { disk, world, faults: Arc::new(AtomicBool::new(false)) }
     }
 
-    async fn start(&self) -> Running {
+    pub(crate) async fn start(&self) -> Running {
         Running::start(&self.disk, &self.world, &self.faults).await
     }
 
@@ -49,7 +49,7 @@ impl Scene {
     }
 }
 
-fn opened(node: &Running) -> OpenedLog {
+pub(crate) fn opened(node: &Running) -> OpenedLog {
     let reached = Arc::new(node.reached.clone());
     OpenedLog::new(reached.clone(), Keyring::new(reached.clone(), reached))
 }
@@ -155,13 +155,16 @@ fn a_damaged_record_keeps_nobody_else_from_what_is_owed() {
     });
 }
 
-/// An index of documents' ids.
+/// An index of documents' ids, and of whose vectors it was given last.
 #[derive(Debug, Default)]
-struct Shelf(Mutex<Held>);
+pub(crate) struct Shelf(Mutex<Held>);
 
 #[derive(Debug, Default)]
-struct Held {
+pub(crate) struct Held {
     documents: BTreeSet<Uuid>,
+    pub(crate) models: BTreeMap<Space, ModelManifest>,
+    /// The spaces that the last document had vectors in.
+    pub(crate) spaces: Vec<Space>,
     checkpoint: Position,
     saved: Position,
     /// Takes no document, and never says so.
@@ -169,7 +172,7 @@ struct Held {
 }
 
 impl Shelf {
-    fn held(&self) -> MutexGuard<'_, Held> {
+    pub(crate) fn held(&self) -> MutexGuard<'_, Held> {
         self.0.lock().unwrap()
     }
 
@@ -183,17 +186,20 @@ impl SearchIndex for Shelf {
     async fn checkpoint(&self) -> Result<Position, IndexError> {
         Ok(self.held().checkpoint)
     }
-    async fn model(&self, _: Space) -> Result<Option<ModelManifest>, IndexError> {
-        Ok(None)
+    async fn model(&self, space: Space) -> Result<Option<ModelManifest>, IndexError> {
+        Ok(self.held().models.get(&space).cloned())
     }
-    async fn use_model(&self, _: Space, _: &ModelManifest) -> Result<(), IndexError> {
+    async fn use_model(&self, space: Space, manifest: &ModelManifest) -> Result<(), IndexError> {
+        self.held().models.insert(space, manifest.clone());
         Ok(())
     }
     async fn put(&self, document: IndexedDocument) -> Result<(), IndexError> {
         if self.held().stuck {
             std::future::pending::<()>().await;
         }
-        self.held().documents.insert(document.document_id);
+        let held = &mut *self.held();
+        held.documents.insert(document.document_id);
+        held.spaces = Space::ALL.into_iter().filter(|space| !document.vectors.of(*space).is_empty()).collect();
         Ok(())
     }
     async fn delete(&self, document: Uuid) -> Result<(), IndexError> {
@@ -252,7 +258,7 @@ impl Semantics for Off {
     }
 }
 
-async fn hand_in(node: &Running, n: u128) -> StreamId {
+pub(crate) async fn hand_in(node: &Running, n: u128) -> StreamId {
     let stream = StreamId::new(Category::Document, Uuid::from_u128(n));
     let uploaded = document::Uploaded {
         owner: OWNER,

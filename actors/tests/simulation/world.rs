@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub(crate) runs: Mutex<BTreeMap<Uuid, u32>>,
     /// Answering panics and no document can be loaded, until that is repaired.
     pub(crate) broken: AtomicBool,
+    /// Documents have vectors in both spaces.
+    pub(crate) in_both: AtomicBool,
     /// What makes documents findable; without it they are at once.
     pub(crate) search: Mutex<Option<Arc<dyn Projection>>>,
     /// What was searched for.
@@ -46,6 +48,7 @@ impl World {
             disk: Arc::clone(disk),
             runs: Mutex::default(),
             broken: AtomicBool::new(false),
+            in_both: AtomicBool::new(false),
             search: Mutex::default(),
             searches: Mutex::default(),
         })
@@ -200,11 +203,15 @@ impl Ingestion for FromNode {
             vectors: *chunks,
             model: "m".to_owned(),
             cached: 0,
-            domain: None,
+            domain: self
+                .world
+                .in_both
+                .load(Ordering::Relaxed)
+                .then(|| doc::DomainVectors { vectors: *chunks, model: "d".to_owned() }),
         }))
     }
 
-    async fn load(&self, folder: Folder, _: &doc::Published) -> Result<IndexedDocument, Failure> {
+    async fn load(&self, folder: Folder, published: &doc::Published) -> Result<IndexedDocument, Failure> {
         if self.world.broken.load(Ordering::Relaxed) {
             return Err(Failure::lasting("missing_blob", "loading is broken"));
         }
@@ -220,7 +227,11 @@ impl Ingestion for FromNode {
             title: None,
             authors: vec![],
             tags: vec![],
-            vectors: Vectors::default(),
+            vectors: if published.domain_model.is_some() {
+                Vectors { general: vec![Some(vec![1.0])], domain: vec![Some(vec![1.0])] }
+            } else {
+                Vectors::default()
+            },
         })
     }
 }
