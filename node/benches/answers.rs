@@ -21,8 +21,8 @@ use lmao_adapters::{
 };
 use lmao_events::{Answer, Citation, Position, Timestamp};
 use lmao_ports::{
-    ChunkRecord, IndexedDocument, Retriever, SearchFilter, SearchIndex, SearchRequest, SearchType, SemanticState,
-    Semantics, Space,
+    ChunkRecord, IndexedDocument, Retriever, SearchFilter, SearchIndex, SearchRequest, SearchResults, SearchType,
+    SemanticState, Semantics, Space, Vectors,
 };
 use lmao_retrieval::{
     answer::{Answerer, Extractive, Question},
@@ -37,6 +37,8 @@ const QUESTIONS: usize = 40;
 const OTHERS: usize = 100;
 /// Passages that an answer is made of, as the plan of a chat asks for.
 const PASSAGES: usize = 12;
+/// As a chat asks for it.
+const DIVERSITY: f32 = 0.3;
 /// The collection of hidden sentences, and what each of them begins with.
 const HIDDEN: &str = "hidden";
 const MARK: &str = "This is said of it:";
@@ -197,8 +199,8 @@ async fn indexed(dir: &Path, collection: &Collection, semantics: Arc<dyn Semanti
     let of = if collection.name == HIDDEN { "hidden cranfield" } else { collection.name };
     for (n, Text { id, text }) in (1_u128..).zip(&collection.documents) {
         let vectors = match &embedder {
-            Some(embedder) => Some(embedder.passages(vec![text.clone()]).await.unwrap()),
-            None => None,
+            Some(embedder) => Vectors::general(embedder.passages(vec![text.clone()]).await.unwrap()),
+            None => Vectors::default(),
         };
         let chunk = ChunkRecord {
             chunk_id: Uuid::from_u128(n << 32),
@@ -210,6 +212,8 @@ async fn indexed(dir: &Path, collection: &Collection, semantics: Arc<dyn Semanti
             start: 0,
             end: text.len() as u64,
             page_turns: vec![],
+            language: None,
+            parent: None,
         };
         let document = IndexedDocument {
             document_id: Uuid::from_u128(n),
@@ -218,6 +222,9 @@ async fn indexed(dir: &Path, collection: &Collection, semantics: Arc<dyn Semanti
             format: collection.chunk_type.to_owned(),
             language: None,
             metadata: json!({}),
+            title: None,
+            authors: vec![],
+            tags: vec![],
             created_at: Timestamp(0),
             chunks: vec![chunk],
             vectors,
@@ -229,8 +236,9 @@ async fn indexed(dir: &Path, collection: &Collection, semantics: Arc<dyn Semanti
 }
 
 async fn ask(search: &Hybrid, answerer: &Extractive, query: &str) -> Answer {
-    let request = SearchRequest::new(query.to_owned(), SearchFilter::all_of(OWNER), PASSAGES, SearchType::Hybrid);
-    let hits = search.search(request).await.unwrap().hits;
-    let question = Question { query: query.to_owned(), hits, ..Question::default() };
+    let mut request = SearchRequest::new(query.to_owned(), SearchFilter::all_of(OWNER), PASSAGES, SearchType::Hybrid);
+    request.diversity = Some(DIVERSITY);
+    let SearchResults { hits, intent, .. } = search.search(request).await.unwrap();
+    let question = Question { query: query.to_owned(), hits, intent, ..Question::default() };
     answerer.answer(question, Box::new(|_| {})).await.unwrap()
 }
