@@ -76,6 +76,7 @@ pub struct OpenAi {
     url: Url,
     model: String,
     tokens: Tokens,
+    context: usize,
     api_key: Option<String>,
     authorization: Option<HeaderValue>,
 }
@@ -122,8 +123,8 @@ impl OpenAi {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(Error::Client)?;
-        let tokens = Tokens::of_model(&model);
-        Ok(Self { client, url, model, tokens, api_key, authorization })
+        let (tokens, context) = (Tokens::of_model(&model), tokens::context_of(&model));
+        Ok(Self { client, url, model, tokens, context, api_key, authorization })
     }
 
     /// Counts tokens by the `tokenizer.json` at this path, for a model whose name says nothing of its tokenizer.
@@ -133,6 +134,14 @@ impl OpenAi {
     pub fn tokenizer(mut self, path: &Path) -> Result<Self, Error> {
         self.tokens = Tokens::of_file(path)?;
         Ok(self)
+    }
+
+    /// Tokens that a completion of this model may have, read and written together, where its server allows others than its
+    /// name says.
+    #[must_use]
+    pub const fn context_tokens(mut self, tokens: usize) -> Self {
+        self.context = tokens;
+        self
     }
 
     async fn post(&self, request: &Request<'_>) -> Result<reqwest::Response, LlmError> {
@@ -289,6 +298,10 @@ impl Llm for OpenAi {
 
     fn count_tokens(&self, text: &str) -> usize {
         self.tokens.count(text)
+    }
+
+    fn context_tokens(&self) -> usize {
+        self.context
     }
 
     async fn complete(

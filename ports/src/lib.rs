@@ -36,7 +36,7 @@ pub use error::Unavailable;
 pub use health::{Component, Health, HealthState};
 pub use ingestion::Ingestion;
 pub use live::{Frame, Live};
-pub use llm::{ChatMessage, ChatRole, Completion, Llm, LlmError, TokenSink, estimated_tokens};
+pub use llm::{ChatMessage, ChatRole, Completion, Llm, LlmError, TokenSink, USUAL_CONTEXT, estimated_tokens};
 pub use log::{AppendError, EventLog, Filter, ReadError, Recorded};
 pub use metrics::Metrics;
 pub use model::{

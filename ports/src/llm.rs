@@ -48,6 +48,9 @@ pub enum LlmError {
     Refused(String),
 }
 
+/// Tokens of a completion where the model's own limit is not known.
+pub const USUAL_CONTEXT: usize = 16_384;
+
 /// Where pieces of a text go while it is written.
 pub type TokenSink = Box<dyn FnMut(&str) + Send>;
 
@@ -61,6 +64,12 @@ pub trait Llm: Debug + Send + Sync {
     /// length, in time proportional to it.
     fn count_tokens(&self, text: &str) -> usize {
         estimated_tokens(text)
+    }
+
+    /// Tokens that one completion may have, of what is read and what is written together; most models have more than what is
+    /// taken where it is not known.
+    fn context_tokens(&self) -> usize {
+        USUAL_CONTEXT
     }
 
     /// Completes `messages` with at most `max_tokens`; every piece goes to `sink` as it comes.

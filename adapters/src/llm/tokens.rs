@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
-use lmao_ports::estimated_tokens;
+use lmao_ports::{USUAL_CONTEXT, estimated_tokens};
 use tiktoken_rs::{
     bpe_for_tokenizer,
+    model::get_context_size,
     tokenizer::{Tokenizer as Vocabulary, get_tokenizer},
 };
 use tokenizers::Tokenizer;
@@ -30,8 +31,7 @@ pub(super) enum Tokens {
 impl Tokens {
     /// For a model of this name, whoever serves it: `openai/gpt-4o` too.
     pub(super) fn of_model(model: &str) -> Self {
-        let name = model.rsplit('/').next().unwrap_or(model).to_lowercase();
-        get_tokenizer(&name).map_or(Self::Estimated, Self::Known)
+        get_tokenizer(&name_of(model)).map_or(Self::Estimated, Self::Known)
     }
 
     /// By the `tokenizer.json` at this path.
@@ -56,6 +56,15 @@ impl Tokens {
         };
         counted.unwrap_or_else(|| estimated_tokens(text))
     }
+}
+
+/// Tokens of a completion by the model of this name.
+pub(super) fn context_of(model: &str) -> usize {
+    get_context_size(&name_of(model)).unwrap_or(USUAL_CONTEXT)
+}
+
+fn name_of(model: &str) -> String {
+    model.rsplit('/').next().unwrap_or(model).to_lowercase()
 }
 
 /// A text in pieces, parted at line breaks or spaces where there are any.
@@ -92,6 +101,7 @@ mod tests {
         ] {
             assert_eq!(matches!(Tokens::of_model(model), Tokens::Known(_)), known, "{model}");
         }
+        assert_eq!(["gpt-4", "openai/gpt-4o", "qwen2.5:7b"].map(context_of), [8192, 128_000, USUAL_CONTEXT]);
         // As OpenAI's own tokenizer counts them.
         assert_eq!(Tokens::of_model("gpt-4").count("tiktoken is great!"), 6);
         assert_eq!(Tokens::of_model("gpt-4o").count("お誕生日おめでとう"), 8);

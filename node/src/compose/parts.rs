@@ -254,6 +254,10 @@ fn answerer(
     });
     let endpoint = endpoint
         .map_err(|error| Stop::new(Code::Usage, "the language model's endpoint makes no sense").because(error))?;
+    let endpoint = match llm.context_tokens {
+        Some(tokens) => endpoint.context_tokens(tokens.get()),
+        None => endpoint,
+    };
     Ok(Arc::new(Generative::new(Arc::new(endpoint)).reading(Arc::clone(index))))
 }
 

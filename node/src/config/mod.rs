@@ -5,6 +5,7 @@ mod origin;
 mod rates;
 mod roles;
 mod telemetry;
+mod tokens;
 mod tools;
 mod value;
 
@@ -21,6 +22,7 @@ pub(crate) use origin::{Loaded, Overrides, is_ours, load};
 pub(crate) use rates::Rates;
 pub(crate) use roles::Roles;
 pub(crate) use telemetry::{Endpoint, Ratio, Telemetry};
+pub(crate) use tokens::ContextTokens;
 pub(crate) use tools::{HttpTool, Tools};
 pub(crate) use value::{Blobs, Cache, Durable, Live, Models, Search, Tables, Url, parse_address};
 
@@ -199,6 +201,8 @@ pub(crate) struct Llm {
     pub api_key: Option<ApiKey>,
     /// The model's `tokenizer.json`, for one whose name does not tell it: tokens are estimated on the high side without.
     pub tokenizer: Option<PathBuf>,
+    /// Tokens that one completion may have, read and written together; by the model's name, else 16384.
+    pub context_tokens: Option<ContextTokens>,
 }
 
 impl Llm {
@@ -215,6 +219,9 @@ impl Llm {
             }
             (Some(_), None) => Some("llm.base_url is set and llm.model is not: name the model to ask for".to_owned()),
             (None, Some(_)) => Some("llm.model is set and llm.base_url is not: name the endpoint to ask".to_owned()),
+            (None, None) if self.context_tokens.is_some() => {
+                Some("llm.context_tokens is set and llm.base_url is not: name the endpoint to ask".to_owned())
+            }
             (None, None) if self.tokenizer.is_some() => {
                 Some("llm.tokenizer is set and llm.base_url is not: name the endpoint to ask".to_owned())
             }

@@ -182,6 +182,14 @@ fn wrong_types_and_half_an_endpoint_are_refused() {
     assert!(error.to_string().contains("llm.model"), "{error}");
     let error = from_environment(&[("LMAO_LLM__TOKENIZER", "tokenizer.json")]).unwrap_err();
     assert!(error.to_string().contains("llm.tokenizer is set and llm.base_url is not"), "{error}");
+    for (tokens, says) in [("1000", "at least 2048"), ("many", "no number of tokens"), ("4096", "llm.base_url is not")]
+    {
+        let error = from_environment(&[("LMAO_LLM__CONTEXT_TOKENS", tokens)]).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    let (_dir, path) = file("[llm]\nbase_url = \"http://x\"\nmodel = \"m\"\ncontext_tokens = 4096\n");
+    let loaded = load(&Overrides { file: Some(path), flags: vec![] }, []).unwrap();
+    assert_eq!(loaded.config.llm.context_tokens.map(ContextTokens::get), Some(4096));
     let error = from_environment(&[("LMAO_LLM__BASE_URL", "x"), ("LMAO_LLM__MODEL", "m")]).unwrap_err();
     assert!(error.to_string().contains("not an http"), "{error}");
 }

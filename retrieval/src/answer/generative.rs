@@ -11,12 +11,9 @@ use super::{
     context::{Budget, Excerpt, assemble, in_order, missing},
     grounds::Grounds,
     markers::{Judged, Markers},
-    prompt::{PASSAGE_TOKENS, prompt},
+    prompt::{ANSWER_TOKENS, Shares, prompt},
     reading::Reading,
 };
-
-/// Tokens of an answer.
-const MAX_TOKENS: u32 = 1024;
 
 /// Has a language model write the answer.
 #[derive(Debug)]
@@ -40,21 +37,19 @@ impl Generative {
     }
 
     /// What the model reads, numbered from 1.
-    async fn context(&self, question: &Question) -> Vec<Excerpt> {
-        let count = |text: &str| self.llm.count_tokens(text);
-        let budget = Budget { tokens: PASSAGE_TOKENS, count: &count };
+    async fn context(&self, question: &Question, budget: &Budget<'_>) -> Vec<Excerpt> {
         match question.intent {
             Intent::ChitChat => return vec![],
             Intent::Summary => {
                 let parts = self.reading.beginnings(question).await;
                 if !parts.is_empty() {
-                    return in_order(&parts, &budget);
+                    return in_order(&parts, budget);
                 }
             }
             _ => {}
         }
         let siblings = self.reading.passages(&missing(&question.hits)).await;
-        assemble(&question.hits, &siblings, question.sides().as_ref(), &budget)
+        assemble(&question.hits, &siblings, question.sides().as_ref(), budget)
     }
 }
 
@@ -70,14 +65,16 @@ impl Answerer for Generative {
 
     async fn answer(&self, question: Question, sink: TokenSink) -> Result<Answer, Failure> {
         let question = question.checked();
-        let excerpts = self.context(&question).await;
-        let messages = prompt(&question, &excerpts, &|text| self.llm.count_tokens(text));
+        let count = |text: &str| self.llm.count_tokens(text);
+        let shares = Shares::of(self.llm.context_tokens(), &question.query, &count);
+        let excerpts = self.context(&question, &Budget { tokens: shares.passages, count: &count }).await;
+        let messages = prompt(&question, &excerpts, shares, &count);
         let grounds = Arc::new(Grounds::new(excerpts, &question.query));
         let markers = || Markers::new(grounds.len(), Arc::clone(&grounds) as _);
         let stream = Arc::new(Mutex::new((markers(), sink)));
         let completion = self
             .llm
-            .complete(messages, MAX_TOKENS, rewriting(Arc::clone(&stream)))
+            .complete(messages, ANSWER_TOKENS, rewriting(Arc::clone(&stream)))
             .await
             .map_err(|error| failure(&error))?;
         let mut markers = markers();

@@ -1,6 +1,6 @@
 //! Answers by a language model that is scripted, since real ones cost money and say something else each time.
 
-use lmao_ports::{ChatMessage, ChatRole, Completion, Llm, LlmError, ParentChunk};
+use lmao_ports::{ChatMessage, ChatRole, Completion, Llm, LlmError, ParentChunk, USUAL_CONTEXT, estimated_tokens};
 
 use super::{super::Generative, *};
 
@@ -8,6 +8,7 @@ use super::{super::Generative, *};
 #[derive(Debug, Default)]
 struct Scripted {
     text: String,
+    context: Option<usize>,
     failure: Option<fn() -> LlmError>,
     read: Mutex<Vec<ChatMessage>>,
 }
@@ -27,6 +28,9 @@ impl Scripted {
 impl Llm for Scripted {
     fn model(&self) -> &str {
         "scripted"
+    }
+    fn context_tokens(&self) -> usize {
+        self.context.unwrap_or(USUAL_CONTEXT)
     }
     async fn complete(&self, messages: Vec<ChatMessage>, _: u32, mut sink: TokenSink) -> Result<Completion, LlmError> {
         *self.read.lock().unwrap() = messages;
@@ -221,7 +225,7 @@ async fn a_prompt_is_bounded_and_passages_stay_passages() {
     let passages = last.matches("<passage ").count();
     assert!((2..40).contains(&passages), "{passages}");
     assert_eq!(last.matches("</passage>").count(), passages);
-    assert!(lmao_ports::estimated_tokens(&last) < 6100 && last.starts_with("q?"));
+    assert!(estimated_tokens(&last) < 6100 && last.starts_with("q?"));
     assert!(last.contains("section=\"a'b  x \""));
     {
         let read = llm.read.lock().unwrap();
@@ -230,6 +234,64 @@ async fn a_prompt_is_bounded_and_passages_stay_passages() {
     let huge = vec![hit(1, 0, "", "prose", &"é ".repeat(100_000))];
     run(&Generative::new(Arc::clone(&llm) as _), "q?", huge).await.0.unwrap();
     let last = llm.asked();
-    assert!(last.matches("<passage ").count() == 1 && lmao_ports::estimated_tokens(&last) < 6100);
+    assert!(last.matches("<passage ").count() == 1 && estimated_tokens(&last) < 6100);
     assert!(last.matches('é').count() > 1900);
+}
+
+#[tokio::test]
+async fn a_prompt_leaves_room_for_the_answer_in_every_context() {
+    let text = "Größe 1994 東京 words, ".repeat(40);
+    let hits: Vec<Hit> = (0..40).map(|n| hit(1, 2 * n, "", "prose", &format!("{n} {text}"))).collect();
+    let history = vec![ChatMessage { role: ChatRole::Assistant, content: text.clone() }; 20];
+    for context in [0, 2048, 4096, 8192, 128_000] {
+        let llm = Arc::new(Scripted { text: "So [1].".to_owned(), context: Some(context), ..Scripted::default() });
+        let query = "東京 ".repeat(9000);
+        let question = Question { query, history: history.clone(), hits: hits.clone(), ..Question::default() };
+        ask(&Generative::new(Arc::clone(&llm) as _), question).await.0.unwrap();
+        let read: usize = llm.read.lock().unwrap().iter().map(|message| estimated_tokens(&message.content)).sum();
+        assert!(context == 0 || read + 1024 <= context, "{read} of {context}");
+        assert!(context < 4096 || llm.asked().contains("<passages>"), "{context}");
+    }
+}
+
+#[tokio::test]
+async fn a_document_is_summarized_from_its_parts_in_order() {
+    let mut index = MemoryIndex { hits: passages(), ..MemoryIndex::default() };
+    index.hits.push(hit(1, 9, "Understanding Ownership > Move", "prose", "A value has one owner."));
+    let llm = Scripted::saying("It is about ownership [1].");
+    let generative = Generative::new(Arc::clone(&llm) as _).reading(Arc::new(index));
+    let question = of_intent(Intent::Summary, "summarize file1.md", vec![passages().remove(1), passages().remove(4)]);
+    let answer = ask(&generative, question).await.0.unwrap();
+    assert!(answer.grounded && llm.read.lock().unwrap()[0].content.contains("Summarize"));
+    let asked = llm.asked();
+    let places = ["Ownership is a set", "First, let", "A value has one owner."].map(|words| asked.find(words).unwrap());
+    assert!(places.is_sorted() && !asked.contains("Knead"), "{asked}");
+}
+
+#[tokio::test]
+async fn both_sides_of_a_comparison_are_read() {
+    let stack = |n: u32| hit(1, 2 * n, "", "prose", &(0..400).map(|w| format!("stack{n}x{w} ")).collect::<String>());
+    let mut hits: Vec<Hit> = (0..40).map(stack).collect();
+    let heap = "room ".repeat(1200) + "The heap is searched.";
+    hits.push(hit(2, 0, "", "prose", &heap));
+    for (intent, read) in [(Intent::Lookup, false), (Intent::Comparison, true)] {
+        let llm = Scripted::saying("So [1].");
+        let question = of_intent(intent, "difference between the stack and the heap", hits.clone());
+        ask(&Generative::new(Arc::clone(&llm) as _), question).await.0.unwrap();
+        assert_eq!(llm.asked().contains("The heap is searched"), read);
+    }
+}
+
+proptest! {
+    #[test]
+    fn citations_are_verified_whatever_a_model_writes(
+        contents in prop::collection::vec("((the owner|of a value|drops it|[a-z]{1,6}|é|東京|[.!?]|\\n\\n|- |\\||\\[1\\]) ?){1,40}", 1..5),
+        text in "a((\"the owner of a value drops it\"|“the owner drops it …|”|drops it|[a-z]{1,5}|é|\"|`|\\.|\\n\\n|\\[[0-6]\\]|\\[1, 2\\]) ?){0,40}",
+    ) {
+        let hits: Vec<Hit> =
+            (0..).zip(&contents).map(|(n, content)| hit(u128::from(n % 2), n, "Memory", "prose", content)).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let answer = runtime.block_on(answer(&text, "what of it?", hits));
+        prop_assert_eq!(answer.grounded, !answer.citations.is_empty());
+    }
 }
