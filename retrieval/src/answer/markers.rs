@@ -49,6 +49,8 @@ pub(super) struct Markers {
     used: Vec<usize>,
     /// A bracket that may become a marker.
     held: String,
+    /// Whether a space is held back: before a marker that is dropped there is none.
+    gap: bool,
     code: Code,
     /// Length of the run of backticks that is being read.
     ticks: usize,
@@ -78,6 +80,7 @@ impl Markers {
             judged: Judged { moved: 0, dropped: 0 },
             used: vec![],
             held: String::new(),
+            gap: false,
             code: Code::None,
             ticks: 0,
             line_ended: false,
@@ -97,8 +100,8 @@ impl Markers {
 
     /// What was held back.
     pub(super) fn finish(&mut self) -> String {
-        let rest = std::mem::take(&mut self.held);
-        self.written += rest.len();
+        let (held, mut rest) = (std::mem::take(&mut self.held), String::new());
+        self.write(&held, &mut rest);
         rest
     }
 
@@ -134,6 +137,9 @@ impl Markers {
         self.track_code(c);
         if c == '[' && self.code == Code::None {
             self.held.push(c);
+        } else if c == ' ' {
+            self.write("", out);
+            self.gap = true;
         } else {
             self.write(c.encode_utf8(&mut [0; 4]), out);
         }
@@ -152,10 +158,12 @@ impl Markers {
                 self.used.push(passage);
                 self.used.len() - 1
             });
+            self.write("", out);
             self.uses.push((self.written, passage));
             self.beside.push(passage);
             self.write(&format!("[{}]", place + 1), out);
         }
+        self.gap = false;
         self.line_ended = false;
     }
 
@@ -192,10 +200,13 @@ impl Markers {
         self.line_ended = c == '\n';
     }
 
+    /// Writes what is held back of space, and this.
     fn write(&mut self, text: &str, out: &mut String) {
-        self.written += text.len();
-        out.push_str(text);
-        self.paragraph.push_str(text);
+        for text in [if std::mem::take(&mut self.gap) { " " } else { "" }, text] {
+            self.written += text.len();
+            out.push_str(text);
+            self.paragraph.push_str(text);
+        }
         if self.paragraph.ends_with("\n\n") {
             self.paragraph.clear();
         }
@@ -233,7 +244,7 @@ mod tests {
         for (text, shown, cited) in [
             ("A [3]. B [1][3].", "A [1]. B [2][1].", vec![3, 1]),
             ("A [2, 4]!", "A [1][2]!", vec![2, 4]),
-            ("A [9] and [0].", "A  and .", vec![]),
+            ("A [9] and [0].  [9] B  ", "A and.  B  ", vec![]),
             ("a[i] [x](y) [] [ ]", "a[i] [x](y) [] [ ]", vec![]),
             ("`a[1]` and [2] ``b[1] ` [1]`` [1]", "`a[1]` and [1] ``b[1] ` [1]`` [2]", vec![2, 1]),
             ("```\na[1]\n```\n[2]", "```\na[1]\n```\n[1]", vec![2]),
@@ -257,7 +268,7 @@ mod tests {
     fn markers_that_do_not_stand_are_moved_or_left_out() {
         let mut markers = Markers::new(4, Arc::new(ByWord));
         let text = markers.push("Yes [2]. Says no [1]. And three [4][2].\n\n[1]") + &markers.finish();
-        assert_eq!(text, "Yes [1]. Says no . And three [2][1].\n\n[3]");
+        assert_eq!(text, "Yes [1]. Says no. And three [2][1].\n\n[3]");
         assert_eq!((markers.cited(), markers.judged()), ([2, 3, 1].as_slice(), Judged { moved: 1, dropped: 1 }));
     }
 

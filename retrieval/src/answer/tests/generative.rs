@@ -137,7 +137,7 @@ async fn quoted_words_are_cited_where_they_stand() {
 async fn words_that_nobody_wrote_are_not_cited() {
     let text = "It says \"each value has at least two owners\" [1]. There is one owner at a time [1].";
     let one = answer(text, "rules?", passages()).await;
-    assert_eq!(one.text, "It says \"each value has at least two owners\" . There is one owner at a time [1].");
+    assert_eq!(one.text, "It says \"each value has at least two owners\". There is one owner at a time [1].");
     assert_eq!(quotes_of(&one), ["There can only be one owner at a time."]);
     assert!(one.notices[0].starts_with("citations left out: 1;"), "{:?}", one.notices);
     let none = answer("\"Each value has at least two owners.\" [1]", "rules?", passages()).await;
