@@ -5,11 +5,13 @@ use std::fmt::Debug;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Category, claim, document, session, tool_call, user, workflow};
+mod set;
 
-/// The version of the set of all events: raised whenever some event gets a new name or version. A node says in its lease
-/// which set it reads, and what is new is written only once every live node reads it.
-pub const EVENT_SET: u32 = 1;
+#[cfg(debug_assertions)]
+pub use set::pretend_next_build;
+pub use set::{EVENT_SET, readable_set, set_of};
+
+use crate::{Category, claim, document, session, tool_call, user, workflow};
 
 /// One event as stored in a payload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,7 +150,7 @@ pub(crate) fn encode(name: &str, version: u16, event: &impl Serialize) -> EventD
     let mut data = Vec::new();
     let mut serializer = rmp_serde::Serializer::new(&mut data).with_struct_map().with_human_readable();
     event.serialize(&mut serializer).unwrap_or_else(|error| unreachable!("events encode: {error}"));
-    EventData { name: name.to_owned(), version, data }
+    EventData { name: name.to_owned(), version: version + set::bump(name), data }
 }
 
 pub(crate) fn newer(category: Category, stored: &EventData) -> DecodeError {
@@ -161,20 +163,23 @@ pub(crate) fn decode<T: serde::de::DeserializeOwned>(
     current: u16,
     upcasters: &[Upcaster],
 ) -> Result<T, DecodeError> {
-    if stored.version > current {
+    let bump = set::bump(&stored.name);
+    if stored.version > current + bump {
         return Err(newer(category, stored));
     }
+    // The version after the current one has the same fields.
+    let version = stored.version.min(current);
     let data = |source: Box<dyn std::error::Error + Send + Sync>| DecodeError::Data {
         name: stored.name.clone(),
         version: stored.version,
         source,
     };
-    if stored.version == current {
+    if version == current {
         let mut deserializer = rmp_serde::Deserializer::from_read_ref(&stored.data).with_human_readable();
         return T::deserialize(&mut deserializer).map_err(|error| data(error.into()));
     }
     let old: Value = rmp_serde::from_slice(&stored.data).map_err(|error| data(error.into()))?;
-    let new = upcast(&stored.name, stored.version, current, old, upcasters)?;
+    let new = upcast(&stored.name, version, current, old, upcasters)?;
     serde_json::from_value(new).map_err(|error| data(error.into()))
 }
 

@@ -25,7 +25,12 @@ pub mod workflow;
 
 pub use decider::{Decider, Due, EffectId, IllegalHistory, Pending, Place, Rejection, RejectionKind, owes};
 pub use digest::{BlobRef, ContentHash};
-pub use event::{AnyCommand, AnyEvent, DecodeError, EVENT_SET, EventData, EventSet, Upcaster, decode_any, upcast};
+#[cfg(debug_assertions)]
+pub use event::pretend_next_build;
+pub use event::{
+    AnyCommand, AnyEvent, DecodeError, EVENT_SET, EventData, EventSet, Upcaster, decode_any, readable_set, set_of,
+    upcast,
+};
 pub use id::{Category, CommitId, Hash, ParseError, Position, StreamId, Version, derive_id, keyed_id};
 pub use payload::{CommandRef, Payload};
 pub use record::{CODEC, Head, Header, MAX_RECORD_BYTES, Owes, Record, RecordError};

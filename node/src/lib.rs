@@ -25,6 +25,10 @@ use crate::{
 /// How long blocking work that nobody waits for may still take at the end.
 const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(2);
 
+/// Makes this process the build after this one, in which the event of that name has a version more: for tests of upgrades.
+#[cfg(debug_assertions)]
+const NEXT_EVENT: &str = "LMAO_TEST_NEXT_EVENT";
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     // Before anything else: this process reads files that nobody trusts, and has no use for the rest of us.
@@ -64,7 +68,12 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     global.config = global.config.filter(|path| !path.as_os_str().is_empty());
     global.log_filter = global.log_filter.filter(|filter| !filter.is_empty());
     telemetry::start(global.log_format, global.log_filter.as_deref().unwrap_or(default_filter))?;
-    let invocation = Invocation::new(global, environment()?);
+    let environment = environment()?;
+    #[cfg(debug_assertions)]
+    if let Some((_, event)) = environment.iter().find(|(name, _)| name == NEXT_EVENT) {
+        lmao_events::pretend_next_build(event.clone());
+    }
+    let invocation = Invocation::new(global, environment);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -26,4 +26,5 @@ mod support;
 mod telemetry;
 mod tidy;
 mod tools;
+mod upgrade;
 mod users;

@@ -1,6 +1,9 @@
 //! The buckets that this process works for, as its actors and its waker see them, and how they follow the table.
 
-use std::sync::{Arc, Weak};
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicU32, Ordering},
+};
 
 use tokio::sync::watch;
 
@@ -13,17 +16,20 @@ pub(crate) struct Owned {
     now: watch::Sender<Buckets>,
     /// Those that it cannot work for, unless it is alone: then there is nobody to give them to.
     given_up: Option<watch::Sender<Buckets>>,
+    /// The newest set of events that every live node reads.
+    everyone_reads: AtomicU32,
 }
 
 impl Owned {
     /// All buckets, for ever: there is no other process.
     pub(crate) fn alone() -> Self {
-        Self { now: watch::Sender::new(Buckets::ALL), given_up: None }
+        Self { now: watch::Sender::new(Buckets::ALL), given_up: None, everyone_reads: AtomicU32::new(u32::MAX) }
     }
 
     /// None yet: they follow the table.
     pub(crate) fn placed() -> Self {
-        Self { now: watch::Sender::new(Buckets::NONE), given_up: Some(watch::Sender::new(Buckets::NONE)) }
+        let given_up = Some(watch::Sender::new(Buckets::NONE));
+        Self { now: watch::Sender::new(Buckets::NONE), given_up, everyone_reads: AtomicU32::new(0) }
     }
 
     pub(crate) fn now(&self) -> Buckets {
@@ -32,6 +38,11 @@ impl Owned {
 
     pub(crate) fn watch(&self) -> watch::Receiver<Buckets> {
         self.now.subscribe()
+    }
+
+    /// The newest set of events that may be written now; no limit for who is alone. What is in the first set always may.
+    pub(crate) fn everyone_reads(&self) -> u32 {
+        self.everyone_reads.load(Ordering::Relaxed)
     }
 
     /// Tells those who watch, if that is new.
@@ -57,7 +68,14 @@ pub(crate) async fn follow(core: Weak<Core>, owned: Arc<Owned>, cluster: Cluster
     let (mut table, mut given_up) = (cluster.watch(), given_up.subscribe());
     loop {
         let refused = *given_up.borrow_and_update();
-        let assigned = table.borrow_and_update().buckets_of(cluster.me()).minus(refused);
+        let assigned = {
+            let table = table.borrow_and_update();
+            // While nobody is seen to live, what was known holds.
+            if let Some(reads) = table.everyone_reads() {
+                owned.everyone_reads.store(reads, Ordering::Relaxed);
+            }
+            table.buckets_of(cluster.me()).minus(refused)
+        };
         let (lost, gained) = (owned.now().minus(assigned), assigned.minus(owned.now()));
         if !lost.is_empty() {
             owned.set(owned.now().minus(lost));

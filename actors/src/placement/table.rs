@@ -8,7 +8,8 @@ use super::Buckets;
 /// The live nodes and the owners of all buckets: the same on every node that sees the same leases.
 ///
 /// Rendezvous hashing (Thaler and Ravishankar 1998): a bucket goes to the worker with the highest hash of both. When
-/// a node comes or goes, only its own buckets move.
+/// a node comes or goes, only its own buckets move. While builds differ in the events that they read, buckets go to the
+/// workers that read the fewest: what they write everybody reads. Duties go to those that read the most.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     nodes: Vec<NodeInfo>,
@@ -21,8 +22,11 @@ impl Table {
     pub fn of(nodes: Vec<NodeInfo>) -> Self {
         let workers: Vec<_> = nodes.iter().filter(|node| node.roles.contains(&Role::Worker)).collect();
         let owner = |bucket: u8| {
-            let willing = workers.iter().filter(|node| !node.gave_up.contains(&bucket));
-            willing.map(|node| node.id).max_by_key(|node| (weight(*node, bucket), *node))
+            let willing = || workers.iter().filter(|node| !node.gave_up.contains(&bucket));
+            // While builds differ the older ones write, so that all can read.
+            let oldest = willing().map(|node| node.reads).min()?;
+            let oldest = willing().filter(|node| node.reads == oldest);
+            oldest.map(|node| node.id).max_by_key(|node| (weight(*node, bucket), *node))
         };
         let owners = (0..=u8::MAX).map(owner).collect();
         debug_assert_eq!((0..=u8::MAX).count(), BUCKETS);
@@ -46,7 +50,7 @@ impl Table {
     pub fn on_duty(&self, role: Role, name: &str) -> Option<NodeId> {
         let willing = self.nodes.iter().filter(|node| node.roles.contains(&role));
         let weight = |node: NodeId| Hash::of(&[node.0.as_bytes(), name.as_bytes()].concat()).0;
-        willing.map(|node| node.id).max_by_key(|node| (weight(*node), *node))
+        willing.max_by_key(|node| (node.reads, weight(node.id), node.id)).map(|node| node.id)
     }
 
     /// Who lives.
@@ -66,10 +70,11 @@ impl Table {
         self.nodes.iter().any(|known| known.id == node)
     }
 
-    /// Whether every live node reads this set of events ([`lmao_events::EVENT_SET`]): only then may anybody write it.
+    /// The newest set of events ([`lmao_events::EVENT_SET`]) that every live node reads: nobody may write a newer one. `None`
+    /// while nobody lives.
     #[must_use]
-    pub fn can_write(&self, event_set: u32) -> bool {
-        !self.nodes.is_empty() && self.nodes.iter().all(|node| node.reads >= event_set)
+    pub fn everyone_reads(&self) -> Option<u32> {
+        self.nodes.iter().map(|node| node.reads).min()
     }
 }
 
@@ -141,10 +146,30 @@ mod tests {
         let mut nodes = workers(2);
         nodes[1].reads = 2;
         let table = Table::of(nodes.clone());
-        assert!(table.can_write(1) && !table.can_write(2));
+        assert_eq!(table.everyone_reads(), Some(1));
         nodes[0].reads = 3;
-        assert!(Table::of(nodes).can_write(2));
-        assert!(!Table::of(vec![]).can_write(1));
+        assert_eq!(Table::of(nodes).everyone_reads(), Some(2));
+        assert_eq!(Table::of(vec![]).everyone_reads(), None);
+    }
+
+    #[test]
+    fn while_builds_differ_the_older_ones_write_and_the_newer_ones_project() {
+        let mut nodes: Vec<_> = (0..4).map(|n| node(n, &[Role::Worker, Role::Projector])).collect();
+        let older: Vec<_> = nodes[..2].iter().map(|node| node.id).collect();
+        nodes[2..].iter_mut().for_each(|node| node.reads = 2);
+        let table = Table::of(nodes.clone());
+        let writes = |table: &Table, bucket| table.owner(bucket).is_some_and(|owner| older.contains(&owner));
+        assert!((0..=u8::MAX).all(|bucket| writes(&table, bucket)));
+        for duty in ["read_model", "search", "witness"] {
+            assert!(table.on_duty(Role::Projector, duty).is_some_and(|node| !older.contains(&node)));
+        }
+        // What the older ones cannot read is not theirs.
+        nodes[..2].iter_mut().for_each(|node| node.gave_up = BTreeSet::from([7]));
+        let table = Table::of(nodes.clone());
+        assert!(!writes(&table, 7) && writes(&table, 8));
+        let table = Table::of(nodes.split_off(2));
+        assert_eq!(table.everyone_reads(), Some(2));
+        assert!((0..=u8::MAX).all(|bucket| table.owner(bucket).is_some()));
     }
 
     #[test]

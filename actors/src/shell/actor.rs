@@ -116,8 +116,8 @@ impl<D: Decider> Memory<D> {
         myself: &ActorRef<Message<D>>,
     ) -> Result<(), ActorProcessingErr> {
         envelope.taken.store(true, Ordering::Release);
-        let outcome =
-            commit(&self.directory.stores, self.stream, &mut self.loaded, &envelope.command, &envelope.meta).await;
+        let (stores, reads) = (&self.directory.stores, self.directory.everyone_reads());
+        let outcome = commit(stores, self.stream, &mut self.loaded, &envelope.command, &envelope.meta, reads).await;
         let (reply, result) = match outcome {
             Ok(decided) => (Ok(decided.receipt), Ok(())),
             Err(CommitError::Answer(error)) => (Err(error), Ok(())),
@@ -169,7 +169,8 @@ impl<D: Decider> Memory<D> {
         myself: &ActorRef<Message<D>>,
     ) -> Result<(), ActorProcessingErr> {
         let meta = self.meta(effect);
-        match commit(&self.directory.stores, self.stream, &mut self.loaded, &command, &meta).await {
+        let (stores, reads) = (&self.directory.stores, self.directory.everyone_reads());
+        match commit(stores, self.stream, &mut self.loaded, &command, &meta, reads).await {
             Ok(_) => {
                 self.running.remove(&effect);
                 self.strikes.remove(&effect);

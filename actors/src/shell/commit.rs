@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use lmao_events::{
     CODEC, CommitId, Decider, DecodeError, EventSet, Head, Header, Payload, Pending, Place, Record, RecordError,
-    Rejection, RejectionKind, StreamId, Version, owes,
+    Rejection, RejectionKind, StreamId, Version, owes, set_of,
 };
 use lmao_ports::{AppendError, CommandError, CommandMeta, Frame, Receipt, Span, Unavailable, trace};
 use tokio::time::Instant;
@@ -16,6 +16,10 @@ use crate::{metrics, runtime::Stores};
 const MAX_CONFLICTS: u32 = 16;
 /// How long an append whose outcome is unknown is asked again.
 const UNKNOWN_AT_MOST: Duration = Duration::from_secs(10);
+
+/// Why something is not written while builds differ.
+const OLDER: &str = "a node of an older build is at work that cannot read what this would write; nothing was done: upgrade that \
+                     node, or stop it";
 
 /// Why a command led to no commit.
 #[derive(Debug, thiserror::Error)]
@@ -48,13 +52,15 @@ pub(crate) struct Decided {
 }
 
 /// Has `command` decided and its events stored; `loaded` is at the new head afterwards. After an error whose outcome is
-/// unknown, `loaded` is `None`: what the log holds must be read again.
+/// unknown, `loaded` is `None`: what the log holds must be read again. Nothing is stored that is newer than the set of events
+/// `everyone_reads`.
 pub(crate) async fn commit<D: Decider>(
     stores: &Stores,
     stream: StreamId,
     loaded: &mut Option<Loaded<D>>,
     command: &D::Command,
     meta: &CommandMeta,
+    everyone_reads: u32,
 ) -> Result<Decided, CommitError> {
     let guessed = loaded.is_none() && D::begins(command);
     if guessed {
@@ -63,7 +69,7 @@ pub(crate) async fn commit<D: Decider>(
     let span = Span::of(meta.traceparent.as_deref(), || format!("{} {}", D::CATEGORY, trace::variant(command)).into());
     span.set_with("lmao.stream", || stream.to_string());
     let meta = meta.within(&span);
-    let decided = span.run(decide_and_append(stores, stream, loaded, command, &meta)).await;
+    let decided = span.run(decide_and_append(stores, stream, loaded, command, &meta, everyone_reads)).await;
     match &decided {
         Ok(decided) => span.set("lmao.version", decided.receipt.head.version.0.cast_signed()),
         Err(error) => span.fail(error.to_string()),
@@ -81,6 +87,7 @@ async fn decide_and_append<D: Decider>(
     loaded: &mut Option<Loaded<D>>,
     command: &D::Command,
     meta: &CommandMeta,
+    everyone_reads: u32,
 ) -> Result<Decided, CommitError> {
     for _ in 0..MAX_CONFLICTS {
         let current = match loaded {
@@ -103,6 +110,10 @@ async fn decide_and_append<D: Decider>(
             }
         };
         let next = next::<D>(stores, stream, current, command, &events, meta).await?;
+        // The first set is read by every build there ever was.
+        if next.set > everyone_reads.max(1) {
+            return Err(CommandError::Unavailable(Unavailable::plain("log", OLDER)).into());
+        }
         let span = Span::here(|| "append".into());
         match span.run(append(stores, &current.head, &next.record)).await {
             Ok(head) => {
@@ -144,6 +155,8 @@ fn known<D: Decider>(loaded: &Loaded<D>, meta: &CommandMeta) -> Result<Option<Re
 
 struct Next<D: Decider> {
     record: Arc<Record>,
+    /// The first set of events that holds these.
+    set: u32,
     state: D::State,
     pending: Vec<Pending<D::Effect>>,
 }
@@ -188,6 +201,7 @@ async fn next<D: Decider>(
         owes: owes(&pending),
     };
     let payload = Payload { command: meta.command, events: events.iter().map(EventSet::encode).collect() };
+    let set = payload.events.iter().map(set_of).max().unwrap_or(1);
     let record = Record::seal(header, &payload, &key, stores.entropy.nonce()).map_err(|error| match error {
         RecordError::TooLarge { size } => CommandError::Rejected(Rejection::new(
             RejectionKind::Invalid,
@@ -196,7 +210,7 @@ async fn next<D: Decider>(
         )),
         error => CommandError::Unavailable(Unavailable::new("log", "the commit cannot be made", error)),
     })?;
-    Ok(Next { record: Arc::new(record), state, pending })
+    Ok(Next { record: Arc::new(record), set, state, pending })
 }
 
 /// Appends, and asks again with the same bytes while the outcome is unknown.

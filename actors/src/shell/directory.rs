@@ -339,6 +339,11 @@ impl<D: Decider> Directory<D> {
         self.lock_parked().insert(stream, reason);
     }
 
+    /// The newest set of events that every live node reads.
+    pub(super) fn everyone_reads(&self) -> u32 {
+        self.owned.everyone_reads()
+    }
+
     /// A newer build wrote to the stream: this one leaves its bucket to other nodes, or the stream alone.
     pub(super) fn give_up(&self, stream: StreamId) {
         if !self.owned.give_up(stream.bucket()) {

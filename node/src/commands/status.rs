@@ -99,7 +99,7 @@ async fn distributed(invocation: &Invocation, config: &Config, url: &Url) -> any
         id: NodeId(entropy.id(SystemClock.now())),
         name: "lmao status".to_owned(),
         roles: BTreeSet::new(),
-        reads: lmao_events::EVENT_SET,
+        reads: lmao_events::readable_set(),
         gave_up: BTreeSet::new(),
     };
     let cluster = Cluster::new(leases, Arc::new(NatsRouter::new(&nats)), entropy, me);

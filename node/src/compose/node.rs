@@ -234,7 +234,7 @@ async fn cluster(parts: &Parts, nats: &Nats) -> anyhow::Result<Cluster> {
         id,
         name: format!("{}:{}", name.trim(), std::process::id()),
         roles: parts.roles.iter().collect(),
-        reads: lmao_events::EVENT_SET,
+        reads: lmao_events::readable_set(),
         gave_up: BTreeSet::new(),
     };
     let leases = NatsMembership::open(nats).await?;
