@@ -6,6 +6,11 @@
 //! (it creates the folders and syncs every directory whose entries changed); the streaming file is ours, because
 //! `object_store` wants to know a blob's name before its first byte. This module knows nothing of documents or uploads.
 
+pub(crate) mod local;
+mod s3;
+
+pub use s3::{S3Blobs, S3Options, S3OptionsError};
+
 use std::{
     error::Error as StdError,
     fmt::Write as _,

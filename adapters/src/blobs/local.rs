@@ -1,4 +1,4 @@
-//! The local files beside the stream of blobs: those on their way in, and those that somebody asked for as a file.
+//! The local files beside blobs that are kept on servers: those on their way in, and those that somebody asked for as a file.
 //!
 //! They are copies. What was not asked for in an hour goes when the next one comes.
 
@@ -25,13 +25,13 @@ const KEPT: Duration = Duration::from_secs(3600);
 
 /// The folder of local files.
 #[derive(Debug)]
-pub(super) struct Local {
+pub(crate) struct Local {
     root: PathBuf,
 }
 
 impl Local {
     /// Opens the folder, without what an earlier process left in it.
-    pub(super) async fn open(root: &Path) -> Result<Self, Unavailable> {
+    pub(crate) async fn open(root: &Path) -> Result<Self, Unavailable> {
         for name in [INCOMING, FETCHED] {
             let path = root.join(name);
             match fs::remove_dir_all(&path).await {
@@ -43,7 +43,7 @@ impl Local {
         Ok(Self { root: fs::canonicalize(root).await.map_err(|error| failed("open", root, error))? })
     }
 
-    pub(super) async fn begin(&self) -> Result<Incoming, Unavailable> {
+    pub(crate) async fn begin(&self) -> Result<Incoming, Unavailable> {
         let path = self.root.join(INCOMING).join(Uuid::new_v4().to_string());
         let file = File::options().read(true).write(true).create_new(true).open(&path).await;
         let file = file.map_err(|error| failed("create", &path, error))?;
@@ -55,7 +55,7 @@ impl Local {
     }
 
     /// The file of a blob that was asked for before; it is in use again.
-    pub(super) async fn find(&self, folder: Folder, blob: &BlobRef) -> Option<PathBuf> {
+    pub(crate) async fn find(&self, folder: Folder, blob: &BlobRef) -> Option<PathBuf> {
         let path = self.folder(folder).join(blob.sha256.to_string());
         let file = File::options().append(true).open(&path).await.ok()?.into_std().await;
         #[expect(clippy::disallowed_methods, reason = "the age of a file is a matter of the file system's clock")]
@@ -64,7 +64,7 @@ impl Local {
     }
 
     /// Gives a file that was fetched its name.
-    pub(super) async fn keep(&self, mut incoming: Incoming, folder: Folder) -> Result<PathBuf, Unavailable> {
+    pub(crate) async fn keep(&self, mut incoming: Incoming, folder: Folder) -> Result<PathBuf, Unavailable> {
         self.sweep().await;
         incoming.flush().await?;
         let directory = self.folder(folder);
@@ -75,7 +75,7 @@ impl Local {
     }
 
     /// Removes the copies of a folder; those that cannot be removed go with the next start.
-    pub(super) async fn forget(&self, folder: Folder) {
+    pub(crate) async fn forget(&self, folder: Folder) {
         let _ = fs::remove_dir_all(self.folder(folder)).await;
     }
 
@@ -126,7 +126,7 @@ impl Drop for Temporary {
 
 /// A file on its way in.
 #[derive(Debug)]
-pub(super) struct Incoming {
+pub(crate) struct Incoming {
     file: File,
     path: Temporary,
     hash: Sha256,
@@ -134,7 +134,7 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
-    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), Unavailable> {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), Unavailable> {
         self.file.write_all(bytes).await.map_err(|error| failed("write", &self.path.0, error))?;
         self.hash.update(bytes);
         self.size += bytes.len() as u64;
@@ -142,7 +142,7 @@ impl Incoming {
     }
 
     /// What has been written so far.
-    pub(super) fn blob(&self) -> BlobRef {
+    pub(crate) fn blob(&self) -> BlobRef {
         BlobRef { sha256: ContentHash(self.hash.clone().finalize().into()), size: self.size }
     }
 
@@ -151,7 +151,7 @@ impl Incoming {
     }
 
     /// The file, at its beginning.
-    pub(super) async fn content(&mut self) -> Result<&mut File, Unavailable> {
+    pub(crate) async fn content(&mut self) -> Result<&mut File, Unavailable> {
         self.flush().await?;
         self.file.seek(SeekFrom::Start(0)).await.map_err(|error| failed("read", &self.path.0, error))?;
         Ok(&mut self.file)

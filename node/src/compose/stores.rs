@@ -7,7 +7,7 @@ use std::{
 };
 
 use lmao_adapters::{
-    blobs::FileBlobs,
+    blobs::{FileBlobs, S3Blobs, S3Options},
     cache::{LocalFallback, MemoryCache},
     data_dir::DataDir,
     elastic::{self, ElasticIndex, ElasticOptions},
@@ -110,12 +110,20 @@ impl<'a> Opening<'a> {
         let own = self.data.blobs_dir();
         let path = match &self.config.blobs {
             config::Blobs::Nats(url) => {
-                // Copies of this process alone: another that runs on this directory keeps its own.
-                let copies = match self.access {
-                    Access::ReadWrite => own.clone(),
-                    Access::ReadOnly => std::env::temp_dir().join(format!("lmao-{}", std::process::id())),
-                };
+                let copies = self.copies(&own);
                 return Ok(Arc::new(NatsBlobs::open(&self.nats(url).await?, log, &copies).await?));
+            }
+            config::Blobs::S3(url) => {
+                let options: S3Options = url
+                    .reveal()
+                    .parse()
+                    .map_err(|error| Stop::new(Code::Usage, "blobs: the address makes no sense").because(error))?;
+                // The credentials of every S3 client, beside our own settings.
+                let options = options.with_variables(
+                    std::env::vars_os()
+                        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+                );
+                return Ok(Arc::new(S3Blobs::open(&options, log, &self.copies(&own)).await?));
             }
             config::Blobs::At(path) => path,
             config::Blobs::InDataDir => &own,
@@ -124,6 +132,14 @@ impl<'a> Opening<'a> {
             Access::ReadWrite => FileBlobs::open(path, log).await?,
             Access::ReadOnly => FileBlobs::open_to_read(path).await?,
         }))
+    }
+
+    /// The folder for copies of this process alone: another that runs on this directory keeps its own.
+    fn copies(&self, own: &Path) -> PathBuf {
+        match self.access {
+            Access::ReadWrite => own.to_owned(),
+            Access::ReadOnly => std::env::temp_dir().join(format!("lmao-{}", std::process::id())),
+        }
     }
 
     pub(crate) async fn live(&mut self) -> anyhow::Result<Arc<dyn Live>> {

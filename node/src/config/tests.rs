@@ -129,7 +129,7 @@ fn addresses_that_fit_no_adapter_are_refused_without_their_passwords() {
     for (variable, address, reason) in [
         ("LMAO_LOG", "postgres://u:secret@h/db", "nothing that this build knows here"),
         ("LMAO_READ_MODEL", "nats://u:secret@h", "nothing that this build knows here"),
-        ("LMAO_BLOBS", "s3://key:secret@bucket", "not supported by this build yet"),
+        ("LMAO_BLOBS", "s3://key:secret@bucket", "names no bucket"),
         ("LMAO_CACHE", "redis://", "nothing that this build knows here"),
     ] {
         let error = from_environment(&[(variable, address)]).unwrap_err().to_string();

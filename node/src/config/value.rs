@@ -2,19 +2,17 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
-use lmao_adapters::models::{ModelSource, Role, is_hub_name};
+use lmao_adapters::{
+    blobs::S3Options,
+    models::{ModelSource, Role, is_hub_name},
+};
 use serde::{Deserialize, Deserializer, Serialize, de};
-
-/// Schemes of adapters that are planned.
-const PLANNED: [&str; 1] = ["s3"];
 
 /// Why `text` names no adapter of this build; `usable` says what would.
 fn refused(text: &str, usable: &str) -> String {
     let scheme = scheme(text);
-    if PLANNED.contains(&scheme) {
+    if text.contains("://") {
         // The rest of the address may hold a password.
-        format!("{scheme}:… is not supported by this build yet; use {usable}")
-    } else if text.contains("://") {
         format!("{scheme}://… is nothing that this build knows here; use {usable}")
     } else {
         format!("{text:?} is nothing that this build knows; use {usable}")
@@ -34,6 +32,7 @@ impl Url {
     const POSTGRES: &[&str] = &["postgres", "postgresql"];
     const ELASTICSEARCH: &[&str] = &["elasticsearch+http", "elasticsearch+https"];
     const REDIS: &[&str] = &["redis", "rediss"];
+    const S3: &[&str] = &["s3"];
 
     /// An address of one of these schemes.
     fn of(schemes: &[&str], text: &str) -> Option<Self> {
@@ -230,8 +229,10 @@ pub(crate) enum Blobs {
     InDataDir,
     /// `file:PATH`, this folder.
     At(PathBuf),
-    /// `nats://…`, the object store.
+    /// `nats://…`, a stream of their own.
     Nats(Url),
+    /// `s3://BUCKET/PREFIX?endpoint=…&region=…`.
+    S3(Url),
 }
 
 impl FromStr for Blobs {
@@ -240,8 +241,16 @@ impl FromStr for Blobs {
     fn from_str(text: &str) -> Result<Self, String> {
         let file = path(text, "file:").map(|path| path.map_or(Self::InDataDir, Self::At));
         let nats = || Url::of(Url::NATS, text).map(Self::Nats);
-        file.or_else(nats)
-            .ok_or_else(|| refused(text, "\"file:\" (in the data directory), \"file:PATH\" or \"nats://HOST:PORT\""))
+        if text.starts_with("s3:") {
+            text.parse::<S3Options>().map_err(|error| error.to_string())?;
+        }
+        let s3 = || Url::of(Url::S3, text).map(Self::S3);
+        file.or_else(nats).or_else(s3).ok_or_else(|| {
+            refused(
+                text,
+                "\"file:\" (in the data directory), \"file:PATH\", \"nats://HOST:PORT\" or \"s3://BUCKET/PREFIX\"",
+            )
+        })
     }
 }
 
@@ -250,7 +259,7 @@ impl fmt::Display for Blobs {
         match self {
             Self::InDataDir => f.write_str("file:"),
             Self::At(path) => write!(f, "file:{}", path.display()),
-            Self::Nats(url) => f.write_str(url.reveal()),
+            Self::Nats(url) | Self::S3(url) => f.write_str(url.reveal()),
         }
     }
 }

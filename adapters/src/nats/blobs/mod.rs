@@ -5,7 +5,6 @@
 //! objects, and a broken upload would stay for ever. Here the folder is part of the subject: it is deleted by one purge,
 //! with whatever was left unfinished in it, and listing folders finds those, too.
 
-mod local;
 #[cfg(test)]
 mod tests;
 
@@ -28,12 +27,12 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use uuid::Uuid;
 
-use self::local::{Incoming, Local};
 use super::{
     Limits, Nats, STORE,
     migrate::Definition,
     stream::{Stored, Stream},
 };
+use crate::blobs::local::{Incoming, Local};
 
 /// Bytes in one piece.
 const PIECE: usize = 256 * 1024;

@@ -1,0 +1,99 @@
+//! A bucket of a server that speaks S3: the port's promises, and what other processes leave there.
+
+use std::env;
+
+use lmao_ports::conformance;
+use tempfile::TempDir;
+
+use super::*;
+
+const OF: Uuid = Uuid::from_u128(4);
+const FOLDER: Folder =
+    Folder { owner: Uuid::from_u128(1), document: Uuid::from_u128(2), attempt: Some(Uuid::from_u128(3)) };
+
+/// A part of the server's bucket that is this test's alone: the variable is an address of a bucket, with the keys of the server
+/// that tests run against.
+fn options() -> S3Options {
+    let given = env::var("LMAO_TEST_S3")
+        .unwrap_or_else(|_| panic!("LMAO_TEST_S3 is not set: run the tests with cargo xtask test"));
+    let (place, query) = given.split_once('?').unwrap_or((&given, ""));
+    let options: S3Options = format!("{place}/{}/deep?{query}", Uuid::new_v4()).parse().unwrap();
+    options.with_variables(keys())
+}
+
+fn keys() -> [(String, String); 2] {
+    let key = |name: &str| (name.to_owned(), env::var(name).unwrap_or_else(|_| "testing".to_owned()));
+    [key("AWS_ACCESS_KEY_ID"), key("AWS_SECRET_ACCESS_KEY")]
+}
+
+async fn open(options: &S3Options, dir: &TempDir) -> S3Blobs {
+    S3Blobs::open(options, OF, dir.path()).await.unwrap()
+}
+
+#[tokio::test]
+async fn keeps_the_ports_promises() {
+    let (options, dir) = (options(), TempDir::new().unwrap());
+    conformance::blobs::all(async || Arc::new(open(&options, &dir).await) as Arc<dyn Blobs>).await;
+}
+
+#[tokio::test]
+async fn what_is_larger_than_a_part_comes_back_whole() {
+    let (options, dir) = (options(), TempDir::new().unwrap());
+    let blobs = open(&options, &dir).await;
+    for size in [PART - 1, PART, PART + 1, 2 * PART + 5] {
+        let content: Bytes = (0..size).map(|n| (n % 251) as u8).collect();
+        let blob = blobs.put(FOLDER, content.clone()).await.unwrap();
+        assert_eq!((blob.size, blobs.get(FOLDER, &blob).await.unwrap()), (size as u64, Some(content)));
+    }
+    blobs.delete(FOLDER).await.unwrap();
+    assert_eq!(blobs.list(FOLDER).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn an_altered_blob_is_an_error() {
+    let (options, dir) = (options(), TempDir::new().unwrap());
+    let blobs = open(&options, &dir).await;
+    let blob = blobs.put(FOLDER, Bytes::from_static(b"as it was")).await.unwrap();
+    blobs.store.put(&blobs.key(FOLDER, &blob), Bytes::from_static(b"as it is").into()).await.unwrap();
+    for error in [blobs.get(FOLDER, &blob).await.unwrap_err(), blobs.local(FOLDER, &blob).await.unwrap_err()] {
+        assert!(error.message.contains("was altered"), "{error}");
+    }
+    blobs.put(FOLDER, Bytes::from_static(b"as it was")).await.unwrap();
+    assert!(blobs.get(FOLDER, &blob).await.unwrap().is_some(), "putting it again heals it");
+}
+
+#[tokio::test]
+async fn what_one_process_deletes_is_gone_for_the_other() {
+    let (options, here, there) = (options(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let (one, two) = (open(&options, &here).await, open(&options, &there).await);
+    let blob = one.put(FOLDER, Bytes::from_static(b"kept")).await.unwrap();
+    assert!(two.local(FOLDER, &blob).await.unwrap().is_some());
+    one.delete(FOLDER).await.unwrap();
+    assert_eq!(two.local(FOLDER, &blob).await.unwrap(), None, "no copy stands in for it");
+}
+
+#[tokio::test]
+async fn another_logs_blobs_are_refused_and_so_is_a_bucket_that_is_not_there() {
+    let (options, dir) = (options(), TempDir::new().unwrap());
+    open(&options, &dir).await;
+    open(&options, &dir).await;
+    let refused = S3Blobs::open(&options, Uuid::from_u128(5), dir.path()).await.unwrap_err();
+    assert!(refused.message.contains("restore the log"), "{refused}");
+    let elsewhere = S3Options { bucket: format!("nobody-made-{}", Uuid::new_v4()), ..options };
+    let refused = S3Blobs::open(&elsewhere, OF, dir.path()).await.unwrap_err();
+    assert!(refused.message.contains("no such bucket"), "{refused}");
+}
+
+#[test]
+fn addresses_say_where_the_bucket_is() {
+    let parsed: S3Options = "s3://papers/lmao/blobs/?endpoint=http://127.0.0.1:9000/&region=eu-1".parse().unwrap();
+    assert_eq!((&*parsed.bucket, &*parsed.prefix), ("papers", "lmao/blobs"));
+    assert_eq!((parsed.endpoint.as_deref(), parsed.region.as_deref()), (Some("http://127.0.0.1:9000"), Some("eu-1")));
+    assert_eq!("s3://papers".parse::<S3Options>().unwrap().prefix, "");
+    for bad in ["papers", "s3://", "s3:///x", "s3://a b", "s3://a?endpoint=ftp://x", "s3://a?secret=x"] {
+        let said = bad.parse::<S3Options>().unwrap_err().to_string();
+        assert!(said.contains("s3://BUCKET"), "{bad}: {said}");
+    }
+    let said = format!("{:?}", parsed.with_variables([("AWS_SECRET_ACCESS_KEY".to_owned(), "hidden".to_owned())]));
+    assert!(!said.contains("hidden"), "{said}");
+}
