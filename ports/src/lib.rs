@@ -53,7 +53,7 @@ pub use read_model::{
 };
 pub use retrieval::{
     Explain, Hit, HitExplained, Intent, QueryExplained, Retriever, SearchError, SearchRequest, SearchResults,
-    SearchType, StageCost, StageRank,
+    SearchType, StageCost, StageRank, Stages,
 };
 pub use search::{
     ChunkRecord, IndexError, IndexedDocument, KeywordQuery, Leg, LegHit, PageTurn, ParentChunk, SearchFilter,

@@ -65,6 +65,8 @@ pub struct SearchRequest {
     pub conversation: Vec<ChatMessage>,
     /// Whether the results are explained.
     pub explain: Explain,
+    /// What may take part: everything, unless somebody measures what a part adds.
+    pub stages: Stages,
 }
 
 impl SearchRequest {
@@ -80,7 +82,35 @@ impl SearchRequest {
             diversity: None,
             conversation: vec![],
             explain: Explain::No,
+            stages: Stages::ALL,
         }
+    }
+}
+
+/// Which legs and stages may take part in a search. One that is switched off is left out without a notice; one that is on
+/// takes part if it is there and `search_type` and the question call for it. For evaluation: no client sends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stages {
+    /// The keyword leg.
+    pub keyword: bool,
+    /// The leg of the general model.
+    pub general: bool,
+    /// The leg of the domain model.
+    pub domain: bool,
+    /// More words for the question, by feedback, acronyms and the like.
+    pub expansion: bool,
+    /// The cross-encoder.
+    pub reranking: bool,
+}
+
+impl Stages {
+    /// All of them.
+    pub const ALL: Self = Self { keyword: true, general: true, domain: true, expansion: true, reranking: true };
+}
+
+impl Default for Stages {
+    fn default() -> Self {
+        Self::ALL
     }
 }
 
