@@ -109,6 +109,8 @@ fn step(row: &mut DocumentRecord, at: At, event: &Event) {
             set(facts, "title", extracted.title.as_ref().map(|title| json!(title)));
             set(facts, "pages", extracted.pages.map(|pages| json!(pages)));
             set(facts, "language", extracted.language.as_ref().map(|language| json!(language)));
+            set(facts, "authors", listed(&extracted.authors));
+            set(facts, "written", extracted.written.as_ref().map(|written| json!(written)));
             facts.insert("words".to_owned(), json!(extracted.words));
             facts.insert("warnings".to_owned(), json!(extracted.warnings));
         }
@@ -129,6 +131,7 @@ fn step(row: &mut DocumentRecord, at: At, event: &Event) {
             row.status = DocumentStatus::Indexing;
             let domain = published.domain_model.as_deref();
             row.embedding_model = published.model.as_ref().map(|model| models_name(model, domain));
+            set(facts, "tags", listed(&published.tags));
         }
         Event::Indexed(_) => {
             row.status = DocumentStatus::Ready;
@@ -158,6 +161,11 @@ fn step(row: &mut DocumentRecord, at: At, event: &Event) {
         }
         Event::Uploaded(_) | Event::Deleted(_) | Event::BlobsRemoved(_) => {}
     }
+}
+
+/// A list, unless there is nothing in it.
+fn listed(items: &[String]) -> Option<Value> {
+    (!items.is_empty()).then(|| json!(items))
 }
 
 /// What is known wins over what the uploader said; what is not known leaves it.
