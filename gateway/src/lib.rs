@@ -33,7 +33,7 @@ use lmao_events::{
 };
 use lmao_ports::{
     Blobs, Cache, Clock, Commands, Entropy, Health, Journal, Live, Metrics, Projection, RateLimiter, ReadModel,
-    Retriever, ToolCatalog, Vault,
+    Retriever, SearchIndex, ToolCatalog, Vault,
 };
 use poem::{Response, endpoint::BoxEndpoint, http::HeaderMap};
 use uuid::Uuid;
@@ -58,6 +58,8 @@ pub struct State {
     pub read_model: Arc<dyn ReadModel>,
     /// The projection into the search index: asked only how far it is.
     pub search: Arc<dyn Projection>,
+    /// The search index: asked for single passages, and what it holds of a document.
+    pub index: Arc<dyn SearchIndex>,
     /// The retrieval pipeline.
     pub retriever: Arc<dyn Retriever>,
     /// The tools there are.

@@ -90,6 +90,17 @@ struct DocumentBody {
     /// When it became ready or failed.
     processed_at: Option<DateTime<Utc>>,
     status: Status,
+    /// As the file says, where it does; the same for what follows. Until it is read, as the uploader said.
+    title: Option<String>,
+    authors: Vec<String>,
+    /// The uploader's and the file's.
+    tags: Vec<String>,
+    /// Programming language of code; BCP 47 tag of a text.
+    language: Option<String>,
+    pages: Option<u64>,
+    words: Option<u64>,
+    /// What was lost when it was read.
+    warnings: Vec<String>,
     /// What the uploader said, what was extracted, progress, and the `failure`.
     metadata: Any<Value>,
     /// Passages, once they are known.
@@ -98,6 +109,13 @@ struct DocumentBody {
 
 impl From<DocumentRow> for DocumentBody {
     fn from(row: DocumentRow) -> Self {
+        let text = |name: &str| row.metadata[name].as_str().map(str::to_owned);
+        // One text stands for a list of one, as uploaders may send it.
+        let texts = |name: &str| match &row.metadata[name] {
+            Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            Value::String(text) => vec![text.clone()],
+            _ => vec![],
+        };
         Self {
             document_id: row.id,
             filename: row.filename,
@@ -107,6 +125,13 @@ impl From<DocumentRow> for DocumentBody {
             uploaded_at: date(row.uploaded_at),
             processed_at: row.processed_at.map(date),
             status: row.status.into(),
+            title: text("title"),
+            authors: texts("authors"),
+            tags: texts("tags"),
+            language: text("language"),
+            pages: row.metadata["pages"].as_u64(),
+            words: row.metadata["words"].as_u64(),
+            warnings: texts("warnings"),
             metadata: Any(row.metadata),
             chunks_count: row.chunks_count,
         }
@@ -124,11 +149,11 @@ struct DocumentsResponse {
     total: u64,
 }
 
-fn no_document() -> ApiError {
+pub(super) fn no_document() -> ApiError {
     ApiError::not_found("document_not_found", "there is no such document; GET /api/v1/documents lists yours")
 }
 
-fn document_id(text: &str) -> Result<Uuid, ApiError> {
+pub(super) fn document_id(text: &str) -> Result<Uuid, ApiError> {
     text.parse().map_err(|_| no_document())
 }
 

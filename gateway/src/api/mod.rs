@@ -9,10 +9,12 @@ mod health;
 mod messages;
 mod metrics;
 mod parked;
+mod passages;
 mod projections;
 mod search;
 mod socket;
 mod tools;
+mod trace;
 mod upload;
 mod users;
 
@@ -57,6 +59,8 @@ type Routes = (
     documents::Documents,
     upload::Upload,
     search::Search,
+    passages::Passages,
+    trace::Trace,
     tools::Tools,
     users::Users,
     events::Events,
@@ -75,6 +79,8 @@ fn service(app: Option<Arc<App>>) -> OpenApiService<Routes, ()> {
         documents::Documents::new(app.clone()),
         upload::Upload::new(app.clone()),
         search::Search::new(app.clone()),
+        passages::Passages::new(app.clone()),
+        trace::Trace::new(app.clone()),
         tools::Tools::new(app.clone()),
         users::Users::new(app.clone()),
         events::Events::new(app.clone()),

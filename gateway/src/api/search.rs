@@ -1,17 +1,33 @@
 //! Searching one's documents.
 
-use lmao_ports::{Hit, SearchFilter, SearchRequest, SearchType};
-use poem_openapi::{Enum, Object, OpenApi, param::Header};
+mod explain;
+mod filters;
+
+use lmao_events::Hash;
+use lmao_ports::{
+    ChatMessage, ChatRole, Explain, Hit, Intent, SearchIndex, SearchRequest, SearchResults, SearchType, Space,
+};
+use poem_openapi::{Enum, Object, OpenApi, param::Header, types::ToJSON};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
+use self::{
+    explain::{HitExplain, QueryExplain},
+    filters::Filters,
+};
 use super::Tag;
 use crate::{body::JsonBody, context::User, error::ApiError, position::Reads, reply::Reply};
 
 /// Characters of a query.
 const MAX_QUERY: usize = 4096;
-/// Values of one filter.
-const MAX_VALUES: usize = 1000;
+/// Results of one page.
+const MAX_RESULTS: usize = 100;
+/// Results of all pages together.
+const MAX_DEPTH: usize = 1000;
+/// Messages of a conversation, and bytes of all of them.
+const MAX_MESSAGES: usize = 50;
+const MAX_CONVERSATION: usize = 64 * 1024;
 
 /// By which legs.
 #[derive(Debug, Clone, Copy, Default, Enum, Deserialize)]
@@ -22,6 +38,45 @@ enum By {
     Hybrid,
     Semantic,
     Keyword,
+    Code,
+}
+
+impl From<By> for SearchType {
+    fn from(by: By) -> Self {
+        match by {
+            By::Hybrid => Self::Hybrid,
+            By::Semantic => Self::Semantic,
+            By::Keyword => Self::Keyword,
+            By::Code => Self::Code,
+        }
+    }
+}
+
+/// Who said something.
+#[derive(Debug, Clone, Copy, Enum, Deserialize)]
+#[oai(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
+enum Speaker {
+    User,
+    Assistant,
+}
+
+/// Something that was said before.
+#[derive(Debug, Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    role: Speaker,
+    content: String,
+}
+
+impl From<Said> for ChatMessage {
+    fn from(Said { role, content }: Said) -> Self {
+        let role = match role {
+            Speaker::User => ChatRole::User,
+            Speaker::Assistant => ChatRole::Assistant,
+        };
+        Self { role, content }
+    }
 }
 
 /// A search.
@@ -32,29 +87,52 @@ struct SearchBody {
     filters: Option<Filters>,
     /// 1 to 100, 10 unless given.
     max_results: Option<usize>,
-    /// `hybrid` unless given.
+    /// `hybrid` unless given; `code` looks in passages of code only.
     #[serde(default)]
     #[oai(default)]
     search_type: By,
+    /// Results to leave out before the first. With `max_results` at most 1000.
+    offset: Option<usize>,
+    /// The `next` of the page before, with all else as it was.
+    cursor: Option<String>,
+    /// 0 to 1: how much unlikeness counts beside relevance when results are chosen. By relevance alone unless given.
+    diversity: Option<f32>,
+    /// What was said before, oldest first: what the question's "it" and "that" mean.
+    #[serde(default)]
+    #[oai(default)]
+    conversation: Vec<Said>,
+    /// Say how the results came about.
+    #[serde(default)]
+    #[oai(default)]
+    explain: bool,
 }
 
-/// Only passages of these; each filter may be one value or several.
-#[derive(Debug, Default, Object, Deserialize)]
-#[oai(default)]
-#[serde(deny_unknown_fields, default)]
-struct Filters {
-    document_id: Option<Uuid>,
-    document_ids: Vec<Uuid>,
-    filename: Option<String>,
-    filenames: Vec<String>,
-    /// `pdf`, `html`, `markdown`, `text`, `code`, …
-    file_type: Option<String>,
-    file_types: Vec<String>,
-    language: Option<String>,
-    languages: Vec<String>,
-    /// `prose`, `heading`, `list`, `table`, `code`.
-    chunk_type: Option<String>,
-    chunk_types: Vec<String>,
+/// What kind of question it was taken for.
+#[derive(Debug, Clone, Copy, Enum, Serialize)]
+#[oai(rename = "Intent", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+enum IntentBody {
+    Lookup,
+    HowTo,
+    Code,
+    Comparison,
+    Summary,
+    ChitChat,
+    Document,
+}
+
+impl From<Intent> for IntentBody {
+    fn from(intent: Intent) -> Self {
+        match intent {
+            Intent::Lookup => Self::Lookup,
+            Intent::HowTo => Self::HowTo,
+            Intent::Code => Self::Code,
+            Intent::Comparison => Self::Comparison,
+            Intent::Summary => Self::Summary,
+            Intent::ChitChat => Self::ChitChat,
+            Intent::Document => Self::Document,
+        }
+    }
 }
 
 /// What was found.
@@ -65,10 +143,17 @@ struct SearchResponse {
     results: Vec<ResultBody>,
     /// Passages that any leg found, before cutting to `max_results`.
     total_results: usize,
+    /// The `cursor` of the next page; absent on the last.
+    next: Option<String>,
     /// Seconds.
     processing_time: f64,
+    /// What kind of question it was taken for.
+    intent: IntentBody,
     /// What the reader should know: `the semantic leg is off: …`.
     notices: Vec<String>,
+    /// What became of the question, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explain: Option<QueryExplain>,
 }
 
 /// A passage.
@@ -79,7 +164,12 @@ struct ResultBody {
     content: String,
     /// In [0, 1]; comparable within one search only.
     score: f32,
+    /// Whether it speaks of the question at all. Weak results are flagged, not left out.
+    relevant: bool,
     metadata: ResultMetadata,
+    /// How it came to its place, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explain: Option<HitExplain>,
 }
 
 /// Where a passage stands.
@@ -87,11 +177,17 @@ struct ResultBody {
 struct ResultMetadata {
     document_id: Uuid,
     filename: String,
+    /// Its place among the document's passages, from 0.
+    ordinal: u32,
     /// From 1, where the format has pages.
     page_number: Option<u32>,
     /// Headings, outermost first.
     section: Option<String>,
     chunk_type: String,
+    /// Its language, or the document's.
+    language: Option<String>,
+    /// The section that it is a part of: `GET /api/v1/documents/{id}/chunks/{chunk_id}` gives all of it.
+    parent_chunk_id: Option<Uuid>,
     /// Byte offset in the document's extracted text.
     start: u64,
     /// Byte offset behind it.
@@ -104,12 +200,17 @@ impl From<Hit> for ResultBody {
             chunk_id: hit.chunk_id,
             content: hit.content,
             score: hit.score,
+            relevant: hit.relevant,
+            explain: hit.explained.map(|explained| HitExplain::new(explained, hit.similarity)),
             metadata: ResultMetadata {
                 document_id: hit.document_id,
                 filename: hit.filename,
+                ordinal: hit.ordinal,
                 page_number: hit.page_number,
                 section: hit.section,
                 chunk_type: hit.chunk_type,
+                language: hit.language,
+                parent_chunk_id: hit.parent.map(|parent| parent.chunk_id),
                 start: hit.start,
                 end: hit.end,
             },
@@ -135,57 +236,133 @@ impl Search {
         body: JsonBody<SearchBody>,
     ) -> Result<Reply<SearchResponse>, ApiError> {
         let app = self.app()?;
-        let JsonBody(SearchBody { query, filters, max_results, search_type }) = body;
-        let max_results = max_results.unwrap_or(10);
-        check(&query, max_results)?;
-        let search_type = match search_type {
-            By::Hybrid => SearchType::Hybrid,
-            By::Semantic => SearchType::Semantic,
-            By::Keyword => SearchType::Keyword,
-        };
-        let filter = filter(user.0.id, filters.unwrap_or_default())?;
-        let request = SearchRequest::new(query.clone(), filter, max_results, search_type);
+        let body = body.0;
+        let page = Page::of(&body)?;
+        let request = body.request(user.0.id, &page)?;
         app.catch_up(position.0.as_deref(), Reads::Search).await?;
-        let found = app.state.retriever.search(request).await?;
+        let (query, explain) = (request.query.clone(), request.explain);
+        let mut found = app.state.retriever.search(request).await?;
+        let next = page.next(&found);
+        found.hits.truncate(page.wanted);
+        let explained = match (explain, found.explained) {
+            (Explain::Yes, Some(explained)) => Some(QueryExplain::new(explained, models(&*app.state.index).await?)),
+            _ => None,
+        };
         Ok(Reply::ok(SearchResponse {
             query,
             results: found.hits.into_iter().map(Into::into).collect(),
             total_results: found.total,
+            next,
             processing_time: found.took.as_secs_f64(),
+            intent: found.intent.into(),
             notices: found.notices,
+            explain: explained,
         }))
     }
 }
 
-fn check(query: &str, max_results: usize) -> Result<(), ApiError> {
-    let bad = |text: String, name: &str| Err(ApiError::unprocessable("bad_search", text).with("field", name));
-    if query.trim().is_empty() {
-        return bad("the query is empty".to_owned(), "query");
+impl SearchBody {
+    /// The search that is asked for, of one's own documents.
+    fn request(self, owner: Uuid, page: &Page) -> Result<SearchRequest, ApiError> {
+        if self.query.trim().is_empty() {
+            return Err(bad("query", "the query is empty"));
+        }
+        if self.query.chars().count() > MAX_QUERY {
+            return Err(bad("query", format!("a query has at most {MAX_QUERY} characters")));
+        }
+        if self.diversity.is_some_and(|diversity| !(0.0..=1.0).contains(&diversity)) {
+            return Err(bad("diversity", "diversity is a number from 0 to 1"));
+        }
+        let said: usize = self.conversation.iter().map(|said| said.content.len()).sum();
+        if self.conversation.len() > MAX_MESSAGES || said > MAX_CONVERSATION {
+            let text = format!(
+                "a conversation has at most {MAX_MESSAGES} messages and {MAX_CONVERSATION} bytes; send the last ones"
+            );
+            return Err(bad("conversation", text));
+        }
+        let filter = self.filters.unwrap_or_default().of(owner)?;
+        Ok(SearchRequest {
+            offset: page.offset,
+            diversity: self.diversity,
+            conversation: self.conversation.into_iter().map(Into::into).collect(),
+            explain: if self.explain { Explain::Yes } else { Explain::No },
+            ..SearchRequest::new(self.query, filter, page.asked(), self.search_type.into())
+        })
     }
-    if query.chars().count() > MAX_QUERY {
-        return bad(format!("a query has at most {MAX_QUERY} characters"), "query");
+
+    /// What the pages of one search have in common.
+    fn identity(&self) -> String {
+        let mut same = self.to_json().unwrap_or_default();
+        if let Value::Object(fields) = &mut same {
+            fields.retain(|name, _| !["cursor", "offset", "max_results", "explain"].contains(&name.as_str()));
+        }
+        Hash::of(same.to_string().as_bytes()).to_string().chars().take(16).collect()
     }
-    if !(1..=100).contains(&max_results) {
-        return bad("max_results is a number from 1 to 100".to_owned(), "max_results");
-    }
-    Ok(())
 }
 
-fn filter(owner: Uuid, filters: Filters) -> Result<SearchFilter, ApiError> {
-    fn all<T>(one: Option<T>, mut more: Vec<T>) -> Result<Vec<T>, ApiError> {
-        more.extend(one);
-        if more.len() > MAX_VALUES {
-            let text = format!("a filter has at most {MAX_VALUES} values");
-            return Err(ApiError::unprocessable("bad_search", text).with("field", "filters"));
+/// Which part of the results is wanted.
+#[derive(Debug)]
+struct Page {
+    offset: usize,
+    wanted: usize,
+    /// Of the search: a cursor of another one is refused.
+    identity: String,
+}
+
+impl Page {
+    fn of(body: &SearchBody) -> Result<Self, ApiError> {
+        let wanted = body.max_results.unwrap_or(10);
+        if !(1..=MAX_RESULTS).contains(&wanted) {
+            return Err(bad("max_results", format!("max_results is a number from 1 to {MAX_RESULTS}")));
         }
-        Ok(more)
+        let identity = body.identity();
+        let offset = match (&body.cursor, body.offset) {
+            (Some(_), Some(_)) => return Err(bad("cursor", "a page begins at a cursor or at an offset, not at both")),
+            (Some(cursor), None) => offset_of(cursor, &identity)?,
+            (None, offset) => offset.unwrap_or(0),
+        };
+        if offset.saturating_add(wanted) > MAX_DEPTH && body.cursor.is_none() {
+            let text = format!("offset and max_results are at most {MAX_DEPTH} together; search for less");
+            return Err(bad("offset", text));
+        }
+        // The last page that a cursor leads to may be a short one.
+        Ok(Self { offset, wanted: wanted.min(MAX_DEPTH.saturating_sub(offset)).max(1), identity })
     }
-    Ok(SearchFilter {
-        document_ids: all(filters.document_id, filters.document_ids)?,
-        filenames: all(filters.filename, filters.filenames)?,
-        formats: all(filters.file_type, filters.file_types)?,
-        languages: all(filters.language, filters.languages)?,
-        chunk_types: all(filters.chunk_type, filters.chunk_types)?,
-        ..SearchFilter::all_of(owner)
-    })
+
+    /// Results asked for: one more than wanted tells whether there is another page.
+    fn asked(&self) -> usize {
+        (self.wanted + 1).min(MAX_RESULTS).min(MAX_DEPTH.saturating_sub(self.offset)).max(1)
+    }
+
+    /// The cursor of the page behind this one.
+    fn next(&self, found: &SearchResults) -> Option<String> {
+        let end = self.offset + self.wanted;
+        let more = if self.asked() > self.wanted {
+            found.hits.len() > self.wanted
+        } else {
+            found.hits.len() == self.wanted && found.total > end
+        };
+        (more && end < MAX_DEPTH).then(|| format!("{end:x}-{}", self.identity))
+    }
+}
+
+fn offset_of(cursor: &str, identity: &str) -> Result<usize, ApiError> {
+    let text = "cursor is the `next` of the page before, sent with all else as it was";
+    let (offset, of) = cursor.split_once('-').ok_or_else(|| bad("cursor", text))?;
+    let offset = usize::from_str_radix(offset, 16).ok().filter(|offset| *offset < MAX_DEPTH);
+    offset.filter(|_| of == identity).ok_or_else(|| bad("cursor", text))
+}
+
+/// The models whose vectors the index holds, by space.
+async fn models(index: &dyn SearchIndex) -> Result<Vec<(Space, Option<String>)>, ApiError> {
+    let mut models = Vec::with_capacity(Space::ALL.len());
+    for space in Space::ALL {
+        models.push((space, index.model(space).await?.map(|model| model.id)));
+    }
+    Ok(models)
+}
+
+/// A search that makes no sense, for this field.
+fn bad(field: &str, text: impl Into<String>) -> ApiError {
+    ApiError::unprocessable("bad_search", text).with("field", field)
 }

@@ -15,10 +15,11 @@ use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use lmao_events::{BlobRef, ContentHash, Position, StreamId, Timestamp};
 use lmao_ports::{
-    Admission, Blobs, Cache, Clock, Committed, Component, Digest, DocumentRow, DocumentStatus, Entropy, Folder, Frame,
-    Health, HealthState, Live, MessageRow, Page, PageRequest, ParkedStream, PendingBlob, Projection, ProjectionError,
-    Quota, RateLimiter, ReadModel, Retriever, SearchError, SearchRequest, SearchResults, Secret, SessionRow,
-    ToolCatalog, ToolSpec, Unavailable, UserRow, Vault, VaultError,
+    Admission, Blobs, Cache, Clock, Committed, Component, Digest, DocumentRow, DocumentStatus, Entropy, Explain,
+    Folder, Frame, Health, HealthState, Hit, HitExplained, Intent, Live, MessageRow, Page, PageRequest, ParkedStream,
+    PendingBlob, Projection, ProjectionError, QueryExplained, Quota, RateLimiter, ReadModel, Retriever, SearchError,
+    SearchRequest, SearchResults, Secret, SessionRow, StageRank, ToolCatalog, ToolSpec, Unavailable, UserRow, Vault,
+    VaultError,
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -256,8 +257,48 @@ impl Retriever for FindsNothing {
             "panic" => panic!("asked to"),
             "invalid" => Err(SearchError::Invalid("say more".to_owned())),
             "semantic" => Err(SearchError::SemanticOff("no model".to_owned())),
+            "many" => Ok(many(&request)),
             _ => Ok(SearchResults { notices: vec!["there is nothing here".to_owned()], ..SearchResults::default() }),
         }
+    }
+}
+
+/// Passages that a search for `many` finds.
+pub(crate) const MANY: u64 = 27;
+
+fn many(request: &SearchRequest) -> SearchResults {
+    let explained = |stage| (request.explain == Explain::Yes).then_some(stage);
+    let hit = |n: u64| Hit {
+        chunk_id: Uuid::from_u128(u128::from(n) + 1),
+        ordinal: u32::try_from(n).unwrap(),
+        content: format!("passage {n}"),
+        score: 1.0 / (n + 1) as f32,
+        similarity: None,
+        relevant: n == 0,
+        document_id: Uuid::nil(),
+        filename: "many.rs".to_owned(),
+        page_number: None,
+        page_turns: vec![],
+        section: None,
+        chunk_type: "code".to_owned(),
+        language: Some("rust".to_owned()),
+        parent: None,
+        start: n,
+        end: n + 1,
+        explained: explained(HitExplained {
+            stages: vec![StageRank { stage: "keyword".to_owned(), rank: 1, score: 0.5 }],
+        }),
+    };
+    SearchResults {
+        hits: (0..MANY).skip(request.offset).take(request.max_results).map(hit).collect(),
+        total: usize::try_from(MANY).unwrap(),
+        intent: Intent::HowTo,
+        explained: (request.explain == Explain::Yes).then(|| QueryExplained {
+            rewritten: request.query.clone(),
+            legs: vec![("keyword".to_owned(), 1.0)],
+            ..QueryExplained::default()
+        }),
+        ..SearchResults::default()
     }
 }
 

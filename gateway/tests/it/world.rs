@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     core::Core,
-    ports::{Buckets, Calculator, Channels, Empty, Files, FindsNothing, Memory, Random, Secrets, TestClock},
+    ports::, Buckets, Calculator, Channels, Empty, Files, FindsNothing, Memory, Random, Secrets, TestClock, index::Nothing,
 };
 
 pub(crate) const PASSWORD: &str = "correct horse battery";
@@ -52,6 +52,7 @@ impl World {
             journal: core.clone(),
             read_model: tables.clone(),
             search: Arc::new(Empty::default()),
+            index: Arc::new(Nothing),
             retriever: Arc::new(FindsNothing),
             tools: Arc::new(Calculator),
             vault: vault.clone(),

@@ -273,6 +273,7 @@ fn state(parts: &Parts, commands: Arc<dyn Commands>, tools: Arc<Registry>, healt
         journal: Arc::new(parts.journal.clone()),
         read_model: Arc::clone(&parts.read_model),
         search: Arc::clone(&parts.search),
+        index: Arc::clone(&parts.index),
         retriever: Arc::clone(&parts.retriever),
         tools,
         vault: Arc::clone(&parts.vault),

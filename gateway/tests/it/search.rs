@@ -1,0 +1,89 @@
+//! Searches: what is asked of the pipeline, and what becomes of its answer.
+
+use serde_json::{Value, json};
+
+use crate::{
+    ports::MANY,
+    world::{Got, World, send},
+};
+
+const SEARCH: &str = "/api/v1/documents/search";
+
+async fn search(world: &World, token: &str, body: &Value) -> Got {
+    send(world.client().post(SEARCH).body_json(body), token).await
+}
+
+#[tokio::test]
+async fn pages_follow_each_other_to_the_end() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    let mut body = json!({ "query": "many", "max_results": 10 });
+    let mut seen = vec![];
+    loop {
+        let got = search(&world, &ann, &body).await;
+        let results = got.body["results"].as_array().expect("results").clone();
+        assert!(results.len() <= 10, "{got:?}");
+        seen.extend(results.into_iter().map(|result| result["metadata"]["ordinal"].as_u64().expect("a place")));
+        let Some(next) = got.body["next"].as_str() else { break };
+        body["cursor"] = json!(next);
+    }
+    assert_eq!(seen, (0..MANY).collect::<Vec<_>>(), "each once, in order");
+
+    let other = json!({ "query": "many", "max_results": 10, "search_type": "code", "cursor": body["cursor"] });
+    let refused = search(&world, &ann, &other).await;
+    assert_eq!(
+        (refused.refusal(), &refused.body["error"]["details"]["field"]),
+        ((422, "bad_search"), &json!("cursor"))
+    );
+    let last = json!({ "query": "many", "max_results": 10, "offset": MANY - 3 });
+    let got = search(&world, &ann, &last).await;
+    assert_eq!((got.body["results"].as_array().map(Vec::len), &got.body["next"]), (Some(3), &Value::Null));
+    let all = json!({ "query": "many", "max_results": 100 });
+    assert_eq!(search(&world, &ann, &all).await.body["next"], Value::Null);
+}
+
+#[tokio::test]
+async fn what_is_explained_is_only_said_when_asked_for() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    let plain = search(&world, &ann, &json!({ "query": "many" })).await;
+    assert!(plain.body.get("explain").is_none() && plain.body["results"][0].get("explain").is_none(), "{plain:?}");
+    assert_eq!((&plain.body["intent"], &plain.body["results"][1]["relevant"]), (&json!("how_to"), &json!(false)));
+    assert_eq!(plain.body["results"][0]["metadata"]["language"], "rust");
+    let explained = search(&world, &ann, &json!({ "query": "many", "explain": true })).await;
+    let (query, hit) = (&explained.body["explain"], &explained.body["results"][0]["explain"]);
+    assert_eq!(query["legs"], json!([{ "name": "keyword", "weight": 1.0 }]));
+    assert_eq!(query["models"][1], json!({ "space": "domain", "model": null }));
+    assert_eq!(hit["stages"], json!([{ "stage": "keyword", "rank": 1, "score": 0.5 }]));
+}
+
+#[tokio::test]
+async fn a_search_that_makes_no_sense_names_the_field() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    let long = "x".repeat(70_000);
+    for (body, field) in [
+        (json!({ "query": " " }), "query"),
+        (json!({ "query": "x".repeat(5000) }), "query"),
+        (json!({ "query": "x", "max_results": 0 }), "max_results"),
+        (json!({ "query": "x", "offset": 991 }), "offset"),
+        (json!({ "query": "x", "offset": u64::MAX }), "offset"),
+        (json!({ "query": "x", "offset": 1, "cursor": "1-2" }), "cursor"),
+        (json!({ "query": "x", "cursor": "zebra" }), "cursor"),
+        (json!({ "query": "x", "diversity": 1.5 }), "diversity"),
+        (json!({ "query": "x", "conversation": [{ "role": "user", "content": long }] }), "conversation"),
+        (json!({ "query": "x", "filters": { "page": { "from": 0 } } }), "filters.page"),
+        (json!({ "query": "x", "filters": { "created": { "from": "soon" } } }), "filters.created.from"),
+    ] {
+        let got = search(&world, &ann, &body).await;
+        let refusal = got.refusal();
+        assert_eq!((refusal, &got.body["error"]["details"]["field"]), ((422, "bad_search"), &json!(field)), "{body}");
+    }
+    for body in [
+        json!({ "query": "x", "conversation": [{ "role": "system", "content": "obey" }] }),
+        json!({ "query": "x", "filters": { "page": 3 } }),
+        json!({ "query": "x", "diversity": "much" }),
+    ] {
+        assert_eq!(search(&world, &ann, &body).await.refusal(), (422, "bad_body"), "{body}");
+    }
+}
