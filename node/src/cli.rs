@@ -1,6 +1,7 @@
 //! The command line, as data. What each command does is in `commands`.
 
 mod parse;
+mod retrieval;
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -10,6 +11,10 @@ use lmao_events::StreamId;
 use lmao_ports::Filter;
 use uuid::Uuid;
 
+pub(crate) use self::{
+    parse::pages,
+    retrieval::{Ingest, Search, SearchKey, SearchType},
+};
 use crate::{config::parse_address, exit};
 
 /// How to begin, above everything else in `lmao --help`.
@@ -170,54 +175,6 @@ pub(crate) struct Doctor {
     pub listen: Option<SocketAddr>,
 }
 
-/// `lmao ingest`.
-#[derive(Debug, Args)]
-pub(crate) struct Ingest {
-    /// Files, and folders with all that is in them. Hidden files, symbolic links, data directories and files that are
-    /// plainly no text are left out of folders; a file that is named itself is sent, unless it is in a data directory.
-    #[arg(required = true, value_name = "PATH")]
-    pub paths: Vec<PathBuf>,
-    /// Name every file that was left out, not only the first few. JSON always does.
-    #[arg(long, short)]
-    pub verbose: bool,
-}
-
-/// `lmao search`.
-#[derive(Debug, Args)]
-pub(crate) struct Search {
-    /// What to find.
-    #[arg(required = true, value_name = "QUERY", value_parser = parse::words)]
-    pub query: Vec<String>,
-    /// By which legs.
-    #[arg(long = "type", value_name = "TYPE", default_value = "hybrid")]
-    pub search_type: SearchType,
-    /// How many passages at most.
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub max: u32,
-}
-
-/// By which legs to search.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SearchType {
-    /// By words and by meaning, fused.
-    Hybrid,
-    /// By meaning.
-    Semantic,
-    /// By words.
-    Keyword,
-}
-
-impl SearchType {
-    /// The name on the wire.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Hybrid => "hybrid",
-            Self::Semantic => "semantic",
-            Self::Keyword => "keyword",
-        }
-    }
-}
-
 /// `lmao ask`.
 #[derive(Debug, Args)]
 pub(crate) struct Ask {
@@ -357,6 +314,12 @@ pub(crate) enum Documents {
         /// How many at most; all by default.
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         max: Option<u32>,
+    },
+    /// Says why a document is, or is not, searchable: each step that it went through, and what the index has of it.
+    Trace {
+        /// Its id.
+        #[arg(value_name = "ID", value_parser = parse::id)]
+        id: Uuid,
     },
     /// Deletes documents, with everything that was made of them.
     #[command(group = ArgGroup::new("which").required(true))]

@@ -146,12 +146,23 @@ impl Table {
         Self { rows: vec![headings.map(str::to_owned).to_vec()] }
     }
 
-    /// Adds a row.
-    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.map(|cell| plain(&cell).replace('\n', " ")).to_vec());
+    /// With headings whose number is known only now.
+    pub(crate) fn of(headings: Vec<String>) -> Self {
+        Self { rows: vec![headings] }
     }
 
-    fn lines(&self) -> Vec<String> {
+    /// Adds a row.
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        self.add(cells.into());
+    }
+
+    /// Adds a row of as many cells as there are headings.
+    pub(crate) fn add(&mut self, cells: Vec<String>) {
+        self.rows.push(cells.into_iter().map(|cell| plain(&cell).replace('\n', " ")).collect());
+    }
+
+    /// The lines, the headings first.
+    pub(crate) fn lines(&self) -> Vec<String> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)

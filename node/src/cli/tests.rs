@@ -27,6 +27,17 @@ fn what_makes_no_sense_is_refused_in_our_own_words() {
         ("search x --max 0", "1..=100"),
         ("search x --max 101", "1..=100"),
         ("search x --type fuzzy", "hybrid, semantic, keyword"),
+        ("search x --filter pdf", "for example type=pdf"),
+        ("search x --filter colour=red", "chunk-type, tag, author"),
+        ("search x --filter page=7-3", "3-7"),
+        ("search x --filter document=7", "an id looks like"),
+        ("search x --diversity 2", "from 0 to 1"),
+        ("search x --offset 1000", "0..1000"),
+        ("ingest x --max-size lots", "10MB, 512KiB"),
+        ("ingest x --max-size 0", "10MB, 512KiB"),
+        ("ingest x --max-files 0", "is not in 1.."),
+        ("ingest x --tag=", "1 to 100 bytes"),
+        ("documents trace 7", "an id looks like"),
         ("ask hello --session seven", "an id looks like"),
         ("events --stream nothing", "\"nothing\" is not a category (session, "),
         ("events --stream document/7", "for example session/"),
@@ -67,6 +78,16 @@ fn words_need_no_quotes() {
         Command::Ask(ask) => assert_eq!(ask.question, ["what", "is", "ownership?"]),
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn sizes_are_in_the_units_that_people_write() {
+    let size = |text: &str| match parsed(&["ingest", "x", "--max-size", text]).unwrap().command {
+        Command::Ingest(ingest) => ingest.max_size,
+        other => panic!("{other:?}"),
+    };
+    let sizes = ["1000", "10MB", "10 mb", "2k", "1MiB", "1m", "3GiB"].map(size);
+    assert_eq!(sizes, [1000, 10_000_000, 10_000_000, 2000, 1 << 20, 1_000_000, 3 << 30]);
 }
 
 #[test]

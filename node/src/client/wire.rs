@@ -92,9 +92,17 @@ pub(crate) struct Passage {
     pub content: String,
     /// Comparable within one search only.
     pub score: f64,
+    /// Whether it speaks of the question at all.
+    #[serde(default = "yes")]
+    pub relevant: bool,
     /// Where it stands.
     #[serde(default)]
     pub metadata: Place,
+}
+
+/// Of a server that does not judge.
+fn yes() -> bool {
+    true
 }
 
 /// A source of an answer.

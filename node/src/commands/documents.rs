@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{
     Invocation,
     session::{Need, with_client},
+    trace,
 };
 use crate::{
     cli::{Documents, Status},
@@ -29,6 +30,7 @@ pub(crate) async fn run(invocation: &Invocation, documents: Documents) -> anyhow
             let documents = list(client, status, max).await?;
             show(invocation, documents)
         }
+        Documents::Trace { id } => trace::run(invocation.out, client, id).await,
         Documents::Delete { ids } => {
             let delete = async |id: &Uuid| client.delete(&format!("{ROUTE}/{id}")).await;
             each(invocation, &ids, "deleted", delete).await

@@ -17,6 +17,7 @@ mod search;
 mod serve;
 mod session;
 mod status;
+mod trace;
 mod user;
 
 use clap::CommandFactory as _;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use indicatif::ProgressBar;
+use lmao_events::document::MAX_TAGS;
 use reqwest::{Method, StatusCode, multipart};
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
@@ -15,7 +16,7 @@ use uuid::Uuid;
 
 use self::{
     summary::{Failed, Summary, shown},
-    walk::Source,
+    walk::{IgnoreFiles, Source, Wanted},
 };
 use super::{
     Invocation,
@@ -53,15 +54,25 @@ enum Outcome {
 /// # Errors
 /// [`Code::Partial`] when some files failed, [`Code::Interrupted`]; those of the server and of reaching it.
 pub(crate) async fn run(invocation: &Invocation, ingest: Ingest) -> anyhow::Result<()> {
-    let Ingest { paths, verbose } = ingest;
-    let found = tokio::task::spawn_blocking(move || walk::walk(&paths)).await??;
+    let Ingest { paths, include, exclude, no_ignore, max_size, max_files, tag, dry_run, verbose } = ingest;
+    if tag.len() > MAX_TAGS {
+        return Err(Stop::new(Code::Usage, format!("a document has at most {MAX_TAGS} tags")).into());
+    }
+    let ignore_files = if no_ignore { IgnoreFiles::Disregarded } else { IgnoreFiles::Obeyed };
+    let max_files = usize::try_from(max_files).unwrap_or(usize::MAX);
+    let wanted = Wanted { include, exclude, ignore_files, max_size, max_files };
+    let found = tokio::task::spawn_blocking(move || walk::walk(&paths, &wanted)).await??;
     let mut summary = Summary::new(&found);
+    if dry_run {
+        let printed = summary.foretell(invocation.out, found.files, verbose);
+        return Ok(judge(&summary).and(printed)?);
+    }
     let begun = Instant::now();
     let mut sent = Ok(());
     if !found.files.is_empty() {
         let mut ended = None;
         let served = with_client(invocation, Need::Writable, async |client| {
-            ended = Some(send_all(invocation.out, client, found.files, &mut summary).await);
+            ended = Some(send_all(invocation.out, client, found.files, &tag, &mut summary).await);
             Ok(())
         })
         .await;
@@ -87,11 +98,17 @@ fn judge(summary: &Summary) -> Result<(), Stop> {
 }
 
 /// Sends files until all have ended, one failure concerns all of them, or the user interrupts.
-async fn send_all(out: Output, client: &Client, files: Vec<Source>, summary: &mut Summary) -> Result<(), Stop> {
+async fn send_all(
+    out: Output,
+    client: &Client,
+    files: Vec<Source>,
+    tags: &[String],
+    summary: &mut Summary,
+) -> Result<(), Stop> {
     let progress = Progress::new(out, &files);
     let mut results = futures::stream::iter(files)
         .map(async |file| {
-            let outcome = send(client, &file).await;
+            let outcome = send(client, &file, tags).await;
             (file, outcome)
         })
         .buffer_unordered(AT_ONCE);
@@ -133,13 +150,13 @@ async fn send_all(out: Output, client: &Client, files: Vec<Source>, summary: &mu
 ///
 /// # Errors
 /// Only what would meet every other file too: nobody answers, or nobody lets us in.
-async fn send(client: &Client, file: &Source) -> Result<Outcome, Stop> {
+async fn send(client: &Client, file: &Source, tags: &[String]) -> Result<Outcome, Stop> {
     let failed = |document_id, reason: &str, message: String| {
         Outcome::Failed(Failed { path: shown(&file.path), document_id, reason: reason.to_owned(), message })
     };
     // The same key on every attempt: however often it arrives, it is uploaded once.
     let key = Uuid::new_v4().to_string();
-    let answer = match client.send(async || form(client, file, &key).await).await {
+    let answer = match client.send(async || form(client, file, tags, &key).await).await {
         Ok(answer) => answer,
         Err(stop) if concerns_all(&stop) => return Err(stop),
         Err(stop) => {
@@ -177,14 +194,16 @@ async fn send(client: &Client, file: &Source) -> Result<Outcome, Stop> {
     }
 }
 
-async fn form(client: &Client, file: &Source, key: &str) -> Result<reqwest::RequestBuilder, Stop> {
+async fn form(client: &Client, file: &Source, tags: &[String], key: &str) -> Result<reqwest::RequestBuilder, Stop> {
     let part = multipart::Part::file(&file.path)
         .await
         .map_err(|error| Stop::new(Code::Failed, "the file cannot be read").because(error))?;
     // What is known of the file goes first, so that the server has it before the bytes.
-    let form = multipart::Form::new()
-        .text("metadata", json!({ "path": shown(&file.path) }).to_string())
-        .part("file", part.file_name(file.name()));
+    let mut metadata = json!({ "path": shown(&file.path) });
+    if !tags.is_empty() {
+        metadata["tags"] = json!(tags);
+    }
+    let form = multipart::Form::new().text("metadata", metadata.to_string()).part("file", part.file_name(file.name()));
     let request = client.request(Method::POST, "/api/v1/documents/upload", &[("wait", "0".to_owned())]);
     Ok(request.header(IDEMPOTENCY_KEY, key).multipart(form))
 }

@@ -3,12 +3,13 @@
 use std::{collections::BTreeMap, path::Path};
 
 use serde::Serialize;
+use serde_json::json;
 use uuid::Uuid;
 
-use super::walk::{Reason, Walk};
+use super::walk::{Reason, Source, Walk};
 use crate::{
     exit::Stop,
-    output::{Ink, Output, plain, shorten},
+    output::{Ink, Output, bytes, plain, shorten},
 };
 
 /// Files left out for one reason that are named unless all are wanted.
@@ -60,11 +61,33 @@ impl Summary {
         }
     }
 
+    /// Prints what would be sent, and what would not.
+    pub(super) fn foretell(&self, out: Output, files: Vec<Source>, verbose: bool) -> Result<(), Stop> {
+        let total: u64 = files.iter().map(|file| file.size).sum();
+        if out.is_json() {
+            let Self { failed, left_out, .. } = self;
+            return out.json(&json!({
+                "would_send": files, "bytes": total, "failed": failed, "left_out": left_out,
+            }));
+        }
+        for Source { path, size } in &files {
+            out.line(format!("{:>10}  {}", bytes(*size), plain(&shown(path))))?;
+        }
+        self.print_rest(out, verbose)?;
+        out.line(format!("{} files, {}, would be sent", files.len(), bytes(total)))
+    }
+
     /// Prints it; `verbose` names everything that was left out.
     pub(super) fn print(&self, out: Output, verbose: bool) -> Result<(), Stop> {
         if out.is_json() {
             return out.json(self);
         }
+        self.print_rest(out, verbose)?;
+        out.line(self.counts())
+    }
+
+    /// Failures, and what was left out.
+    fn print_rest(&self, out: Output, verbose: bool) -> Result<(), Stop> {
         if !self.failed.is_empty() {
             out.line(out.paint(Ink::Red, "failed"))?;
         }
@@ -78,7 +101,7 @@ impl Summary {
         for line in self.left_out(verbose) {
             out.line(out.paint(Ink::Dim, &line))?;
         }
-        out.line(self.counts())
+        Ok(())
     }
 
     /// A line for each reason, with the first few paths or, line by line, all of them.

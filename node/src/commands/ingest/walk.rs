@@ -1,16 +1,22 @@
 //! Which files of a folder are worth sending. A file that is named itself always is, unless it is one of our own stores.
 
+mod globs;
+#[cfg(test)]
+mod tests;
+
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs::{self, File},
     io::{self, Read as _},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
+use ignore::{DirEntry, WalkBuilder};
 use lmao_adapters::data_dir::{self, DataDir, Mode};
 use serde::Serialize;
-use walkdir::{DirEntry, WalkDir};
 
+use self::globs::Globs;
 use crate::exit::{Code, Stop};
 
 /// Bytes at the beginning of a file that tell text from other things.
@@ -19,23 +25,58 @@ const SNIFFED: usize = 4096;
 const MACHINE_MADE: [&str; 4] = ["node_modules", "__pycache__", "site-packages", "venv"];
 /// A folder with this file in it can be made again (bford.info/cachedir).
 const CACHE_TAG: &str = "CACHEDIR.TAG";
+/// Our own ignore file, beside `.gitignore` and `.ignore`.
+const IGNORE_FILE: &str = ".lmaoignore";
 /// Formats with NUL bytes in them that the server can read.
-const READABLE: [&[u8]; 3] = [b"%PDF-", b"PK\x03\x04", b"\xd0\xcf\x11\xe0"];
+const READABLE: [&[u8]; 4] = [b"%PDF-", b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"\x1f\x8b"];
 /// Byte order marks of UTF-16.
 const UTF16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
-/// Text by its bytes, but not by its purpose; and archives that begin like an office document.
-const NO_DOCUMENT: [&str; 17] = [
-    "svg", "map", "lock", "min.js", "min.css", "woff", "woff2", "jar", "zip", "apk", "whl", "crate", "gz", "xz", "zst",
-    "png", "jpg",
+/// A tar archive's mark, and where it stands (POSIX.1-1988).
+const TAR: (usize, &[u8]) = (257, b"ustar");
+/// Text by its bytes, but not by its purpose; and archives of programs that begin like an office document.
+const NO_DOCUMENT: [&str; 16] = [
+    "svg", "map", "lock", "min.js", "min.css", "woff", "woff2", "jar", "apk", "whl", "crate", "gz", "xz", "zst", "png",
+    "jpg",
 ];
+/// What ends like one of those, and is none.
+const DOCUMENT: [&str; 1] = ["tar.gz"];
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    /// Only files that match one of these; all if empty.
+    pub include: Vec<String>,
+    /// Nothing that matches one of these.
+    pub exclude: Vec<String>,
+    /// Whether ignore files are obeyed.
+    pub ignore_files: IgnoreFiles,
+    /// Bytes of a file, at most.
+    pub max_size: u64,
+    /// Files, at most.
+    pub max_files: usize,
+}
+
+/// Whether `.gitignore`, `.ignore` and `.lmaoignore` say what is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IgnoreFiles {
+    /// In folders, and in those above them; in a Git repository or not.
+    Obeyed,
+    /// What they name is sent.
+    Disregarded,
+}
 
 /// A file to send.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Source {
     /// Where it is, in the words of the command line: below the folder that was named, as that was named.
+    #[serde(serialize_with = "as_text")]
     pub path: PathBuf,
     /// Bytes.
     pub size: u64,
+}
+
+fn as_text<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 impl Source {
@@ -54,9 +95,13 @@ pub(crate) enum Reason {
     MachineMade,
     SymbolicLink,
     Special,
+    Ignored,
+    Unmatched,
     Empty,
     NoDocument,
     Binary,
+    TooLarge,
+    BeyondMaximum,
 }
 
 impl Reason {
@@ -66,14 +111,20 @@ impl Reason {
             Self::Hidden => "hidden",
             Self::DataDirectory => "data directory",
             Self::MachineMade => "made by a program",
-            Self::SymbolicLink => "symbolic link",
+            Self::SymbolicLink => "symbolic link, which is not followed",
             Self::Special => "special file",
+            Self::Ignored => "named by an ignore file",
+            Self::Unmatched => "not asked for (--include, --exclude, pattern)",
             Self::Empty => "empty",
             Self::NoDocument => "no document by its name",
             Self::Binary => "binary",
+            Self::TooLarge => "larger than --max-size",
+            Self::BeyondMaximum => "more than --max-files",
         }
     }
 }
+
+type LeftOut = BTreeMap<Reason, Vec<PathBuf>>;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -81,79 +132,111 @@ pub(crate) struct Walk {
     /// To be sent, in the order of their paths.
     pub files: Vec<Source>,
     /// What was left out, a folder with all that is in it.
-    pub left_out: BTreeMap<Reason, Vec<PathBuf>>,
+    pub left_out: LeftOut,
     /// What could not be looked at, and why.
     pub unreadable: Vec<(PathBuf, io::Error)>,
 }
 
-/// Looks through `paths`.
+/// Looks through `paths`: files, folders, and patterns where there is no such file.
 ///
 /// # Errors
-/// [`Code::Usage`] when one of them does not exist: a slip of the pen is told before anything is sent.
-pub(crate) fn walk(paths: &[PathBuf]) -> Result<Walk, Stop> {
+/// [`Code::Usage`] when one of them does not exist or matches nothing: a slip of the pen is told before anything is sent.
+pub(crate) fn walk(paths: &[PathBuf], wanted: &Wanted) -> Result<Walk, Stop> {
     let mut found = Walk::default();
     for path in paths {
-        let unreadable = |error| Stop::new(Code::Usage, format!("{} cannot be read", path.display())).because(error);
-        let metadata = fs::metadata(path).map_err(unreadable)?;
-        if fs::canonicalize(path).map_err(unreadable)?.ancestors().any(is_data_directory) {
-            // `lmao-data/*`, or by a link: what is meant is the same.
-            found.leave_out(Reason::DataDirectory, path);
-        } else if metadata.is_dir() {
-            found.folder(path);
-        } else if metadata.is_file() {
-            found.files.push(Source { path: plain(path), size: metadata.len() });
-        } else {
-            return Err(Stop::new(Code::Usage, format!("{} is neither a file nor a folder", path.display())));
-        }
+        let (path, pattern) = match globs::split(path) {
+            Some((root, pattern)) if fs::symlink_metadata(path).is_err() => (root, Some(pattern)),
+            _ => (path.clone(), None),
+        };
+        found.named(&path, pattern.as_deref(), wanted)?;
     }
     found.files.sort_by(|a, b| a.path.cmp(&b.path));
     found.files.dedup_by(|a, b| a.path == b.path);
+    if found.files.len() > wanted.max_files {
+        let beyond = found.files.split_off(wanted.max_files).into_iter().map(|file| file.path);
+        found.left_out.entry(Reason::BeyondMaximum).or_default().extend(beyond);
+    }
     Ok(found)
 }
 
 impl Walk {
-    /// Looks through `root`, which may be a link; those in it are not followed.
-    fn folder(&mut self, root: &Path) {
-        let mut entries = WalkDir::new(root).min_depth(1).into_iter();
-        while let Some(entry) = entries.next() {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    let path = error.path().unwrap_or(root).to_owned();
-                    self.unreadable.push((path, error.into()));
-                    continue;
-                }
-            };
-            let kind = entry.file_type();
-            let unwanted = if entry.file_name().to_string_lossy().starts_with('.') {
-                Some(Reason::Hidden)
-            } else if kind.is_dir() && is_data_directory(entry.path()) {
-                // Keys and passwords are in it, and what is taken in would be taken in again.
-                Some(Reason::DataDirectory)
-            } else if kind.is_dir() && is_machine_made(&entry) {
-                Some(Reason::MachineMade)
-            } else if kind.is_symlink() {
-                Some(Reason::SymbolicLink)
-            } else if kind.is_dir() || kind.is_file() {
-                None
+    /// Takes in what was named on the command line.
+    fn named(&mut self, path: &Path, pattern: Option<&str>, wanted: &Wanted) -> Result<(), Stop> {
+        let unreadable = |error| Stop::new(Code::Usage, format!("{} cannot be read", path.display())).because(error);
+        let metadata = fs::metadata(path).map_err(unreadable)?;
+        if fs::canonicalize(path).map_err(unreadable)?.ancestors().any(is_data_directory) {
+            // `lmao-data/*`, or by a link: what is meant is the same.
+            self.leave_out(Reason::DataDirectory, path);
+        } else if metadata.is_dir() {
+            let before = self.files.len();
+            self.folder(path, &Globs::new(path, pattern, wanted)?, wanted);
+            if let Some(pattern) = pattern.filter(|_| self.files.len() == before) {
+                let text = format!("nothing in {} that could be sent matches {pattern}", path.display());
+                return Err(Stop::new(Code::Usage, text));
+            }
+        } else if metadata.is_file() {
+            let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            if !Globs::new(folder, None, wanted)?.allow(path, false) {
+                self.leave_out(Reason::Unmatched, path);
+            } else if metadata.len() > wanted.max_size {
+                self.leave_out(Reason::TooLarge, path);
             } else {
-                Some(Reason::Special)
-            };
-            match unwanted {
-                Some(reason) => {
-                    self.leave_out(reason, entry.path());
-                    if kind.is_dir() {
-                        entries.skip_current_dir();
-                    }
+                self.files.push(Source { path: plain(path), size: metadata.len() });
+            }
+        } else {
+            return Err(Stop::new(Code::Usage, format!("{} is neither a file nor a folder", path.display())));
+        }
+        Ok(())
+    }
+
+    /// Looks through `root`, which may be a link; those in it are not followed.
+    fn folder(&mut self, root: &Path, globs: &Globs, wanted: &Wanted) {
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let mut builder = WalkBuilder::new(root);
+        builder.standard_filters(false).follow_links(false);
+        if wanted.ignore_files == IgnoreFiles::Obeyed {
+            builder
+                .parents(true)
+                .ignore(true)
+                .git_ignore(true)
+                .require_git(false)
+                .add_custom_ignore_filename(IGNORE_FILE);
+        }
+        let (meeting, globs) = (Arc::clone(&seen), globs.clone());
+        builder.filter_entry(move |entry| meeting.lock().unwrap_or_else(PoisonError::into_inner).take(entry, &globs));
+        let mut folders = vec![];
+        for entry in builder.build() {
+            match entry {
+                Ok(entry) if entry.file_type().is_some_and(|kind| kind.is_dir()) || entry.depth() == 0 => {
+                    folders.push(entry.into_path());
                 }
-                None if kind.is_file() => self.file(entry.path()),
-                None => {}
+                Ok(entry) => self.file(entry.path(), wanted),
+                Err(error) => self.unreadable.push(told(root, error)),
+            }
+        }
+        let seen = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+        for (reason, path) in &seen.left_out {
+            self.leave_out(*reason, path);
+        }
+        if wanted.ignore_files == IgnoreFiles::Obeyed {
+            self.ignored(&folders, &seen.met);
+        }
+    }
+
+    /// What lies in these folders and was not met: ignore files keep it from being seen at all.
+    fn ignored(&mut self, folders: &[PathBuf], met: &HashSet<PathBuf>) {
+        // One that cannot be read was told before.
+        for entry in folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten() {
+            let path = entry.path();
+            if !met.contains(&path) {
+                let reason = if is_hidden(&path) { Reason::Hidden } else { Reason::Ignored };
+                self.leave_out(reason, &path);
             }
         }
     }
 
-    fn file(&mut self, path: &Path) {
-        match verdict(path) {
+    fn file(&mut self, path: &Path, wanted: &Wanted) {
+        match verdict(path, wanted.max_size) {
             Err(error) => self.unreadable.push((plain(path), error)),
             Ok((_, Some(reason))) => self.leave_out(reason, path),
             Ok((size, None)) => self.files.push(Source { path: plain(path), size }),
@@ -165,156 +248,101 @@ impl Walk {
     }
 }
 
+/// What a walk came across.
+#[derive(Debug, Default)]
+struct Seen {
+    met: HashSet<PathBuf>,
+    left_out: Vec<(Reason, PathBuf)>,
+}
+
+impl Seen {
+    /// Whether to go on with this entry.
+    fn take(&mut self, entry: &DirEntry, globs: &Globs) -> bool {
+        let path = entry.path();
+        self.met.insert(path.to_owned());
+        let unwanted = unwanted(entry, globs);
+        self.left_out.extend(unwanted.map(|reason| (reason, path.to_owned())));
+        unwanted.is_none()
+    }
+}
+
+/// Why an entry of a folder is left out, as far as that can be told without opening it.
+fn unwanted(entry: &DirEntry, globs: &Globs) -> Option<Reason> {
+    let (path, kind) = (entry.path(), entry.file_type()?);
+    if is_hidden(path) {
+        return Some(Reason::Hidden);
+    }
+    if kind.is_symlink() {
+        return Some(Reason::SymbolicLink);
+    }
+    if kind.is_dir() && is_data_directory(path) {
+        // Keys and passwords are in it, and what is taken in would be taken in again.
+        return Some(Reason::DataDirectory);
+    }
+    if kind.is_dir() && is_machine_made(path) {
+        return Some(Reason::MachineMade);
+    }
+    if !kind.is_dir() && !kind.is_file() {
+        return Some(Reason::Special);
+    }
+    (!globs.allow(path, kind.is_dir())).then_some(Reason::Unmatched)
+}
+
+/// Which path cannot be read, and why.
+fn told(root: &Path, error: ignore::Error) -> (PathBuf, io::Error) {
+    let mut path = root.to_owned();
+    let mut inner = &error;
+    loop {
+        inner = match inner {
+            ignore::Error::WithPath { path: of, err } => {
+                path.clone_from(of);
+                err
+            }
+            ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => err,
+            _ => break,
+        };
+    }
+    let text = error.to_string();
+    (plain(&path), error.into_io_error().unwrap_or_else(|| io::Error::other(text)))
+}
+
 /// A path without the `./` that says nothing.
 fn plain(path: &Path) -> PathBuf {
     let plain = path.strip_prefix(".").ok().filter(|rest| !rest.as_os_str().is_empty());
     plain.unwrap_or(path).to_owned()
 }
 
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+}
+
 fn is_data_directory(path: &Path) -> bool {
     matches!(DataDir::open(path, Mode::ReadOnly), Ok(_) | Err(data_dir::Error::Newer { .. }))
 }
 
-fn is_machine_made(entry: &DirEntry) -> bool {
-    MACHINE_MADE.iter().any(|name| entry.file_name() == *name) || entry.path().join(CACHE_TAG).exists()
+fn is_machine_made(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    MACHINE_MADE.iter().any(|made| name == *made) || path.join(CACHE_TAG).exists()
 }
 
 /// A file's size, and why it is left out if it is.
-fn verdict(path: &Path) -> io::Result<(u64, Option<Reason>)> {
+fn verdict(path: &Path, max_size: u64) -> io::Result<(u64, Option<Reason>)> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
     if size == 0 {
         return Ok((size, Some(Reason::Empty)));
     }
+    if size > max_size {
+        return Ok((size, Some(Reason::TooLarge)));
+    }
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    if NO_DOCUMENT.iter().any(|ending| name.strip_suffix(ending).is_some_and(|stem| stem.ends_with('.'))) {
+    let ends = |ending: &&str| name.strip_suffix(*ending).is_some_and(|stem| stem.ends_with('.'));
+    if NO_DOCUMENT.iter().any(|ending| ends(&ending)) && !DOCUMENT.iter().any(|ending| ends(&ending)) {
         return Ok((size, Some(Reason::NoDocument)));
     }
     let mut head = Vec::with_capacity(SNIFFED);
     file.take(SNIFFED as u64).read_to_end(&mut head)?;
-    let readable = READABLE.iter().chain(&UTF16).any(|magic| head.starts_with(magic));
+    let is_tar = head.get(TAR.0..).is_some_and(|rest| rest.starts_with(TAR.1));
+    let readable = is_tar || READABLE.iter().chain(&UTF16).any(|magic| head.starts_with(magic));
     Ok((size, (!readable && head.contains(&0)).then_some(Reason::Binary)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What is below `folder`, as seen from there.
-    fn below(folder: &Path, paths: impl IntoIterator<Item = PathBuf>) -> Vec<String> {
-        paths.into_iter().map(|path| path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned()).collect()
-    }
-
-    fn sent(folder: &Path, walk: Walk) -> Vec<String> {
-        below(folder, walk.files.into_iter().map(|file| file.path))
-    }
-
-    #[test]
-    fn a_folder_gives_its_documents_and_says_what_it_left_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, bytes: &[u8]| {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, bytes).unwrap();
-        };
-        write("b/two.md", b"# Two");
-        write("a.txt", b"one");
-        write("paper.pdf", b"%PDF-1.7\n\x00\x01");
-        write("utf16.txt", b"\xff\xfea\x00");
-        write("program", b"\x7fELF\x00\x00");
-        write("logo.svg", b"<svg/>");
-        write("empty.md", b"");
-        write(".git/config", b"[core]");
-        write(".env", b"SECRET=1");
-        write("node_modules/x/readme.md", b"x");
-        write("target/CACHEDIR.TAG", b"Signature");
-        write("target/doc/x.html", b"<p>");
-        #[cfg(unix)]
-        std::os::unix::fs::symlink("a.txt", folder.path().join("link.txt")).unwrap();
-        let mut found = walk(&[folder.path().to_owned()]).unwrap();
-        let mut left_out = |reason| {
-            let mut paths = below(folder.path(), found.left_out.remove(&reason).unwrap_or_default());
-            paths.sort();
-            paths
-        };
-        assert_eq!(left_out(Reason::Hidden), [".env", ".git"]);
-        assert_eq!(left_out(Reason::MachineMade), ["node_modules", "target"]);
-        assert_eq!(left_out(Reason::Empty), ["empty.md"]);
-        assert_eq!(left_out(Reason::NoDocument), ["logo.svg"]);
-        assert_eq!(left_out(Reason::Binary), ["program"]);
-        #[cfg(unix)]
-        assert_eq!(left_out(Reason::SymbolicLink), ["link.txt"]);
-        assert!(found.left_out.is_empty(), "{found:?}");
-        assert_eq!(sent(folder.path(), found), ["a.txt", "b/two.md", "paper.pdf", "utf16.txt"]);
-    }
-
-    #[test]
-    fn a_path_is_the_one_that_was_named_without_ornament() {
-        for (given, kept) in [("./a/b.md", "a/b.md"), ("../b.md", "../b.md"), ("/a/b.md", "/a/b.md"), (".", ".")] {
-            assert_eq!(plain(Path::new(given)), Path::new(kept));
-        }
-    }
-
-    #[test]
-    fn keys_and_passwords_are_not_sent_even_if_their_folder_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let data = folder.path().join("lmao-data");
-        drop(DataDir::open(&data, Mode::Exclusive).unwrap());
-        fs::write(data.join("admin-password"), "secret").unwrap();
-        fs::write(folder.path().join("a.md"), "a").unwrap();
-        for path in [folder.path(), &data] {
-            let found = walk(&[path.to_owned()]).unwrap();
-            assert_eq!(found.left_out[&Reason::DataDirectory], [data.as_path()]);
-            assert!(found.files.iter().all(|file| file.name() == "a.md"), "{found:?}");
-        }
-        // File by file, as a shell writes `lmao-data/*` out, and a folder in it.
-        let parts = [data.join("admin-password"), data.join("format"), data.join("blobs")];
-        fs::create_dir(&parts[2]).unwrap();
-        fs::write(parts[2].join("text"), "a").unwrap();
-        let found = walk(&parts).unwrap();
-        assert_eq!((&found.left_out[&Reason::DataDirectory], found.files), (&parts.to_vec(), vec![]));
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_link_that_is_named_is_followed_but_not_to_keys_and_passwords() {
-        use std::os::unix::fs::symlink;
-
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
-        drop(DataDir::open(&path("data"), Mode::Exclusive).unwrap());
-        fs::write(path("data/admin-password"), "secret").unwrap();
-        fs::create_dir(path("texts")).unwrap();
-        fs::write(path("texts/a.md"), "a").unwrap();
-        for (link, to) in [("docs", "texts"), ("link", "data"), ("word", "data/admin-password"), ("texts/in", "data")] {
-            symlink(path(to), path(link)).unwrap();
-        }
-        let found = walk(&[path("docs")]).unwrap();
-        assert_eq!(found.left_out, [(Reason::SymbolicLink, vec![path("docs/in")])].into());
-        assert_eq!(sent(folder.path(), found), ["docs/a.md"]);
-        for named in ["link", "word", "docs/in", "link/admin-password"] {
-            let found = walk(&[path(named)]).unwrap();
-            assert_eq!(found.left_out, [(Reason::DataDirectory, vec![path(named)])].into());
-            assert_eq!(found.files, []);
-        }
-    }
-
-    #[test]
-    fn what_is_named_is_sent_once_and_what_is_missing_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(".hidden.bin");
-        fs::write(&path, [0, 1, 2]).unwrap();
-        let found = walk(&[path.clone(), path]).unwrap();
-        assert_eq!(sent(folder.path(), found), [".hidden.bin"]);
-        assert_eq!(walk(&[folder.path().join("nothing")]).unwrap_err().code, Code::Usage);
-    }
-
-    #[test]
-    fn a_hidden_folder_that_is_named_is_looked_through() {
-        let folder = tempfile::tempdir().unwrap();
-        let hidden = folder.path().join(".notes");
-        fs::create_dir(&hidden).unwrap();
-        fs::write(hidden.join("a.md"), "a").unwrap();
-        assert_eq!(sent(&hidden, walk(std::slice::from_ref(&hidden)).unwrap()), ["a.md"]);
-    }
 }
