@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 pub(crate) use self::{
     parse::pages,
-    retrieval::{Ingest, Search, SearchKey, SearchType},
+    retrieval::{Eval, Ingest, Search, SearchKey, SearchType},
 };
 use crate::{config::parse_address, exit};
 
@@ -84,6 +84,8 @@ pub(crate) enum Command {
     Ingest(Ingest),
     /// Finds passages.
     Search(Search),
+    /// Measures retrieval on a collection with judgements.
+    Eval(Eval),
     /// Asks a question; prints the answer as it is written, then its sources.
     Ask(Ask),
     /// Prints what happened, from the event log.

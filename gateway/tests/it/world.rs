@@ -19,7 +19,8 @@ use uuid::Uuid;
 
 use crate::{
     core::Core,
-    ports::, Buckets, Calculator, Channels, Empty, Files, FindsNothing, Memory, Random, Secrets, TestClock, index::Nothing,
+    index::Nothing,
+    ports::{Buckets, Calculator, Channels, Empty, Files, FindsNothing, Memory, Random, Secrets, TestClock},
 };
 
 pub(crate) const PASSWORD: &str = "correct horse battery";

@@ -119,3 +119,24 @@ impl SearchType {
         }
     }
 }
+
+/// `lmao eval`.
+#[derive(Debug, Args)]
+pub(crate) struct Eval {
+    /// The collection: a folder with corpus.jsonl (id, text, perhaps title), queries.jsonl (id, text) and qrels.json (query id,
+    /// document id, grade).
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Measure the legs and what each stage adds, one row each.
+    #[arg(long)]
+    pub stages: bool,
+    /// By which legs.
+    #[arg(long = "search-type", value_name = "TYPE", default_value = "hybrid", conflicts_with = "stages")]
+    pub search_type: SearchType,
+    /// Only the first so many queries.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Take each document for a file with this ending, for example py; by its content unless given.
+    #[arg(long, value_name = "ENDING")]
+    pub extension: Option<String>,
+}

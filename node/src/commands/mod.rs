@@ -5,6 +5,7 @@ mod audit;
 mod config;
 mod doctor;
 mod documents;
+mod eval;
 mod events;
 mod ingest;
 mod log;
@@ -85,6 +86,7 @@ pub(crate) async fn run(command: Command, invocation: Invocation) -> anyhow::Res
     match command {
         Command::Ingest(ingest) => ingest::run(&invocation, ingest).await,
         Command::Search(search) => search::run(&invocation, search).await,
+        Command::Eval(eval) => eval::run(&invocation, eval).await,
         Command::Ask(ask) => ask::run(&invocation, ask).await,
         Command::Config => Ok(config::run(&invocation)?),
         Command::User(user) => user::run(&invocation, user).await,

@@ -10,6 +10,7 @@ mod parts;
 mod reachable;
 mod reader;
 mod recent;
+mod scratch;
 mod servers;
 mod stores;
 #[cfg(test)]
@@ -20,4 +21,5 @@ pub(crate) use admin::{ADMIN, FirstStart, random_password};
 pub(crate) use node::{Node, base_url, refuse_beside_nodes};
 pub(crate) use parts::{DamagedIndex, Parts, WORKER};
 pub(crate) use reader::{Reader, existing};
+pub(crate) use scratch::Scratch;
 pub(crate) use stores::elasticsearch;

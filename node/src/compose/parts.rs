@@ -1,6 +1,9 @@
 //! What every process that writes a data directory opens: stores, model, retrieval, projections. Nothing here runs yet.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use lmao_actors::{Feeder, Keyring, OpenedLog, Projector, SearchProjection, archive::Archived};
@@ -15,8 +18,8 @@ use lmao_adapters::{
     tools::HttpTool,
 };
 use lmao_ports::{
-    Blobs, Cache, Clock, Entropy, EventLog, Ingestion, Live, Projection, RateLimiter, ReadModel, Retriever,
-    SearchIndex, Semantics, Snapshots, Vault,
+    Blobs, Cache, Clock, EmbeddingCache, Entropy, EventLog, Ingestion, Live, Projection, RateLimiter, ReadModel,
+    Retriever, SearchIndex, Semantics, Snapshots, Vault,
 };
 use lmao_retrieval::{
     answer::{Answerer, Extractive, Generative},
@@ -122,7 +125,7 @@ impl Parts {
         damaged: DamagedIndex,
         progress: Arc<dyn Progress>,
     ) -> anyhow::Result<Self> {
-        let models = Models::new(model_config(config, &data), progress);
+        let models = Models::new(model_config(config, data.path()), progress);
         let semantics: Arc<dyn Semantics> = Arc::clone(&models) as _;
         let entropy: Arc<dyn Entropy> = Arc::new(OsEntropy);
         let mut opening = Opening::new(config, &data, Access::ReadWrite);
@@ -148,11 +151,7 @@ impl Parts {
 
         let keyring = Keyring::new(Arc::clone(&vault), Arc::clone(&entropy));
         let journal = OpenedLog::new(Arc::clone(&log), keyring.clone());
-        let worker = Worker {
-            program: std::env::current_exe().context("the program's own file cannot be found")?,
-            args: vec![WORKER.into()],
-        };
-        let ingest = Ingest::new(Arc::clone(&blobs), Arc::clone(&semantics), Arc::new(embeddings), worker);
+        let ingest = ingest(&blobs, &semantics, Arc::new(embeddings))?;
         let rejected = ingest.rejected();
         let steps: Arc<dyn Ingestion> = Arc::new(ingest);
         let search = SearchProjection::open(
@@ -164,9 +163,8 @@ impl Parts {
             feeders[1],
         )
         .await?;
-        let hybrid: Arc<dyn Retriever> = Arc::new(Hybrid::new(Arc::clone(&index), Arc::clone(&semantics)));
         let retriever: Arc<dyn Retriever> =
-            Arc::new(RememberedSearches::new(hybrid, Arc::clone(&index), Arc::clone(&cache)));
+            Arc::new(RememberedSearches::new(retriever(&index, &semantics), Arc::clone(&index), Arc::clone(&cache)));
         let answerer = answerer(&config.llm, &semantics, &index)?;
         let tools = tools(&config.tools)?;
         Ok(Self {
@@ -271,10 +269,28 @@ fn tools(tools: &config::Tools) -> Result<Vec<Arc<dyn Tool>>, Stop> {
     tools.iter().map(tool).collect()
 }
 
+/// The steps of ingestion.
+pub(super) fn ingest(
+    blobs: &Arc<dyn Blobs>,
+    semantics: &Arc<dyn Semantics>,
+    embeddings: Arc<dyn EmbeddingCache>,
+) -> anyhow::Result<Ingest> {
+    let worker = Worker {
+        program: std::env::current_exe().context("the program's own file cannot be found")?,
+        args: vec![WORKER.into()],
+    };
+    Ok(Ingest::new(Arc::clone(blobs), Arc::clone(semantics), embeddings, worker))
+}
+
+/// The search.
+pub(super) fn retriever(index: &Arc<dyn SearchIndex>, semantics: &Arc<dyn Semantics>) -> Arc<dyn Retriever> {
+    Arc::new(Hybrid::new(Arc::clone(index), Arc::clone(semantics)))
+}
+
 /// How the models are obtained: kept for all data directories where the user has a cache, else in this one.
-fn model_config(config: &Config, data: &DataDir) -> ModelConfig {
+pub(super) fn model_config(config: &Config, data: &Path) -> ModelConfig {
     ModelConfig {
-        cache_dir: models::default_cache_dir().unwrap_or_else(|| data.path().join("models")),
+        cache_dir: models::default_cache_dir().unwrap_or_else(|| data.join("models")),
         general: config.models.source(),
         domain: config.domain_model.source(),
         reranker: config.reranker.source(),
