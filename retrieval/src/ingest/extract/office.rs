@@ -4,7 +4,7 @@
 use lmao_events::Failure;
 use office_oxide::{
     Document, DocumentFormat,
-    ir::{Element, List, Section, Table, inline_to_text},
+    ir::{Element, InlineContent, List, Section, Table},
     limits::Limits,
     options::ParseOptions,
 };
@@ -134,7 +134,9 @@ impl Writer {
             }
             Element::Paragraph(paragraph) => {
                 let text = inline_to_text(&paragraph.content);
-                if paragraph.style.as_deref() == Some("Title") && self.title.is_none() {
+                if is_code(paragraph.style.as_deref(), &paragraph.content) {
+                    self.builder.code(&text);
+                } else if paragraph.style.as_deref() == Some("Title") && self.title.is_none() {
                     self.title = title(&text);
                     self.builder.heading(level, &text);
                 } else {
@@ -186,6 +188,34 @@ impl Writer {
             item.nested.iter().for_each(|nested| self.list(nested, depth + 1));
         }
     }
+}
+
+/// The words of a paragraph, with the marks of its notes.
+fn inline_to_text(content: &[InlineContent]) -> String {
+    let mut out = String::new();
+    for part in content {
+        match part {
+            InlineContent::Text(span) => out.push_str(&span.text),
+            InlineContent::LineBreak => out.push('\n'),
+            InlineContent::FootnoteRef(note) | InlineContent::EndnoteRef(note) => {
+                let number = || note.note_id.to_string();
+                out.push_str(&format!("[{}]", note.marker.clone().unwrap_or_else(number)));
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+/// Whether a paragraph is code: by its style's name, or because all of it is in type of fixed width.
+fn is_code(style: Option<&str>, content: &[InlineContent]) -> bool {
+    let style = style.unwrap_or_default().to_lowercase();
+    let fixed = |font: &str| ["Courier", "Mono", "Consolas", "Menlo"].iter().any(|name| font.contains(name));
+    let spans =
+        || content.iter().filter_map(|part| if let InlineContent::Text(span) = part { Some(span) } else { None });
+    let mut with_text = spans().filter(|span| !span.text.trim().is_empty()).peekable();
+    ["source code", "sourcecode", "code", "html preformatted", "preformatted text"].contains(&style.as_str())
+        || with_text.peek().is_some() && with_text.all(|span| span.font_name.as_deref().is_some_and(fixed))
 }
 
 /// The words of elements in one line.

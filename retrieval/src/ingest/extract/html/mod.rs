@@ -25,8 +25,17 @@ const NEVER: &[&str] = &[
 const OUTSIDE: &[&str] = &["header", "footer", "form"];
 /// Classes of elements that generators of documentation add to the text: lines that mdBook hides in listings, marks of the
 /// Rust reference and of rustdoc, navigation of texinfo and docbook.
-const LEFT_OUT_CLASSES: &[&str] =
-    &["boring", "rule-link", "tooltip", "hideme", "nav-panel", "navheader", "navfooter", "copiable-link"];
+const LEFT_OUT_CLASSES: &[&str] = &[
+    "boring",
+    "rule-link",
+    "tooltip",
+    "hideme",
+    "nav-panel",
+    "navheader",
+    "navfooter",
+    "copiable-link",
+    "footnote-back",
+];
 /// Elements that stand on their own.
 const BLOCKS: &[&str] = &[
     "address",
@@ -191,7 +200,10 @@ fn is_left_out(element: &Element, chrome: Chrome) -> bool {
     let name = element.name();
     let role = || {
         let role = element.attr("role").unwrap_or_default();
-        matches!(role, "navigation" | "banner" | "contentinfo" | "search" | "menu" | "dialog" | "doc-toc")
+        matches!(
+            role,
+            "navigation" | "banner" | "contentinfo" | "search" | "menu" | "dialog" | "doc-toc" | "doc-backlink"
+        )
     };
     NEVER.contains(&name)
         || chrome == Chrome::Drop && OUTSIDE.contains(&name)

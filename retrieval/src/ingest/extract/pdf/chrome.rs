@@ -49,6 +49,10 @@ fn drop_running(pages: &mut [Page], edge: Edge) {
             *shapes.entry(shape(line)).or_default() += 1;
         }
     }
+    let is_number = |text: &str| {
+        let text = text.trim_matches(['-', '–', ' ']);
+        (1..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
     let usual = 3.max(pages.len() * 4 / 10);
     for page in pages {
         let Some(at) = outermost(page) else { continue };
@@ -62,7 +66,7 @@ fn drop_running(pages: &mut [Page], edge: Edge) {
         let repeated = shapes.get(&shape(line)).is_some_and(|count| *count >= 3);
         // What is alone on its page stands apart from nothing: it is the page's text.
         let stands_apart = gap.is_finite() && gap > line.size * 1.7;
-        if placed && (repeated || stands_apart) {
+        if placed && (repeated || stands_apart) || stands_apart && is_number(&line.text()) {
             page.lines.remove(at);
         }
     }
@@ -103,6 +107,7 @@ mod tests {
             size: 10.0,
             mono: false,
             bold: false,
+            grid: None,
         };
         Page { number, height: 800.0, lines: lines.iter().map(line).collect() }
     }

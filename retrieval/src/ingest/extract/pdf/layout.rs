@@ -44,6 +44,8 @@ pub(super) struct Line {
     pub(super) mono: bool,
     /// Whether all of it is bold.
     pub(super) bold: bool,
+    /// The ruled table on its page that it is a row of.
+    pub(super) grid: Option<usize>,
 }
 
 impl Line {
@@ -59,6 +61,12 @@ struct Segment {
     words: Vec<Word>,
     left: f32,
     right: f32,
+}
+
+/// The words that stand in a cell, in the order of reading.
+pub(super) fn text(words: Vec<Word>) -> String {
+    let lines: Vec<String> = rows(words).into_iter().map(|row| line(&segments(row)).text()).collect();
+    lines.join("\n")
 }
 
 /// The lines of a page in reading order.
@@ -162,6 +170,7 @@ fn line(row: &[Segment]) -> Line {
         size: main.map_or(0.0, |word| word.size),
         mono,
         bold: total > 0 && share(&|word| word.bold) == total,
+        grid: None,
         cells: if mono { vec![spaced(row)] } else { row.iter().map(joined).collect() },
     }
 }

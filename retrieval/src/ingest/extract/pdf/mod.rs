@@ -3,6 +3,7 @@
 //! The parser may loop, run out of memory or crash on hostile input, hence it only ever runs in a worker process.
 
 mod chrome;
+mod grid;
 mod layout;
 mod paragraphs;
 
@@ -76,6 +77,7 @@ fn page(document: &PdfDocument, index: usize) -> Page {
     let height = document.get_page_media_box(index).map_or(0.0, |(_, bottom, _, top)| (top - bottom).abs());
     // A damaged page costs its own text, not that of the others.
     let spans = document.extract_spans(index).unwrap_or_default();
+    let paths = document.extract_paths(index).unwrap_or_default();
     let words = spans.into_iter().filter(|span| span.rotation_degrees == 0.0).map(|span| Word {
         mono: span.is_monospace || is_typewriter(&span.font_name),
         bold: span.font_weight.is_bold() || span.font_name.contains("Bold"),
@@ -85,7 +87,11 @@ fn page(document: &PdfDocument, index: usize) -> Page {
         size: if span.font_size > 0.0 { span.font_size } else { span.bbox.height },
         text: span.text,
     });
-    Page { number, height, lines: layout::lines(words.collect()) }
+    let mut words: Vec<Word> = words.collect();
+    let tables = grid::rows(&grid::grids(&paths), &mut words);
+    let mut lines = layout::lines(words);
+    tables.into_iter().for_each(|rows| grid::insert(&mut lines, rows));
+    Page { number, height, lines }
 }
 
 /// Fonts of fixed width that do not say so.

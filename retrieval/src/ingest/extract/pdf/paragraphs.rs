@@ -145,6 +145,10 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn line(&mut self, line: &Line, page: u32) {
         let shape = self.shape(line);
+        if let Some(grid) = line.grid {
+            self.row(grid, line, page);
+            return;
+        }
         // A bookmarked line is a heading of its own, whatever its type and distance.
         if self.style.bookmarked(&line.text(), page).is_some() {
             self.close();
@@ -160,6 +164,19 @@ impl Writer<'_> {
         }
         self.close();
         self.open = Some(Open::new(shape, page, line));
+    }
+
+    /// A row of a ruled table: rows of one table belong together whatever their places are.
+    fn row(&mut self, grid: usize, line: &Line, page: u32) {
+        match &mut self.open {
+            Some(open) if open.page == page && open.lines.last().is_some_and(|last| last.grid == Some(grid)) => {
+                open.push(line, page);
+            }
+            _ => {
+                self.close();
+                self.open = Some(Open::new(Shape::Table, page, line));
+            }
+        }
     }
 
     fn shape(&self, line: &Line) -> Shape {
@@ -184,7 +201,7 @@ impl Writer<'_> {
                 self.builder.code(&text);
                 self.turn(&text, &turns, |rest| clean_code(rest).trim_end().len());
             }
-            Shape::Table if open.lines.len() >= 2 => {
+            Shape::Table if open.lines.len() >= 2 || open.lines[0].grid.is_some() => {
                 self.builder.table(&open.lines.iter().map(|line| line.cells.clone()).collect::<Vec<_>>());
             }
             shape => {
@@ -222,6 +239,13 @@ impl Writer<'_> {
         if let Some(level) = self.style.bookmarked(&text, open.page) {
             return Some(level);
         }
+        if open.lines.iter().all(|line| line.bold) && self.style.bookmarks.is_empty() {
+            // `2.1. Scope`: as deep as its number.
+            let number = text.split_once(' ').map(|(number, _)| number).filter(|number| is_number(number));
+            if let Some(number) = number {
+                return u8::try_from(number.trim_end_matches('.').split('.').count()).ok();
+            }
+        }
         // A document with bookmarks has told all of its headings; larger type is decoration below them.
         let deepest = self.style.bookmarks.values().max().copied().unwrap_or(0);
         let level = self.style.level(open.lines[0].size)?;
@@ -249,6 +273,10 @@ impl Open {
     /// Whether `line` belongs to this block.
     fn goes_on(&self, line: &Line, shape: Shape, page: u32, style: &Style) -> bool {
         let Some(last) = self.lines.last() else { return false };
+        // A line in bold type above lines in plain type is a heading that is no larger than the text.
+        if last.grid.is_some() || !line.bold && self.lines.iter().all(|line| line.bold) {
+            return false;
+        }
         // A little smaller may be a line of capitals; a heading never goes on in the body's type.
         let other_type = style.level(last.size) != style.level(line.size);
         if other_type || (last.size - line.size).abs() > style.body * 0.15 {

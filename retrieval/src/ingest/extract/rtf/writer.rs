@@ -199,7 +199,7 @@ impl Writer {
         match (self.group.place, outer.place) {
             (Place::Styles, _) => self.end_style(),
             (Place::Fonts, _) => self.end_font(),
-            (Place::Text, Place::Text) if self.group.in_note && !outer.in_note => self.put("]"),
+            (Place::Text, Place::Text) if self.group.in_note && !outer.in_note => self.end_note(),
             (Place::Created, place) if place != Place::Created => {
                 let [year, month, day] = self.date;
                 self.about.created = Some(format!("{year:04}-{month:02}-{day:02}"));
@@ -417,6 +417,10 @@ impl Writer {
         if self.group.place != Place::Text {
             return;
         }
+        if self.group.in_note {
+            self.put(" ");
+            return;
+        }
         if self.group.in_table { self.paragraph.push('\n') } else { self.end_paragraph() }
     }
 
@@ -464,6 +468,12 @@ impl Writer {
             self.mono = 0;
             self.row.push(std::mem::take(&mut self.paragraph));
         }
+    }
+
+    /// The mark behind a note, where its last paragraph ends.
+    fn end_note(&mut self) {
+        self.paragraph.truncate(self.paragraph.trim_end().len());
+        self.put("] ");
     }
 
     fn end_row(&mut self) {

@@ -6,7 +6,7 @@ use crate::ingest::extract::tests::outline;
 
 fn line(y: f32, size: f32, text: &str) -> Line {
     let right = 50.0 + text.len() as f32 * size * 0.5;
-    Line { cells: vec![text.into()], left: 50.0, right, y, size, mono: false, bold: false }
+    Line { cells: vec![text.into()], left: 50.0, right, y, size, mono: false, bold: false, grid: None }
 }
 
 fn page(number: u32, lines: Vec<Line>) -> Page {

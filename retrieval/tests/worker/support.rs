@@ -1,0 +1,161 @@
+//! What every test of the worker process needs: ingestion over a folder of files, and files made by hand.
+
+use std::{
+    fmt::Write as _,
+    io::Write as _,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use lmao_events::{BlobRef, ContentHash, Failure, document};
+use lmao_ports::{
+    Blobs, EmbeddingCache, EmbeddingKey, Folder, Ingestion, PendingBlob, SemanticState, Semantics, Space, Unavailable,
+};
+use lmao_retrieval::{
+    ingest::{Ingest, Worker},
+    text::TextDocument,
+};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::CHILD;
+
+/// A PDF with this text on each page (none where it is empty), and this in its trailer.
+pub(crate) fn pdf(pages: &[&str], trailer: &str) -> Vec<u8> {
+    let draw = |text: &str| {
+        let lines: String = text.lines().map(|line| format!("({line}) Tj T* ")).collect();
+        format!("BT /F 10 Tf 13 TL 72 720 Td {lines}ET")
+    };
+    let mut objects = vec!["<</Type/Catalog/Pages 2 0 R>>".to_owned()];
+    let kids: String = (0..pages.len()).map(|page| format!("{} 0 R ", 5 + page * 2)).collect();
+    objects.push(format!("<</Type/Pages/Kids[{kids}]/Count {}>>", pages.len()));
+    objects.push("<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>".to_owned());
+    objects.push("<</Title(Birds)>>".to_owned());
+    for (at, text) in pages.iter().enumerate() {
+        let content = if text.is_empty() { String::new() } else { draw(text) };
+        objects.push(format!(
+            "<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents {} 0 R/Resources<</Font<</F 3 0 R>>>>>>",
+            6 + at * 2
+        ));
+        objects.push(format!("<</Length {}>>stream\n{content}\nendstream", content.len()));
+    }
+    let mut out = "%PDF-1.4\n".to_owned();
+    let mut offsets = vec![];
+    for (at, object) in objects.iter().enumerate() {
+        offsets.push(out.len());
+        writeln!(out, "{} 0 obj{object}endobj", at + 1).expect("memory");
+    }
+    let start = out.len();
+    write!(out, "xref\n0 {}\n0000000000 65535 f \n", offsets.len() + 1).expect("memory");
+    offsets.iter().for_each(|offset| writeln!(out, "{offset:010} 00000 n ").expect("memory"));
+    let size = offsets.len() + 1;
+    write!(out, "trailer<</Size {size}/Root 1 0 R/Info 4 0 R{trailer}>>\nstartxref\n{start}\n%%EOF\n").expect("memory");
+    out.into_bytes()
+}
+
+pub(crate) struct World {
+    ingest: Ingest,
+    files: Arc<Files>,
+    folder: Folder,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let files = Arc::new(Files { folder: tempfile::tempdir().expect("a folder"), writes: Mutex::new(()) });
+        let program = std::env::current_exe().expect("this program");
+        let worker = Worker { program, args: vec![CHILD.into()] };
+        let ingest = Ingest::new(Arc::clone(&files) as _, Arc::new(NoModel), Arc::new(NoCache), worker);
+        Self {
+            ingest,
+            files,
+            folder: Folder { owner: Uuid::from_u128(1), document: Uuid::from_u128(2), attempt: None },
+        }
+    }
+
+    pub(crate) async fn extract(
+        &self,
+        filename: &str,
+        bytes: Vec<u8>,
+    ) -> Result<(document::Extracted, TextDocument), Failure> {
+        let content = self.files.put(self.folder, bytes.into()).await.expect("a blob");
+        let metadata = serde_json::json!({});
+        let owner = self.folder.owner;
+        let file = document::Uploaded { owner, filename: filename.into(), content, metadata, attempt: None };
+        let extracted = self.ingest.extract(self.folder, &file).await?;
+        let bytes = self.files.get(self.folder, &extracted.text).await.expect("an answer").expect("a blob");
+        Ok((extracted, TextDocument::decode(&bytes).expect("a text document")))
+    }
+}
+
+/// Blobs in a folder of files.
+#[derive(Debug)]
+struct Files {
+    folder: tempfile::TempDir,
+    writes: Mutex<()>,
+}
+
+#[async_trait]
+impl Blobs for Files {
+    async fn begin(&self) -> Result<Box<dyn PendingBlob>, Unavailable> {
+        unreachable!("ingestion streams no uploads")
+    }
+
+    async fn put(&self, _: Folder, bytes: Bytes) -> Result<BlobRef, Unavailable> {
+        let blob = BlobRef { sha256: ContentHash(Sha256::digest(&bytes).into()), size: bytes.len() as u64 };
+        let _one = self.writes.lock().expect("no panic before");
+        let mut file = std::fs::File::create(self.folder.path().join(blob.sha256.to_string())).expect("a file");
+        file.write_all(&bytes).expect("room on the disk");
+        Ok(blob)
+    }
+
+    async fn get(&self, _: Folder, blob: &BlobRef) -> Result<Option<Bytes>, Unavailable> {
+        Ok(std::fs::read(self.folder.path().join(blob.sha256.to_string())).ok().map(Bytes::from))
+    }
+
+    async fn local(&self, _: Folder, blob: &BlobRef) -> Result<Option<PathBuf>, Unavailable> {
+        Ok(Some(self.folder.path().join(blob.sha256.to_string())))
+    }
+
+    async fn delete(&self, _: Folder) -> Result<(), Unavailable> {
+        unreachable!("ingestion deletes nothing")
+    }
+
+    async fn list(&self, _: Folder) -> Result<Vec<BlobRef>, Unavailable> {
+        unreachable!("ingestion lists nothing")
+    }
+
+    fn folders(&self) -> BoxStream<'_, Result<Folder, Unavailable>> {
+        unreachable!("ingestion lists nothing")
+    }
+}
+
+#[derive(Debug)]
+struct NoModel;
+
+#[async_trait]
+impl Semantics for NoModel {
+    fn state(&self, _: Space) -> SemanticState {
+        SemanticState::Off("none is needed".into())
+    }
+
+    async fn settled(&self, _: Space) -> SemanticState {
+        self.state(Space::General)
+    }
+}
+
+#[derive(Debug)]
+struct NoCache;
+
+#[async_trait]
+impl EmbeddingCache for NoCache {
+    async fn get(&self, keys: &[EmbeddingKey]) -> Result<Vec<Option<Vec<f32>>>, Unavailable> {
+        Ok(vec![None; keys.len()])
+    }
+
+    async fn put(&self, _: &[(EmbeddingKey, Vec<f32>)]) -> Result<(), Unavailable> {
+        Ok(())
+    }
+}
