@@ -150,7 +150,7 @@ struct Piece<'a> {
     language: Option<&'a str>,
     /// The function or type that this is: the section of a passage that is nothing else.
     label: Option<String>,
-    /// Whether a passage had better begin here, wherever the one before began.
+    /// Whether a passage begins here unless there is hardly anything above, wherever the one before began.
     anchor: bool,
 }
 
@@ -257,9 +257,9 @@ impl<'a> Cutter<'a, '_> {
         section
     }
 
-    /// About two pieces in three passages: by their content alone, so that they are it whatever stands before them.
+    /// About one piece in two passages: by its content alone, so that it is one whatever stands before it.
     fn is_anchor(&self, text: &str, tokens: usize) -> bool {
-        mark(text) as usize % (self.sizer.budget().target * 3 / 2) < tokens
+        mark(text) as usize % (self.sizer.budget().target * 2) < tokens
     }
 }
 

@@ -18,6 +18,44 @@ struct Open<'a> {
     weights: Weights,
     language: Shared<&'a str>,
     label: Shared<String>,
+    /// Tokens of pieces with a label.
+    labelled: usize,
+}
+
+impl<'a> Open<'a> {
+    fn new(start: usize, tokens: usize, piece: Piece<'a>) -> Self {
+        let mut open = Self {
+            start,
+            end: piece.end,
+            tokens,
+            section: piece.section,
+            bare: true,
+            weights: Weights::default(),
+            language: Shared::Unsaid,
+            label: Shared::Unsaid,
+            labelled: 0,
+        };
+        open.take(piece);
+        open
+    }
+
+    fn join(&mut self, piece: Piece<'a>) {
+        self.end = piece.end;
+        self.tokens += piece.tokens + 1;
+        // A heading followed by its subsection lies in the subsection from then on.
+        if self.bare {
+            self.section = piece.section;
+        }
+        self.take(piece);
+    }
+
+    fn take(&mut self, piece: Piece<'a>) {
+        self.bare &= matches!(piece.kind, Kind::Heading(_));
+        self.weights.add(&piece);
+        self.language.add(piece.language);
+        self.labelled += if piece.label.is_some() { piece.tokens } else { 0 };
+        self.label.add(piece.label);
+    }
 }
 
 /// Tokens by kind.
@@ -116,41 +154,22 @@ impl<'a, 'b> Packer<'a, 'b> {
         if let Some(open) = &mut self.open
             && fits(open, &piece, &self.outline, self.sizer.budget())
         {
-            open.end = piece.end;
-            open.tokens += piece.tokens + 1;
-            // A heading followed by its subsection lies in the subsection from then on.
-            if open.bare {
-                open.section = piece.section;
-            }
-            open.bare &= matches!(piece.kind, Kind::Heading(_));
-            open.weights.add(&piece);
-            open.language.add(piece.language);
-            open.label.add(piece.label);
+            open.join(piece);
             return;
         }
         self.close();
         let (start, tokens) = piece.overlap.unwrap_or((piece.start, piece.tokens));
-        let mut open = Open {
-            start,
-            end: piece.end,
-            tokens,
-            section: piece.section,
-            bare: matches!(piece.kind, Kind::Heading(_)),
-            weights: Weights::default(),
-            language: Shared::Unsaid,
-            label: Shared::Unsaid,
-        };
-        open.weights.add(&piece);
-        open.language.add(piece.language);
-        open.label.add(piece.label);
-        self.open = Some(open);
+        self.open = Some(Open::new(start, tokens, piece));
     }
 
     fn close(&mut self) {
         let Some(open) = self.open.take() else { return };
         let kind = open.weights.chunk_type();
         let section = match open.label.get() {
-            Some(label) if kind == ChunkType::Code => Some(self.outline.child(open.section, &label)),
+            // Not what little of it has a name.
+            Some(label) if kind == ChunkType::Code && open.labelled * 2 >= open.tokens => {
+                Some(self.outline.child(open.section, &label))
+            }
             _ => open.section,
         };
         let span = Span {
@@ -218,8 +237,7 @@ fn fits(open: &Open<'_>, piece: &Piece<'_>, outline: &Outline, budget: Budget) -
     {
         return false;
     }
-    let begins_anew = piece.anchor && open.tokens >= budget.target / 3;
-    small || tokens <= budget.target && !begins_anew
+    small || tokens <= budget.target && !piece.anchor
 }
 
 /// `report.pdf`: words with an extension that has a letter.

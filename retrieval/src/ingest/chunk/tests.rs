@@ -189,7 +189,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn a_change_leaves_nearly_all_other_passages_as_they_are(
@@ -197,10 +197,10 @@ proptest! {
         wording in 0_u64..u64::MAX,
         at in 0_usize..700,
         form in 0_usize..4,
-        change in prop_oneof![Just(0_usize), Just(400), 1_usize..100],
+        change in prop_oneof![Just(0_usize), Just(200), 1_usize..100],
     ) {
         // Of even and uneven lengths: paragraphs, items, rows of a table, sentences of a paragraph.
-        let lengths: Vec<usize> = if form == 0 { vec![40; lengths.len()] } else { lengths.iter().map(|n| n / [1, 1, 4, 2][form] + 2).collect() };
+        let lengths: Vec<usize> = if form == 0 { vec![40; lengths.len()] } else { lengths.iter().map(|n| n / [1, 1, 2, 2][form] + 2).collect() };
         let texts: Vec<String> = (0..).zip(&lengths).map(|(n, length)| words(wording + n, *length)).collect();
         let mut changed = texts.clone();
         changed[at] = words(wording + 7777, change);
@@ -373,10 +373,9 @@ fn passages_say_what_they_are() {
     builder.item(1, "-", &long);
     builder.heading(1, "E");
     let document = builder.finish().unwrap();
-    let expected = ["mixed [A] A//the quiet", "code rust [B] B//let value"];
     let found = shown(&document, Nature::default());
     assert_eq!(found[0].split(' ').next(), Some("mixed"), "{found:?}");
-    assert_eq!(found[1].split(" [").next(), Some("code rust"), "{found:?} {expected:?}");
+    assert_eq!(found[1].split(" [").next(), Some("code rust"), "{found:?}");
     let kinds: Vec<_> = found.iter().map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(kinds[kinds.len() - 3..], ["prose", "list", "heading"], "{found:?}");
 }

@@ -65,12 +65,16 @@ pub(super) fn signature(node: Node<'_>, text: &str) -> Option<String> {
     // `impl<T> Trait for Type`: the name of the trait comes before that of the type.
     let mut words = node.children(&mut cursor);
     let from = words.find(|child| child.kind() == "impl").map_or(name.start_byte(), |word| word.end_byte());
-    let head = text.get(from..end.min(members.start_byte()))?.split_whitespace().collect::<Vec<_>>().join(" ");
-    let head = head.split(" where ").next().unwrap_or_default().trim_end_matches(['{', ':', ' ']);
+    let head = text.get(from..end.min(members.start_byte()))?;
     Some(with_keyword(keyword(node), head))
 }
 
+/// In one line; bounds of types and comments in between are no part of a name.
 fn with_keyword(keyword: Option<&str>, rest: &str) -> String {
+    let rest = rest.split_whitespace().collect::<Vec<_>>().join(" ");
+    let rest =
+        [" where ", "//", "/*"].iter().fold(rest.as_str(), |rest, end| rest.split(end).next().unwrap_or_default());
+    let rest = rest.trim_end_matches(['{', ':', ' ']);
     let space = if rest.starts_with('<') { "" } else { " " };
     keyword.map_or_else(|| rest.to_owned(), |keyword| format!("{keyword}{space}{rest}"))
 }
