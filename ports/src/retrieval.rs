@@ -89,7 +89,7 @@ impl SearchRequest {
 
 /// Which legs and stages may take part in a search. One that is switched off is left out without a notice; one that is on
 /// takes part if it is there and `search_type` and the question call for it. For evaluation: no client sends it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Stages {
     /// The keyword leg.
     pub keyword: bool,
