@@ -123,8 +123,7 @@ pub struct Published {
     pub authors: Vec<String>,
     /// Words to find it by: the uploader's and the file's, each once. None before version 3.
     pub tags: Vec<String>,
-    /// The vectors of each batch in the domain model's space, where any passage has one; empty if none has. None before
-    /// version 3.
+    /// The vectors of each batch in the domain model's space; empty without such a model. None before version 3.
     pub domain_vectors: Vec<Option<BlobRef>>,
     /// The domain model.
     pub domain_model: Option<String>,
