@@ -13,8 +13,8 @@ use lmao_events::{
     },
 };
 use lmao_ports::{
-    ChatMessage, ChatRole, CommandMeta, Frame, Hit, Intent, SearchError, SearchFilter, SearchRequest, SearchType, Span,
-    TokenSink,
+    ChatMessage, ChatRole, CommandMeta, Explain, Frame, Hit, Intent, SearchError, SearchFilter, SearchRequest,
+    SearchType, Span, TokenSink,
 };
 use lmao_retrieval::answer::{Question, leans_on_conversation, small_talk};
 use tokio::time::Instant;
@@ -53,6 +53,8 @@ struct Findings {
     hits: Vec<Hit>,
     intent: Intent,
     notices: Vec<String>,
+    /// The question as the search made it stand alone.
+    standalone: Option<String>,
     /// The messages before the question, once they were read.
     history: Option<Vec<ChatMessage>>,
 }
@@ -133,6 +135,8 @@ impl Hands {
         if leans_on_conversation(query) {
             match self.history(started).await {
                 Ok(history) => {
+                    // Only the explanation says what was searched for.
+                    request.explain = if history.is_empty() { Explain::No } else { Explain::Yes };
                     request.conversation.clone_from(&history);
                     findings.history = Some(history);
                 }
@@ -144,6 +148,8 @@ impl Hands {
                 findings.hits = results.hits;
                 findings.intent = results.intent;
                 findings.notices = results.notices;
+                let rewritten = results.explained.map(|explained| explained.rewritten);
+                findings.standalone = rewritten.filter(|rewritten| !rewritten.is_empty());
                 Ok(())
             }
             Err(SearchError::Invalid(message)) => Err(Failure::lasting("invalid_query", message)),
@@ -152,13 +158,13 @@ impl Hands {
     }
 
     async fn answer(&self, started: &Started, findings: Findings) -> Result<Answer, Failure> {
-        let Findings { hits, intent, notices, history } = findings;
+        let Findings { hits, intent, notices, standalone, history } = findings;
         let history = match history {
             _ if !self.world.answerer.needs_history() => vec![],
             Some(history) => history,
             None => self.history(started).await?,
         };
-        let question = Question { query: started.query.clone(), history, hits, intent, notices };
+        let question = Question { query: started.query.clone(), standalone, history, hits, intent, notices };
         let span = Span::here(|| "answer".into());
         let answer = span.run(self.world.answerer.answer(question, self.sink(started))).await;
         if let Err(failure) = &answer {

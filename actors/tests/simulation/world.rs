@@ -15,9 +15,9 @@ use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use lmao_events::{Answer, BlobRef, ContentHash, Failure, Hash, Position, StreamId, Timestamp, document as doc};
 use lmao_ports::{
-    Blobs, Committed, Folder, IndexedDocument, Ingestion, Journal, ParkedStream, PendingBlob, Projection,
-    ProjectionError, Retriever, SearchError, SearchRequest, SearchResults, TokenSink, ToolSpec, Unavailable, Unparked,
-    Vectors,
+    Blobs, Committed, Explain, Folder, IndexedDocument, Ingestion, Journal, ParkedStream, PendingBlob, Projection,
+    ProjectionError, QueryExplained, Retriever, SearchError, SearchRequest, SearchResults, TokenSink, ToolSpec,
+    Unavailable, Unparked, Vectors,
 };
 use lmao_retrieval::answer::{Answerer, Question};
 use lmao_tools::{Call, Registry, Tool};
@@ -102,9 +102,12 @@ impl FromNode {
 #[async_trait]
 impl Retriever for FromNode {
     async fn search(&self, request: SearchRequest) -> Result<SearchResults, SearchError> {
+        let rewritten = format!("{} ({})", request.query, request.conversation.len());
+        let explained =
+            (request.explain == Explain::Yes).then(|| QueryExplained { rewritten, ..QueryExplained::default() });
         self.world.searches.lock().unwrap_or_else(PoisonError::into_inner).push(request);
         self.works("search").await.map_err(|failure| SearchError::SemanticOff(failure.message))?;
-        Ok(SearchResults::default())
+        Ok(SearchResults { explained, ..SearchResults::default() })
     }
 }
 
@@ -122,7 +125,7 @@ impl Answerer for FromNode {
         self.works("answer").await?;
         assert!(!self.world.broken.load(Ordering::Relaxed), "answering is broken");
         Ok(Answer {
-            text: format!("an answer to {}", question.query),
+            text: format!("an answer to {}", question.standalone.unwrap_or(question.query)),
             citations: vec![],
             model: "simulation".to_owned(),
             usage: None,

@@ -65,8 +65,8 @@ impl Extractive {
                 return summary;
             }
         }
-        let selection = Selection::new(&question.query, &question.hits, question.sides());
-        let nearness = self.nearness(&question.query, selection.to_compare()).await;
+        let selection = Selection::new(question.sought(), &question.hits, question.sides());
+        let nearness = self.nearness(question.sought(), selection.to_compare()).await;
         let chosen = selection.pick(nearness.as_ref());
         if chosen.is_empty() { (vec![NOTHING.to_owned()], vec![]) } else { render(&question.hits, &chosen) }
     }

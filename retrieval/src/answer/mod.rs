@@ -40,6 +40,8 @@ pub use talk::{leans_on_conversation, small_talk};
 pub struct Question {
     /// What was asked.
     pub query: String,
+    /// The same as the search made it stand alone; `None` where it does so itself.
+    pub standalone: Option<String>,
     /// The conversation before it, oldest first; empty where [`Answerer::needs_history`] is false.
     pub history: Vec<ChatMessage>,
     /// Passages, best first, of documents that the person may read.
@@ -65,9 +67,14 @@ impl Question {
         self
     }
 
+    /// What passages are compared with: the question with what it leans on.
+    fn sought(&self) -> &str {
+        self.standalone.as_ref().unwrap_or(&self.query)
+    }
+
     /// What it compares.
     fn sides(&self) -> Option<Sides> {
-        Sides::of(&self.query).filter(|_| self.intent == Intent::Comparison)
+        Sides::of(self.sought()).filter(|_| self.intent == Intent::Comparison)
     }
 }
 

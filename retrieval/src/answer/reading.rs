@@ -44,7 +44,7 @@ impl Reading {
     /// The beginning of each part of the document that a question names, in order; empty where it names none of those
     /// found. Where there are many parts, the outermost.
     pub(super) async fn beginnings(&self, question: &Question) -> Vec<Hit> {
-        let Some(document) = named(&question.query, &question.hits) else { return vec![] };
+        let Some(document) = named(question.sought(), &question.hits) else { return vec![] };
         let mut passages = vec![];
         for from in (0..MAX_PASSAGES).step_by(PAGE as usize) {
             let wanted: Vec<(Uuid, u32)> = (from..from + PAGE).map(|ordinal| (document, ordinal)).collect();

@@ -348,6 +348,15 @@ async fn small_talk_is_answered_without_documents() {
 }
 
 #[tokio::test]
+async fn a_question_that_leans_on_others_is_answered_as_it_stands_alone() {
+    for (standalone, quoted) in [(None, 0), (Some("And when? (owner value dropped)".to_owned()), 2)] {
+        let question = Question { query: "And when?".to_owned(), standalone, hits: passages(), ..Question::default() };
+        let (answer, _) = ask(&Extractive::new(Leg::off()), question).await;
+        assert_eq!(answer.unwrap().citations.len(), quoted);
+    }
+}
+
+#[tokio::test]
 async fn both_sides_of_a_comparison_are_quoted() {
     let mut hits: Vec<Hit> = (0..8)
         .map(|n| {
