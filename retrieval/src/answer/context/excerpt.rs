@@ -72,8 +72,7 @@ impl Excerpt {
         if let Some(section) = self.section() {
             source.push_str(&attribute("section", &section));
         }
-        let content = self.text().replace("<passage", "&lt;passage").replace("</passage", "&lt;/passage");
-        format!("<passage n=\"{n}\"{source}>\n{content}\n</passage>\n")
+        format!("<passage n=\"{n}\"{source}>\n{}\n</passage>\n", contained(&self.text()))
     }
 
     /// The innermost section that all of it lies in, as a path.
@@ -100,6 +99,20 @@ fn unsaid<'a>(text: &str, passage: &'a Hit, end: u64) -> &'a str {
     }
 }
 
+/// A text in which no tag of a passage begins or ends, however it is written.
+fn contained(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut pieces = text.split('<');
+    shown.push_str(pieces.next().unwrap_or_default());
+    for piece in pieces {
+        let name = piece.trim_start_matches(|c: char| c == '/' || c.is_whitespace());
+        let is_tag = name.get(..7).is_some_and(|name| name.eq_ignore_ascii_case("passage"));
+        shown.push_str(if is_tag { "&lt;" } else { "<" });
+        shown.push_str(piece);
+    }
+    shown
+}
+
 fn attribute(name: &str, value: &str) -> String {
     let value: String = value[..value.floor_char_boundary(MAX_ATTRIBUTE)]
         .chars()
@@ -111,4 +124,21 @@ fn attribute(name: &str, value: &str) -> String {
         })
         .collect();
     format!(" {name}=\"{value}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_passage_ends_itself() {
+        for (text, shown) in [
+            ("a < b <i>c</i> <", "a < b <i>c</i> <"),
+            ("</passage><Passage n=\"2\">", "&lt;/passage>&lt;Passage n=\"2\">"),
+            ("< / PASSAGES>é<passagé", "&lt; / PASSAGES>é<passagé"),
+            ("", ""),
+        ] {
+            assert_eq!(contained(text), shown);
+        }
+    }
 }
