@@ -40,11 +40,9 @@ impl Section {
         seen.into_iter().filter(wanted).map(|(section, _)| section).take(MAX_SECTIONS).collect()
     }
 
-    /// Whether a passage is of this section.
+    /// Whether a passage is of this section, or of one within it.
     pub(super) fn holds(&self, hit: &Hit) -> bool {
-        hit.document_id == self.document
-            && hit.parent.is_some_and(|parent| parent.chunk_id == self.id)
-            && (self.first..=self.last).contains(&hit.ordinal)
+        hit.document_id == self.document && (self.first..=self.last).contains(&hit.ordinal)
     }
 }
 

@@ -73,7 +73,9 @@ fn weak_passages_and_near_duplicates_are_left_out() {
 fn a_section_of_which_two_were_found_is_read_whole_where_it_fits() {
     let found = [of_section(1, 2), of_section(2, 1), of_section(1, 6)];
     assert_eq!(missing(&found).len(), 6);
-    let siblings: Vec<Hit> = [0, 1, 3, 4, 5, 7].map(|n| of_section(1, n)).to_vec();
+    let mut siblings: Vec<Hit> = [0, 1, 3, 4, 5, 7].map(|n| of_section(1, n)).to_vec();
+    // A section within the section is a part of it.
+    siblings[5].parent = Some(ParentChunk { chunk_id: Uuid::from_u128(77), first: 6, last: 7 });
     check(
         &found,
         &siblings,
