@@ -8,6 +8,10 @@ use std::{fmt::Debug, sync::Arc};
 
 /// Bytes of a marker at most; a longer bracket is ordinary text.
 const MAX_MARKER: usize = 24;
+/// Bytes of a paragraph's end that a marker is judged by at least, and at most twice that.
+const JUDGED_BY: usize = 4096;
+/// Markers that are judged: more than an answer has by far. Those behind them are left out.
+const MAX_JUDGED: usize = 1000;
 
 /// What becomes of a marker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +49,8 @@ pub(super) struct Markers {
     /// The passages of the markers that were written last, with nothing between.
     beside: Vec<usize>,
     judged: Judged,
+    /// How many have been judged at all.
+    seen: usize,
     /// Passages in the order of first use, from 1; each one's place is its new number.
     used: Vec<usize>,
     /// A bracket that may become a marker.
@@ -78,6 +84,7 @@ impl Markers {
             paragraph: String::new(),
             beside: vec![],
             judged: Judged { moved: 0, dropped: 0 },
+            seen: 0,
             used: vec![],
             held: String::new(),
             gap: false,
@@ -169,7 +176,12 @@ impl Markers {
 
     /// The passage that a marker counts for.
     fn founded(&mut self, passage: usize) -> Option<usize> {
-        match self.judge.judge(&self.paragraph, &self.beside, passage) {
+        self.seen += 1;
+        let verdict = match self.seen {
+            ..=MAX_JUDGED => self.judge.judge(&self.paragraph, &self.beside, passage),
+            _ => Verdict::Unfounded,
+        };
+        match verdict {
             Verdict::Stands => Some(passage),
             Verdict::Belongs(other) => {
                 self.judged.moved += 1;
@@ -209,6 +221,10 @@ impl Markers {
         }
         if self.paragraph.ends_with("\n\n") {
             self.paragraph.clear();
+        }
+        if self.paragraph.len() > 2 * JUDGED_BY {
+            let end = self.paragraph.ceil_char_boundary(self.paragraph.len() - JUDGED_BY);
+            self.paragraph.drain(..end);
         }
     }
 }
@@ -270,6 +286,14 @@ mod tests {
         let text = markers.push("Yes [2]. Says no [1]. And three [4][2].\n\n[1]") + &markers.finish();
         assert_eq!(text, "Yes [1]. Says no. And three [2][1].\n\n[3]");
         assert_eq!((markers.cited(), markers.judged()), ([2, 3, 1].as_slice(), Judged { moved: 1, dropped: 1 }));
+    }
+
+    #[test]
+    fn a_text_without_an_end_costs_in_proportion() {
+        let mut markers = Markers::new(2, Arc::new(ByWord));
+        let text = markers.push(&"é said [1] no [2] ".repeat(20_000)) + &markers.finish();
+        assert!(markers.paragraph.len() <= 2 * JUDGED_BY + 64);
+        assert_eq!((text.matches('[').count(), markers.judged().dropped), (MAX_JUDGED / 2, 40_000 - MAX_JUDGED / 2));
     }
 
     proptest! {
