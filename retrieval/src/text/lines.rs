@@ -4,6 +4,8 @@ use std::{borrow::Cow, collections::HashMap};
 
 /// Pages that a text must have before what repeats on them is taken for print.
 const FEW_PAGES: usize = 3;
+/// A printed page has no more lines; a chapter has.
+const PAGE_LINES: usize = 90;
 
 /// One text of lines that somebody wrapped. A word that was parted by a hyphen at the end of a line is whole again; a hyphen of
 /// its own (`state-of-` `the-art`) is kept.
@@ -35,7 +37,8 @@ pub fn join_wrapped(lines: &[&str]) -> String {
 #[must_use]
 pub fn without_running_lines(text: &str) -> Cow<'_, str> {
     let pages: Vec<&str> = text.split('\u{c}').collect();
-    if pages.len() < FEW_PAGES {
+    let printed = pages.iter().filter(|page| page.matches('\n').count() <= PAGE_LINES).count();
+    if pages.len() < FEW_PAGES || printed * 10 < pages.len() * 8 {
         return Cow::Borrowed(text);
     }
     let mut shapes: HashMap<(Edge, String), usize> = HashMap::new();
@@ -47,7 +50,13 @@ pub fn without_running_lines(text: &str) -> Cow<'_, str> {
         }
     }
     let usual = FEW_PAGES.max(pages.len() / 2);
-    let running = |edge: Edge, line: &str| shapes.get(&(edge, shape(line))).is_some_and(|count| *count >= usual);
+    let running = |edge: Edge, line: &str| {
+        let shape = shape(line);
+        // `Chapter 3` is a heading, `Page 3` is not.
+        let heading = edge == Edge::First && !shape.contains(' ') && shape.starts_with(char::is_alphabetic);
+        (!heading || shape.eq_ignore_ascii_case("page"))
+            && shapes.get(&(edge, shape)).is_some_and(|count| *count >= usual)
+    };
     let mut out = String::with_capacity(text.len());
     for page in pages {
         let line_of = |edge: Edge| edge.line(page).filter(|line| running(edge, line));
@@ -114,9 +123,19 @@ mod tests {
         let found = without_running_lines(&text.join("\u{c}")).into_owned();
         assert!(!found.contains("RFC") && !found.contains("Author"), "{found}");
         assert!((1..6).all(|n| found.contains(&format!("Text of page {n}."))), "{found}");
-        for text in ["a\u{c}b", "one\n\u{c}two\n\u{c}three\n\u{c}four"] {
+        let about = ["owls", "wrens", "mice", "moss"];
+        let chapters: Vec<_> =
+            (1..).zip(about).map(|(n, what)| format!("Chapter {n}\n\nThis is about {what}.\n")).collect();
+        let long: Vec<_> = (1..9).map(|n| format!("A tale {n}\n{}", "line\n".repeat(200))).collect();
+        let texts = [
+            chapters.join("\u{c}"),
+            long.join("\u{c}"),
+            "a\u{c}b".into(),
+            "one\n\u{c}two\n\u{c}three\n\u{c}four".into(),
+        ];
+        for text in &texts {
             let found = without_running_lines(text);
-            assert!(text.split(['\n', '\u{c}']).all(|word| found.contains(word)), "{found}");
+            assert!(text.split(['\n', '\u{c}']).all(|line| found.contains(line)), "{found}");
         }
     }
 }

@@ -6,10 +6,10 @@ use tree_sitter::{Language, Node, ParseOptions, Parser, Tree};
 
 /// Bytes of a program that are parsed at once: its tree is some twenty times as large.
 const MAX_BYTES: usize = 1024 * 1024;
-/// The parser reports after each hundred steps. It takes about one step a byte of an ordinary program, and this many reports and
-/// one more for each so many bytes are taken for one that it does not get through.
-const FREE_REPORTS: usize = 10_000;
-const BYTES_PER_REPORT: usize = 8;
+/// The parser reports after each hundred steps, which take an ordinary program 100 to 200 bytes further. One that needs more
+/// reports than these and one for each so many bytes is taken for one that the parser does not get through.
+const FREE_REPORTS: usize = 2000;
+const BYTES_PER_REPORT: usize = 16;
 
 /// The grammars to try for a language, best first.
 fn grammars(language: &str) -> Vec<Language> {

@@ -75,6 +75,8 @@ const BLOCKS: &[&str] = &[
     "tr",
     "ul",
 ];
+/// What is there for the page is shorter than this.
+const SHORT_BYTES: usize = 1000;
 /// A main part with fewer characters than this is not believed when the page has ten times as many.
 const LITTLE_TEXT: usize = 200;
 
@@ -375,7 +377,7 @@ impl Writer {
     /// Writes the words gathered so far as a paragraph or a list item.
     fn flush(&mut self) {
         let text = std::mem::take(&mut self.inline);
-        if text.trim().is_empty() || is_boilerplate(&clean_prose(&text)) {
+        if text.trim().is_empty() || text.len() < SHORT_BYTES && is_boilerplate(&clean_prose(&text)) {
             return;
         }
         match self.marker.take() {
