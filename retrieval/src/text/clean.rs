@@ -71,12 +71,8 @@ fn composed(text: String) -> String {
     if text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes { text } else { text.nfc().collect() }
 }
 
-/// Words that a short paragraph of a web page begins with if it is there for the page, not for its text.
-const BOILERPLATE: &[&str] = &[
-    "skip to content",
-    "skip to main content",
-    "skip to navigation",
-    "jump to navigation",
+/// How short paragraphs of a web page begin that are there for the page, not for its text.
+const BANNERS: &[&str] = &[
     "we use cookies",
     "we and our partners use cookies",
     "this website uses cookies",
@@ -84,6 +80,17 @@ const BOILERPLATE: &[&str] = &[
     "our website uses cookies",
     "by continuing to use this site",
     "by using this site, you agree",
+    "sign up for our newsletter",
+    "subscribe to our newsletter",
+    "you need to enable javascript",
+    "please enable javascript",
+];
+/// Paragraphs that are nothing but a link or a button.
+const LINKS: &[&str] = &[
+    "skip to content",
+    "skip to main content",
+    "skip to navigation",
+    "jump to navigation",
     "accept all cookies",
     "accept cookies",
     "reject all cookies",
@@ -93,10 +100,6 @@ const BOILERPLATE: &[&str] = &[
     "back to top",
     "share this page",
     "share this article",
-    "sign up for our newsletter",
-    "subscribe to our newsletter",
-    "you need to enable javascript",
-    "please enable javascript",
     "all rights reserved",
 ];
 /// Boilerplate is no longer than this: a text about cookies is a text.
@@ -110,10 +113,11 @@ pub fn is_boilerplate(paragraph: &str) -> bool {
         return false;
     }
     let text = paragraph.to_lowercase();
-    let text = text.trim_start_matches(|c: char| !c.is_alphanumeric());
+    let text = text.trim_matches(|c: char| !c.is_alphanumeric());
     let rights = text.starts_with("copyright ") || paragraph.starts_with('©');
-    BOILERPLATE.iter().any(|words| text.starts_with(words))
-        || rights && text.trim_end_matches('.').ends_with("all rights reserved")
+    LINKS.contains(&text)
+        || BANNERS.iter().any(|words| text.starts_with(words))
+        || rights && text.ends_with("all rights reserved")
 }
 
 /// Ligatures of typesetting (`ﬁ`) become the letters that a reader sees and types.
@@ -150,7 +154,13 @@ mod tests {
             assert!(is_boilerplate(words), "{words}");
         }
         let long = format!("We use cookies {}", "to store the session of a user who has signed in ".repeat(6));
-        for words in ["Cookies are small files.", "All rights come with duties.", "© is a sign.", &long] {
+        for words in [
+            "Cookies are small files.",
+            "Cookie settings are kept in a file.",
+            "All rights come with duties.",
+            "© is a sign.",
+            &long,
+        ] {
             assert!(!is_boilerplate(words), "{words}");
         }
     }

@@ -187,7 +187,7 @@ impl<'a, 'b> Packer<'a, 'b> {
             && let Some(last) = self.done.last_mut()
             && last.home == span.home
             && last.kind == span.kind
-            && self.sizer.tokens(&self.document.text[last.start..span.end]).len() < self.sizer.budget().max
+            && self.sizer.fits(&self.document.text[last.start..span.end])
         {
             last.end = span.end;
             last.tokens += span.tokens;

@@ -41,6 +41,11 @@ impl Sizer {
         self.general.as_ref().map_or_else(|| units(text), |reader| reader.model.tokens(text))
     }
 
+    /// Whether a text is short enough for one passage, whichever model reads it.
+    pub(super) fn fits(&self, text: &str) -> bool {
+        self.tokens(text).len() <= self.budget.max && self.too_long_for_domain(text).is_none()
+    }
+
     /// The tokens of a text of code as the domain model reads it, and how many it reads, if that is not all of them.
     pub(super) fn too_long_for_domain(&self, text: &str) -> Option<(Vec<TokenSpan>, usize)> {
         // No token is shorter than a byte.

@@ -112,14 +112,12 @@ fn go() {
     check(
         "go",
         code,
-        24,
+        36,
         &expect![[r#"
-        [] package main … import "fmt"
-        [type Server] // Server answers. … }
-        [func (s *Server) Start] // Start begins. … // It blocks.
-        [func (s *Server) Start] func (s *Server) Start(ctx context.Context) error { … }
-        [func main] func main() { … }
-    "#]],
+            [type Server] package main … }
+            [func (s *Server) Start] // Start begins. … }
+            [func main] func main() { … }
+        "#]],
     );
 }
 
