@@ -44,11 +44,11 @@ fn main() {
     ];
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for (filename, text) in files {
-        println!("{}", runtime.block_on(measure(filename, text, &model)));
+        println!("{}", runtime.block_on(measure(filename, &text, &model)));
     }
 }
 
-async fn measure(filename: &str, text: String, model: &Arc<Counter>) -> Value {
+async fn measure(filename: &str, text: &str, model: &Arc<Counter>) -> Value {
     let blobs = Arc::new(Files(tempfile::tempdir().unwrap()));
     let worker = Worker { program: "/nonexistent".into(), args: vec![] };
     let ingest = Ingest::new(Arc::clone(&blobs) as _, Arc::new(One(Arc::clone(model))), Arc::new(Nothing), worker);
@@ -60,7 +60,7 @@ async fn measure(filename: &str, text: String, model: &Arc<Counter>) -> Value {
     let (mut tokens, mut chunks) = (0, 0);
     for _ in 0..ROUNDS {
         let before = cpu_seconds();
-        tokens = model.tokens(&text).len();
+        tokens = model.tokens(text).len();
         let between = cpu_seconds();
         chunks = ingest.chunk(FOLDER, &file, &extracted).await.unwrap().chunks;
         tokenizer = tokenizer.min(between - before);

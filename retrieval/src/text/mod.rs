@@ -18,6 +18,8 @@ pub use lines::{join_wrapped, without_running_lines};
 
 /// A block is at most this many bytes; what is longer is stored as several. Bounds the work on one block.
 pub const MAX_BLOCK_BYTES: usize = 64 * 1024;
+/// Sections lie in each other this deep: headings of six levels, in files inside of files. Bounds the work on a path.
+pub const MAX_DEPTH: usize = 64;
 /// Bytes of a programming language's name.
 pub const MAX_LANGUAGE_BYTES: usize = 32;
 
@@ -182,15 +184,19 @@ impl TextDocument {
             }
             end = block.end;
         }
-        for (at, section) in self.sections.iter().enumerate() {
-            let Some(parent) = section.parent.map(|parent| parent as usize) else { continue };
-            if parent >= at {
-                return Err(DecodeError::Structure("a section lies in a later one"));
+        let mut depths: Vec<usize> = Vec::with_capacity(self.sections.len());
+        for section in &self.sections {
+            let depth = match section.parent {
+                None => 1,
+                Some(parent) => match depths.get(parent as usize) {
+                    Some(depth) => depth + 1,
+                    None => return Err(DecodeError::Structure("a section lies in a later one")),
+                },
+            };
+            if depth > MAX_DEPTH {
+                return Err(DecodeError::Structure("its sections lie too deep in each other"));
             }
-            // Hence no chain of sections is longer than there are levels.
-            if self.sections[parent].level >= section.level {
-                return Err(DecodeError::Structure("a section lies in one that is not above it"));
-            }
+            depths.push(depth);
         }
         if !self.page_turns.is_sorted_by_key(|turn| turn.at) {
             return Err(DecodeError::Structure("its pages are out of order"));
@@ -312,7 +318,10 @@ mod tests {
             |document| document.sections[0].parent = Some(0),
             |document| document.text.replace_range(0..2, "é"),
             |document| document.page_turns = [9, 3].map(|at| PageTurn { at, page: 2 }).to_vec(),
-            |document| document.sections[1].level = 1,
+            |document| {
+                let below = |n| Section { title: "x".into(), level: 6, parent: Some(n) };
+                document.sections.extend((0..70).map(|n| below(n + 2)));
+            },
             |document| document.blocks[2].language = Some("x".repeat(33)),
         ];
         for (at, harm) in harms.into_iter().enumerate() {

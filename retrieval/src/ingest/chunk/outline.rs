@@ -45,9 +45,10 @@ impl Outline {
         self.sections.get(section as usize)?.parent
     }
 
-    /// The outermost title above a section, its own included.
-    pub(super) fn outermost(&self, section: Option<u32>) -> Option<&str> {
-        path(&self.sections, section).first().copied()
+    /// A section and those that it lies in, innermost first, with their titles.
+    pub(super) fn titles(&self, section: Option<u32>) -> impl Iterator<Item = (u32, &str)> {
+        let of = |at: u32| Some((at, self.sections.get(at as usize)?.title.as_str()));
+        std::iter::successors(section, |at| self.parent(*at)).filter_map(of)
     }
 
     /// The titles that lead to a section, outermost first, as one text.

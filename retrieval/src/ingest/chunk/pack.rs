@@ -200,9 +200,11 @@ impl<'a, 'b> Packer<'a, 'b> {
         self.push(span);
     }
 
-    /// A mail's own words are messages; attached files are sections named like files, and stay what they are.
+    /// A mail's own words are messages. Attached files are sections named like files, and stay what they are, unless they are
+    /// mails. The first section is the subject, whatever it reads like.
     fn in_a_mail(&self, kind: ChunkType, section: Option<u32>) -> ChunkType {
-        let own = self.nature.is_mail && !self.outline.outermost(section).is_some_and(is_file_name);
+        let file = || self.outline.titles(section).find(|(at, title)| *at > 0 && is_file_name(title));
+        let own = self.nature.is_mail && file().is_none_or(|(_, title)| title.ends_with(".eml"));
         match kind {
             ChunkType::Prose | ChunkType::List | ChunkType::Heading if own => ChunkType::Message,
             kind => kind,

@@ -383,15 +383,20 @@ fn passages_say_what_they_are() {
 #[test]
 fn a_mail_is_messages_and_its_attachments_are_what_they_are() {
     let mut builder = Builder::new();
+    builder.heading(1, "plan.pdf");
     builder.paragraph(&words(1, 100));
     builder.heading(1, "minutes.docx");
     builder.paragraph(&words(2, 100));
+    builder.heading(1, "forwarded.eml");
+    builder.paragraph(&words(3, 100));
+    builder.heading(2, "notes.txt");
+    builder.paragraph(&words(4, 100));
     let document = builder.finish().unwrap();
     let kinds = |nature| {
         shown(&document, nature).iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(kinds(Nature { is_mail: true, language: None }), ["message", "prose"]);
-    assert_eq!(kinds(Nature::default()), ["prose", "prose"]);
+    assert_eq!(kinds(Nature { is_mail: true, language: None }), ["message", "prose", "message", "prose"]);
+    assert_eq!(kinds(Nature::default()), ["prose"; 4]);
 }
 
 #[test]
