@@ -140,6 +140,7 @@ impl Projector {
         pause: &mut Duration,
         stopped: &mut watch::Receiver<bool>,
     ) -> Result<(), String> {
+        belongs(self.projection.as_ref(), &self.log).await?;
         let checkpoint = self.projection.checkpoint().await.map_err(|error| describe(&error))?;
         let tail = self.log.tail().await.map_err(|error| describe(&error))?;
         if checkpoint > tail {
@@ -194,6 +195,20 @@ impl Projector {
     }
 }
 
+/// Refuses a projection of another log: what it shows and what is taken in would be mixed.
+async fn belongs(projection: &dyn Projection, log: &OpenedLog) -> Result<(), String> {
+    let ours = log.log_id();
+    let of = projection.computed_from(ours).await.map_err(|error| describe(&error))?;
+    if of == ours {
+        return Ok(());
+    }
+    let name = projection.name();
+    Err(format!(
+        "{name} was computed from the log {of}, and this is the log {ours}: name the store that belongs to this log, or run \
+         `lmao projections rebuild {name}`"
+    ))
+}
+
 /// Waits until the projector ought to have ended.
 async fn overdue(mut stopped: watch::Receiver<bool>) {
     told(&mut stopped).await;
@@ -215,6 +230,7 @@ pub async fn catch_up(
     wanted: fn(Category) -> bool,
     mut progress: impl FnMut(Position, Position),
 ) -> Result<Position, String> {
+    belongs(projection, log).await?;
     let tail = log.tail().await.map_err(|error| describe(&error))?;
     let mut reached = projection.checkpoint().await.map_err(|error| describe(&error))?;
     let mut commits = log.follow_only(reached, wanted);

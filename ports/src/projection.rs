@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use futures::{StreamExt, stream::BoxStream};
 use lmao_events::{AnyEvent, Hash, Head, Header, Position, StreamId, Version};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::{Filter, ReadError, Unavailable};
 
@@ -56,7 +57,7 @@ pub trait Journal: Debug + Send + Sync {
     async fn tail(&self) -> Result<Position, ReadError>;
 
     /// The log's id.
-    fn log_id(&self) -> uuid::Uuid;
+    fn log_id(&self) -> Uuid;
 }
 
 /// A stream that a projection cannot take in, set aside with all that depends on it.
@@ -161,6 +162,12 @@ pub trait Projection: Debug + Send + Sync {
     /// Commits that it takes in best at once; a whole batch is held in memory.
     fn batch(&self) -> usize {
         500
+    }
+
+    /// Which log its content is computed from: `log`, if it was of none before. It stays so until a reset. One that keeps no
+    /// note of it takes every log for its own.
+    async fn computed_from(&self, log: Uuid) -> Result<Uuid, ProjectionError> {
+        Ok(log)
     }
 
     /// The position up to which the log was taken in; 0 at the beginning.

@@ -214,13 +214,28 @@ impl PostgresReadModel {
         Ok(missed.again.map_or(Unparked::TakenIn, Unparked::Again))
     }
 
+    /// Whose rows these are: this log's, unless they are another's.
+    pub(super) async fn claim(&self, log: Uuid) -> Result<Uuid, ProjectionError> {
+        let claimed = async {
+            sqlx::query("INSERT INTO computed_from (projection, log) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+                .bind(READ_MODEL)
+                .bind(log)
+                .execute(&self.pool)
+                .await?;
+            let owner = sqlx::query_scalar("SELECT log FROM computed_from WHERE projection = $1").bind(READ_MODEL);
+            // Gone again already: somebody has just reset it.
+            Ok(owner.fetch_optional(&self.pool).await?.unwrap_or(log))
+        };
+        claimed.await.map_err(|error| self.failed(error))
+    }
+
     /// Forgets everything.
     pub(super) async fn empty(&self) -> Result<(), ProjectionError> {
         let (mut transaction, _) = self.change().await?;
         let done = async {
             sqlx::query(
                 "TRUNCATE feedback, messages, conversations, tool_executions, sessions, documents, users, system_metrics,
-                     parked",
+                     parked, computed_from",
             )
             .execute(&mut *transaction)
             .await?;

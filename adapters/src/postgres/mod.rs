@@ -31,6 +31,7 @@ use lmao_ports::{
 };
 use sqlx::PgPool;
 use tokio::sync::OnceCell;
+use uuid::Uuid;
 
 pub use migrate::migrate;
 
@@ -159,6 +160,10 @@ impl Projection for PostgresReadModel {
     /// A batch is a few statements, however many commits it has: measured, four times the usual are a third faster.
     fn batch(&self) -> usize {
         2_000
+    }
+
+    async fn computed_from(&self, log: Uuid) -> Result<Uuid, ProjectionError> {
+        self.guarded(self.claim(log)).await
     }
 
     /// As the server has it: also where other processes feed it.

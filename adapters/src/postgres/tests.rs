@@ -29,7 +29,7 @@ async fn raw() -> PgConnection {
 
 impl Scratch {
     async fn new() -> Self {
-        let scratch = Self { schema: format!("test_{}", uuid::Uuid::new_v4().simple()) };
+        let scratch = Self { schema: format!("test_{}", Uuid::new_v4().simple()) };
         migrate(&scratch.url()).await.unwrap();
         scratch
     }
@@ -195,7 +195,7 @@ async fn goes_on_when_the_server_was_away() {
         end_connections(&scratch).await;
         model.apply(batch).await.unwrap();
         end_connections(&scratch).await;
-        assert!(model.user(uuid::Uuid::nil()).await.unwrap().is_none());
+        assert!(model.user(Uuid::nil()).await.unwrap().is_none());
     }
     assert_eq!(model.checkpoint().await.unwrap(), history.end());
 }
@@ -229,7 +229,7 @@ async fn cancelled_after(waits: usize, future: impl Future) {
 
 #[tokio::test]
 async fn migrating_is_done_once_and_never_backwards() {
-    let scratch = Scratch { schema: format!("test_{}", uuid::Uuid::new_v4().simple()) };
+    let scratch = Scratch { schema: format!("test_{}", Uuid::new_v4().simple()) };
     let error = PostgresReadModel::open(&scratch.url()).await.unwrap_err().to_string();
     assert!(error.contains("lmao migrate") && error.contains(&scratch.schema), "{error}");
     let url = scratch.url();
@@ -266,7 +266,7 @@ async fn servers_that_cannot_be_used_say_so() {
     {
         let opened = match PostgresReadModel::open(url).await {
             // It may come later.
-            Ok(opened) => opened.user(uuid::Uuid::nil()).await.unwrap_err(),
+            Ok(opened) => opened.user(Uuid::nil()).await.unwrap_err(),
             Err(error) => error,
         };
         for error in [migrate(url).await.unwrap_err(), opened] {
@@ -283,9 +283,9 @@ async fn a_server_that_is_away_is_left_alone() {
     let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let model = PostgresReadModel::open(&format!("postgres://lmao@{nobody}/lmao")).await.unwrap();
     while model.standing() == Standing::Up {
-        model.user(uuid::Uuid::nil()).await.unwrap_err();
+        model.user(Uuid::nil()).await.unwrap_err();
     }
-    let error = model.user(uuid::Uuid::nil()).await.unwrap_err();
+    let error = model.user(Uuid::nil()).await.unwrap_err();
     assert!(error.message.contains("asked again within seconds"), "{error}");
     assert!(!model.wait_for(Position(1), Duration::from_secs(3600)).await, "nobody waits for it");
 }
@@ -303,7 +303,7 @@ async fn a_server_that_refuses_is_unavailable() {
     }
     let model = scratch.open().await;
     let held: Vec<_> = futures::future::join_all((0..10).map(|_| model.pool.acquire())).await;
-    let error = model.user(uuid::Uuid::nil()).await.unwrap_err();
+    let error = model.user(Uuid::nil()).await.unwrap_err();
     assert!(error.message.contains("every connection is in use"), "{error}");
     drop(held);
     sqlx::raw_sql(AssertSqlSafe(format!("DROP TABLE {}.projection", scratch.schema)))

@@ -32,6 +32,7 @@ pub async fn all(new: impl AsyncFn() -> Arc<dyn ReadModel>) {
     a_parked_stream_is_skipped_and_the_others_go_on(&*new().await).await;
     what_a_parked_stream_left_out_is_taken_in_again(&new).await;
     the_erased_change_nothing(&*new().await).await;
+    it_belongs_to_one_log_until_it_is_reset(&*new().await).await;
     readers_wait_for_a_position(new().await).await;
 }
 
@@ -182,6 +183,16 @@ pub async fn reset_and_replay_lead_to_the_same(model: &dyn ReadModel) {
     assert_eq!(model.user(ADA).await.expect("user"), None);
     apply(model, &script.history.commits).await;
     assert_eq!(model.digest().await.expect("digest"), digest);
+}
+
+/// The first log to come has it.
+pub async fn it_belongs_to_one_log_until_it_is_reset(model: &dyn ReadModel) {
+    let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    for log in [one, two, one] {
+        assert_eq!(model.computed_from(log).await.expect("computed_from"), one);
+    }
+    model.reset().await.expect("reset");
+    assert_eq!(model.computed_from(two).await.expect("computed_from"), two);
 }
 
 /// Page by page, every row once; a cursor that no page gave out is behind the end.

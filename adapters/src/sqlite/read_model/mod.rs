@@ -31,6 +31,7 @@ use sqlx::{
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteArguments, SqliteSynchronous},
 };
+use uuid::Uuid;
 
 use super::{
     error::explain,
@@ -199,6 +200,22 @@ fn cannot_migrate(file: &File, error: MigrateError) -> Unavailable {
 impl Projection for SqliteReadModel {
     fn name(&self) -> &'static str {
         "read_model"
+    }
+
+    async fn computed_from(&self, log: Uuid) -> Result<Uuid, ProjectionError> {
+        let mut writer = self.database.writer().await?;
+        let claimed = async {
+            sqlx::query("INSERT INTO computed_from (projection, log) VALUES ('read_model', ?) ON CONFLICT DO NOTHING")
+                .bind(log.to_string())
+                .execute(writer.connection())
+                .await?;
+            sqlx::query_scalar::<_, String>("SELECT log FROM computed_from WHERE projection = 'read_model'")
+                .fetch_one(writer.connection())
+                .await
+        };
+        let owner = claimed.await.map_err(|error| self.failed(error))?;
+        let damaged = |error: uuid::Error| self.failed(sqlx::Error::Decode(error.into()));
+        owner.parse().map_err(damaged)
     }
 
     async fn checkpoint(&self) -> Result<Position, ProjectionError> {

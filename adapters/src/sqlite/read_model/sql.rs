@@ -102,5 +102,5 @@ pub(super) const ALL: &str = concat!("BEGIN IMMEDIATE;", users!(), chat!(), the_
 pub(super) const RESET: &str = "BEGIN IMMEDIATE;
     DELETE FROM feedback; DELETE FROM messages; DELETE FROM conversations; DELETE FROM tool_executions;
     DELETE FROM sessions; DELETE FROM documents; DELETE FROM users; DELETE FROM system_metrics;
-    DELETE FROM parked; DELETE FROM projection;
+    DELETE FROM parked; DELETE FROM projection; DELETE FROM computed_from;
     COMMIT";

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use super::*;
 
 fn new_path(folder: &TempDir) -> std::path::PathBuf {
-    folder.path().join(format!("{}.db", uuid::Uuid::new_v4()))
+    folder.path().join(format!("{}.db", Uuid::new_v4()))
 }
 
 /// A person with a session of this many messages.
