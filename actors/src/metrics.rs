@@ -22,6 +22,7 @@ struct Instruments {
     restarts: Counter<u64>,
     parked: Counter<u64>,
     waiting: Gauge<u64>,
+    in_line: Gauge<u64>,
     refused: Counter<u64>,
     running: UpDownCounter<i64>,
     effect: Histogram<f64>,
@@ -46,6 +47,11 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
             .u64_gauge("lmao.mailbox.waiting")
             .with_unit("{command}")
             .with_description("Clients' commands under way: the depth of the gate.")
+            .build(),
+        in_line: meter
+            .u64_gauge("lmao.debts.waiting")
+            .with_unit("{stream}")
+            .with_description("Streams that owe something and wait for their turn on this node.")
             .build(),
         refused: counter("lmao.mailbox.refused", "{command}", "Clients' commands refused: too many waited."),
         running: meter
@@ -103,6 +109,11 @@ pub(crate) fn parked(category: Category) {
 /// So many commands of clients are under way.
 pub(crate) fn waiting(commands: usize) {
     INSTRUMENTS.waiting.record(commands as u64, &[]);
+}
+
+/// So many streams that owe something wait for their turn.
+pub(crate) fn in_line(streams: usize) {
+    INSTRUMENTS.in_line.record(streams as u64, &[]);
 }
 
 /// A command was refused.

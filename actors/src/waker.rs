@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use self::{index::Index, line::Line};
-use crate::{at_leisure, placement::Buckets, runtime::Stores};
+use crate::{at_leisure, metrics, placement::Buckets, runtime::Stores};
 
 /// How often what changed is saved, and overlooked streams are looked for.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
@@ -160,6 +160,7 @@ impl Waker {
         self.line.join(self.index.settled());
         self.line.join(self.index.due(self.stores.clock.now()));
         self.line.advance(&self.index, self.wake.as_ref());
+        metrics::in_line(self.line.len());
     }
 
     /// How long there is nothing to do, unless the log grows.

@@ -48,6 +48,11 @@ impl Line {
         }
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// When to advance again, if anybody waits.
     pub(super) fn next(&self) -> Option<Duration> {
         (!self.waiting.is_empty()).then_some(EVERY)
