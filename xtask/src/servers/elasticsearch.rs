@@ -54,6 +54,11 @@ fn is_unpacked(home: &Path) -> bool {
     packages::is_program(&home.join("bin/elasticsearch"))
 }
 
+/// Where it is unpacked, if it is.
+pub(super) fn unpacked() -> Option<String> {
+    home().ok().filter(|home| is_unpacked(home)).map(|home| home.display().to_string())
+}
+
 /// What has to be installed first.
 pub(super) fn missing_packages() -> Vec<&'static str> {
     let java = java().is_none().then_some("default-jre-headless");

@@ -11,6 +11,7 @@ mod packages;
 mod postgres;
 mod probe;
 mod redis;
+mod s3;
 mod scratch;
 mod standing;
 
@@ -41,11 +42,12 @@ pub(crate) enum Kind {
     Postgres,
     Elasticsearch,
     Redis,
+    S3,
 }
 
 impl Kind {
     /// All that tests need.
-    pub(crate) const ALL: [Self; 4] = [Self::Nats, Self::Postgres, Self::Elasticsearch, Self::Redis];
+    pub(crate) const ALL: [Self; 5] = [Self::Nats, Self::Postgres, Self::Elasticsearch, Self::Redis, Self::S3];
 
     fn name(self) -> &'static str {
         match self {
@@ -53,6 +55,7 @@ impl Kind {
             Self::Postgres => "PostgreSQL",
             Self::Elasticsearch => "Elasticsearch",
             Self::Redis => "Redis",
+            Self::S3 => "S3 (moto)",
         }
     }
 
@@ -63,6 +66,7 @@ impl Kind {
             Self::Postgres => "LMAO_TEST_POSTGRES",
             Self::Elasticsearch => "LMAO_TEST_ELASTICSEARCH",
             Self::Redis => "LMAO_TEST_REDIS",
+            Self::S3 => "LMAO_TEST_S3",
         }
     }
 
@@ -71,7 +75,9 @@ impl Kind {
         match self {
             Self::Nats => Some("LMAO_TEST_NATS_SERVER"),
             Self::Redis => Some("LMAO_TEST_REDIS_SERVER"),
-            Self::Postgres | Self::Elasticsearch => None,
+            Self::Postgres => Some("LMAO_TEST_POSTGRES_PROGRAMS"),
+            Self::Elasticsearch => Some("LMAO_TEST_ELASTICSEARCH_HOME"),
+            Self::S3 => None,
         }
     }
 
@@ -181,6 +187,7 @@ fn start(kind: Kind, origin: Origin, scratch: &Scratch) -> Result<Running> {
         (_, Some(program)) => Some(program),
         (Kind::Nats, None) => Some(nats::program()?),
         (Kind::Redis, None) => Some(redis::program()?),
+        (Kind::Postgres, None) => postgres::programs().map(|folder| folder.display().to_string()),
         _ => None,
     };
     let url = match (origin, kind, &program) {
@@ -191,10 +198,13 @@ fn start(kind: Kind, origin: Origin, scratch: &Scratch) -> Result<Running> {
         (Origin::Process, Kind::Redis, Some(program)) => redis::start(program, scratch)?,
         (Origin::Process, Kind::Postgres, _) => postgres::start(scratch)?,
         (Origin::Process, Kind::Elasticsearch, _) => elasticsearch::start(scratch)?,
+        (Origin::Process, Kind::S3, _) => s3::start(scratch)?,
         (Origin::Process, ..) => bail!("there is no program to start"),
     };
     let version = probe::version(kind, &url)
         .with_context(|| format!("nothing that is {} answers at {}", kind.name(), probe::without_password(&url)))?;
+    // Unpacked by its start.
+    let program = program.or_else(|| elasticsearch::unpacked().filter(|_| kind == Kind::Elasticsearch));
     eprintln!("> {} {version} answers after {} s", kind.name(), begun.elapsed().as_secs());
     Ok(Running { kind, url, program, version, origin })
 }

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-use super::{Kind, Origin, elasticsearch, nats, postgres};
+use super::{Kind, Origin, elasticsearch, nats, postgres, s3};
 
 /// Kept here where root's repository cannot be entered by the users that servers run as.
 const SYSTEM_CACHE: &str = "/var/cache/lmao-servers";
@@ -34,10 +34,14 @@ pub(super) fn install(wanted: &[(Kind, Origin)]) -> Result<()> {
                 missing.push("redis-server");
             }
             (Kind::Postgres, Origin::Process) if postgres::programs().is_none() => missing.push("postgresql"),
+            (Kind::S3, Origin::Process) => missing.extend(s3::missing_packages()),
             (Kind::Elasticsearch, Origin::Process) => missing.extend(elasticsearch::missing_packages()),
             _ => {}
         }
     }
+    // Two that come by pip need it once.
+    missing.sort_unstable();
+    missing.dedup();
     if missing.is_empty() {
         return Ok(());
     }

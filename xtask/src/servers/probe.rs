@@ -21,7 +21,7 @@ const POSTGRES_PROTOCOL: i32 = 3 << 16;
 
 /// The parts of a URL that matter here.
 #[derive(Debug, PartialEq, Eq)]
-struct Address {
+pub(super) struct Address {
     scheme: String,
     user: Option<String>,
     /// `host:port`
@@ -41,7 +41,7 @@ impl Address {
         Ok(Self { scheme: scheme.to_owned(), user, authority, path: path.to_owned() })
     }
 
-    fn connect(&self) -> Result<TcpStream> {
+    pub(super) fn connect(&self) -> Result<TcpStream> {
         let mut last = None;
         for address in self.authority.to_socket_addrs().with_context(|| format!("{} has no address", self.authority))? {
             match TcpStream::connect_timeout(&address, PATIENCE) {
@@ -74,6 +74,7 @@ pub(super) fn without_password(url: &str) -> String {
 /// Nothing answers there, it is not ready, or it is something else.
 pub(super) fn version(kind: Kind, url: &str) -> Result<String> {
     let port = match kind {
+        Kind::S3 => return s3(&s3_endpoint(url)?),
         Kind::Nats => 4222,
         Kind::Postgres => 5432,
         Kind::Elasticsearch => 9200,
@@ -89,11 +90,12 @@ pub(super) fn version(kind: Kind, url: &str) -> Result<String> {
         Kind::Postgres => postgres(&address),
         Kind::Elasticsearch => elasticsearch(&address),
         Kind::Redis => redis(&address),
+        Kind::S3 => Ok(UNTOLD.to_owned()),
     }
 }
 
 /// Reads until `enough` of it is there.
-fn read_until(stream: &mut TcpStream, enough: impl Fn(&str) -> bool) -> Result<String> {
+pub(super) fn read_until(stream: &mut TcpStream, enough: impl Fn(&str) -> bool) -> Result<String> {
     let (mut answer, mut part) = (vec![], [0; 4096]);
     while (answer.len() as u64) < MAX_ANSWER {
         let n = stream.read(&mut part).context("it does not answer")?;
@@ -129,6 +131,27 @@ fn redis(address: &Address) -> Result<String> {
     }
     let (_, rest) = answer.split_once(line).with_context(|| format!("it answers {:?}", answer.trim()))?;
     Ok(rest.split('\r').next().unwrap_or_default().to_owned())
+}
+
+/// The server that the address of a bucket names: `s3://BUCKET?endpoint=URL&…`.
+pub(super) fn s3_endpoint(url: &str) -> Result<Address> {
+    let (_, query) = url.split_once('?').context("the address of the bucket names no endpoint")?;
+    let endpoint = query.split('&').find_map(|setting| setting.strip_prefix("endpoint="));
+    let endpoint = endpoint.context("the address of the bucket names no endpoint")?;
+    Address::parse(endpoint, if endpoint.starts_with("https") { 443 } else { 80 })
+}
+
+/// S3 has no version; the program that serves it says what it is in a header.
+fn s3(address: &Address) -> Result<String> {
+    if address.scheme == "https" {
+        address.connect()?;
+        return Ok(UNTOLD.to_owned());
+    }
+    let mut stream = address.connect()?;
+    write!(stream, "GET / HTTP/1.0\r\nHost: {}\r\n\r\n", address.authority).context("it takes no request")?;
+    let answer = read_until(&mut stream, |text| text.contains("\r\n\r\n"))?;
+    let server = answer.lines().find_map(|line| line.strip_prefix("Server: "));
+    Ok(server.and_then(|server| server.split(' ').next()).unwrap_or(UNTOLD).to_owned())
 }
 
 fn elasticsearch(address: &Address) -> Result<String> {
