@@ -153,14 +153,15 @@ async fn run() {
     let live = breaches.judge("live projections", spawn_local(async move { live(&client).await }).await);
 
     let mut failed_starts = 0;
-    let is_store = |process: &Process| [Kind::Nats, Kind::Redis].contains(&process.kind);
-    let (stores, nodes): (Vec<_>, Vec<_>) = victims.processes.into_iter().partition(is_store);
+    let is_node = |process: &Process| [Kind::Gateway, Kind::Worker, Kind::Projector].contains(&process.kind);
+    let (nodes, stores): (Vec<_>, Vec<_>) = victims.processes.into_iter().partition(is_node);
     for node in nodes {
         failed_starts += node.failed_starts();
         breaches.0.extend(node.end().await);
     }
     let stopped = Arc::clone(&system);
     breaches.judge("what is kept", spawn_blocking(move || check_kept(&stopped, &live)).await);
+    let owned = [Kind::Postgres, Kind::Elasticsearch].map(|kind| stores.iter().any(|store| store.kind == kind));
     for store in stores {
         breaches.0.extend(store.breaches());
         store.end().await;
@@ -178,7 +179,7 @@ async fn run() {
     });
     println!("chaos: {report}");
     assert!(breaches.0.is_empty(), "{} breaches:\n{}", breaches.0.len(), breaches.0.join("\n"));
-    servers::forget(&name).await;
+    servers::forget(&name, owned).await;
     fs::remove_dir_all(&folder).expect("the folder is ours");
 }
 
@@ -187,8 +188,15 @@ async fn start(folder: &Path, name: &str, counting: &Counting) -> (Arc<System>, 
     let (mut processes, log) = servers::nats(folder);
     let (redis, cache) = servers::redis(folder);
     processes.push(redis);
-    let (postgres, tables) = servers::shared("LMAO_TEST_POSTGRES").await;
-    let (elasticsearch, search) = servers::shared("LMAO_TEST_ELASTICSEARCH").await;
+    let own = [servers::postgres(folder), servers::elasticsearch(folder)];
+    let [own_tables, own_index] = own.map(|own| own.map(|(process, url)| (processes.push(process), url).1));
+    for (name, own) in [("Postgres", &own_tables), ("Elasticsearch", &own_index)] {
+        if own.is_none() {
+            println!("{name} is one that others use too: it is cut off and held up, and not killed");
+        }
+    }
+    let (postgres, tables) = servers::through(own_tables.as_deref(), "LMAO_TEST_POSTGRES").await;
+    let (elasticsearch, search) = servers::through(own_index.as_deref(), "LMAO_TEST_ELASTICSEARCH").await;
     let settings = [
         ("LMAO_LOG", format!("{log}?namespace={name}")),
         ("LMAO_READ_MODEL", format!("{tables}?schema={name}")),

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::{
     net::TcpStream,
     process::Child,
@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const AGAIN: Duration = Duration::from_millis(500);
 /// A process is there within this time, however often it has to be started.
 const START_WITHIN: Duration = Duration::from_secs(90);
+/// The same of those that take long.
+const LONG_START_WITHIN: Duration = Duration::from_secs(300);
 /// A process that is asked to end has ended within this time.
 const END_WITHIN: Duration = Duration::from_secs(45);
 /// How much of what a process printed is shown, in bytes.
@@ -98,8 +100,9 @@ impl Process {
     /// Waits until it runs undisturbed.
     pub(super) async fn up(&self) {
         let mut is_up = self.shared.is_up.subscribe();
-        let up = timeout(START_WITHIN, is_up.wait_for(|is_up| *is_up)).await;
-        assert!(up.is_ok(), "{} is not there after {START_WITHIN:?}: {:?}", self.name, self.breaches());
+        let within = start_within(self.kind);
+        let up = timeout(within, is_up.wait_for(|is_up| *is_up)).await;
+        assert!(up.is_ok(), "{} is not there after {within:?}: {:?}", self.name, self.breaches());
     }
 
     /// When it was disturbed, also from now on.
@@ -169,7 +172,7 @@ async fn watch_over(program: Program, mut orders: mpsc::Receiver<Blow>, shared: 
         loop {
             let blow = tokio::select! {
                 blow = orders.recv() => blow,
-                ended = child.wait() => {
+                ended = child.process.wait() => {
                     shared.down();
                     shared.breach(format!("{} ended by itself: {ended:?}\n{}", program.name, program.last_words()));
                     break;
@@ -178,14 +181,14 @@ async fn watch_over(program: Program, mut orders: mpsc::Receiver<Blow>, shared: 
             shared.down();
             match blow {
                 Some(Blow::Kill(down)) => {
-                    child.kill().await.expect("its own child can be killed");
+                    child.kill().await;
                     sleep(down).await;
                     break;
                 }
                 Some(Blow::Pause(pause)) => {
-                    signal(&child, Signal::STOP);
+                    child.signal(Signal::STOP);
                     sleep(pause).await;
-                    signal(&child, Signal::CONT);
+                    child.signal(Signal::CONT);
                     if program.kind == Kind::Nats {
                         // Until it has what the others have the next one may not be disturbed.
                         program.there(&mut child).await;
@@ -204,26 +207,70 @@ async fn watch_over(program: Program, mut orders: mpsc::Receiver<Blow>, shared: 
     }
 }
 
-fn signal(child: &Child, signal: Signal) {
-    let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it was not waited for");
-    kill_process(id, signal).expect("its own child can be signalled");
+/// How long a start may take.
+fn start_within(kind: Kind) -> Duration {
+    if kind == Kind::Elasticsearch { LONG_START_WITHIN } else { START_WITHIN }
+}
+
+/// A process, with those that it starts itself where it does: then all of them are one group.
+struct Running {
+    process: Child,
+    group: Option<Pid>,
+}
+
+impl Running {
+    fn signal(&self, signal: Signal) {
+        match self.group {
+            Some(group) => kill_process_group(group, signal).expect("its own group can be signalled"),
+            None => {
+                let id =
+                    self.process.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it was not waited for");
+                kill_process(id, signal).expect("its own child can be signalled");
+            }
+        }
+    }
+
+    async fn kill(&mut self) {
+        self.end_group();
+        self.process.kill().await.expect("its own child can be killed");
+    }
+
+    /// Those that it has started go with it.
+    fn end_group(&mut self) {
+        if let Some(group) = self.group.take() {
+            // Gone already, if it ended in order.
+            _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end_group();
+    }
 }
 
 impl Program {
     /// A process that is there, however often it has to be started: what it needs may be away.
-    async fn begin(&self, shared: &Shared) -> Child {
+    async fn begin(&self, shared: &Shared) -> Running {
         let begun = Instant::now();
         loop {
             let output =
                 OpenOptions::new().create(true).append(true).open(&self.output).expect("its output has a file");
             let mut command = tokio::process::Command::from((self.command)());
             command.stdin(Stdio::null()).stdout(output.try_clone().expect("files can be shared")).stderr(output);
-            let mut child = command.kill_on_drop(true).spawn().expect("it can be started");
+            let is_group = matches!(self.kind, Kind::Postgres | Kind::Elasticsearch);
+            if is_group {
+                command.process_group(0);
+            }
+            let process = command.kill_on_drop(true).spawn().expect("it can be started");
+            let group = process.id().filter(|_| is_group).and_then(|id| Pid::from_raw(id.cast_signed()));
+            let mut child = Running { process, group };
             if self.there(&mut child).await {
                 return child;
             }
             *lock(&shared.failed_starts) += 1;
-            if begun.elapsed() > START_WITHIN {
+            if begun.elapsed() > start_within(self.kind) {
                 shared.breach(format!("{} cannot be started:\n{}", self.name, self.last_words()));
             }
             sleep(AGAIN).await;
@@ -231,32 +278,33 @@ impl Program {
     }
 
     /// Waits until it is there; `false` when it ends before, or is killed since it takes too long.
-    async fn there(&self, child: &mut Child) -> bool {
+    async fn there(&self, child: &mut Running) -> bool {
         let (begun, http) = (Instant::now(), crate::support::http());
         loop {
             if answers(&http, &self.probe).await {
                 return true;
             }
-            if child.try_wait().expect("children can be waited for").is_some() {
+            if child.process.try_wait().expect("children can be waited for").is_some() {
                 return false;
             }
-            if begun.elapsed() > START_WITHIN {
-                child.kill().await.expect("its own child can be killed");
+            if begun.elapsed() > start_within(self.kind) {
+                child.kill().await;
                 return false;
             }
             sleep(LOOK).await;
         }
     }
 
-    async fn terminate(&self, child: &mut Child, shared: &Shared) {
-        signal(child, Signal::TERM);
-        match timeout(END_WITHIN, child.wait()).await {
-            // NATS says 1 when it was asked to end.
-            Ok(Ok(status)) if status.success() || self.kind == Kind::Nats => {}
+    async fn terminate(&self, child: &mut Running, shared: &Shared) {
+        // Postgres waits for its clients at the usual one.
+        child.signal(if self.kind == Kind::Postgres { Signal::INT } else { Signal::TERM });
+        match timeout(END_WITHIN, child.process.wait()).await {
+            // NATS says 1 when it was asked to end, Java 143.
+            Ok(Ok(status)) if status.success() || matches!(self.kind, Kind::Nats | Kind::Elasticsearch) => {}
             Ok(ended) => shared.breach(format!("{} ended badly: {ended:?}\n{}", self.name, self.last_words())),
             Err(_) => {
                 shared.breach(format!("{} does not end when it is asked to:\n{}", self.name, self.last_words()));
-                child.kill().await.expect("its own child can be killed");
+                child.kill().await;
             }
         }
     }

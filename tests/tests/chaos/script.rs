@@ -19,6 +19,9 @@ const BETWEEN: std::ops::Range<u64> = 500..3000;
 /// How long a process that was killed stays away, in milliseconds.
 const AWAY: std::ops::Range<u64> = 100..4000;
 
+/// Between two kills of the search index's process.
+const SELDOM: Duration = Duration::from_secs(150);
+
 /// Everything that can be disturbed.
 pub(super) struct Victims {
     pub(super) processes: Vec<Process>,
@@ -50,7 +53,7 @@ pub(super) async fn disturb(
     pause: Duration,
 ) -> BTreeMap<String, u32> {
     let mut blows = BTreeMap::new();
-    let begun = Instant::now();
+    let (begun, mut last_index) = (Instant::now(), None);
     while begun.elapsed() < length {
         sleep(Duration::from_millis(random.random_range(BETWEEN))).await;
         let kind = *Kind::ALL.choose(random).expect("there are kinds");
@@ -58,6 +61,20 @@ pub(super) async fn disturb(
         let (chosen, which, away) = (random.random_range(0..3), random.random::<u32>(), random.random_range(AWAY));
         let away = Duration::from_millis(away);
         let done = match kind {
+            // Its process takes half a minute to start: the way to it is cut instead, but for now and then.
+            Kind::Elasticsearch if chosen == 2 && last_index.is_none_or(|at: Instant| at.elapsed() > SELDOM) => {
+                let index = victims.of(kind).find(|process| process.strike(Blow::Kill(away)));
+                if index.is_some() {
+                    last_index = Some(Instant::now());
+                }
+                index.map(|process| (format!("kill {kind:?}"), format!("{} for {away:?} and its start", process.name)))
+            }
+            Kind::Postgres if chosen == 2 && victims.of(kind).next().is_some() => {
+                let blow = [Blow::Kill(away), Blow::Pause(pause), Blow::Restart][which as usize % 3];
+                let name = ["kill", "pause", "restart"][which as usize % 3];
+                let process = victims.of(kind).find(|process| process.strike(blow));
+                process.map(|process| (format!("{name} {kind:?}"), format!("{} {blow:?}", process.name)))
+            }
             Kind::Postgres | Kind::Elasticsearch => {
                 let found = victims.proxies.iter().find(|(of, proxy)| *of == kind && proxy.is_up());
                 found.map(|(_, proxy)| {
