@@ -17,6 +17,8 @@ const TIDES: &str = "Spring tides come twice a month, at the new and at the full
 const QUESTION: &str = "When do spring tides come?";
 /// Every message leads to one.
 const NEXT: (&str, &str) = ("LMAO_TEST_NEXT_EVENT", "MessageReceived");
+/// What the next build reads.
+const NEXT_SET: u32 = lmao_events::EVENT_SET + 1;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn new_build(system: &System, name: &str) -> Server {
@@ -26,7 +28,7 @@ async fn new_build(system: &System, name: &str) -> Server {
 }
 
 /// What the leases say: how many buckets those nodes own that read this set of events; `None` where nobody reads it.
-fn owned_by_readers_of(status: &Value, set: u64) -> Option<u64> {
+fn owned_by_readers_of(status: &Value, set: u32) -> Option<u64> {
     let nodes = status["nodes"].as_array().expect("nodes");
     let readers: Vec<_> = nodes.iter().filter(|node| node["reads"] == set).collect();
     (!readers.is_empty()).then(|| readers.iter().map(|node| node["buckets"].as_u64().expect("a number")).sum())
@@ -61,11 +63,11 @@ async fn nodes_of_two_builds_work_together_and_nothing_is_lost() {
     // One by one.
     let three = new_build(&system, "new-1").await;
     let status = system.run(&["status"]);
-    if owned_by_readers_of(&status, 2).is_none() {
+    if owned_by_readers_of(&status, NEXT_SET).is_none() {
         println!("left out: the upgrade: this build has no debug assertions and cannot play the next one");
         return;
     }
-    assert_eq!(owned_by_readers_of(&status, 2), Some(0), "the older ones write: {status}");
+    assert_eq!(owned_by_readers_of(&status, NEXT_SET), Some(0), "the older ones write: {status}");
     let newer = admin.at(&three.url);
     for session in &sessions {
         said(&newer, Some(session)).await;
@@ -88,7 +90,7 @@ async fn nodes_of_two_builds_work_together_and_nothing_is_lost() {
     let (status, ()) = tokio::join!(two.sigterm(), goes_on);
     assert!(status.success());
     let status = system.run(&["status"]);
-    assert_eq!(owned_by_readers_of(&status, 2), Some(256), "{status}");
+    assert_eq!(owned_by_readers_of(&status, NEXT_SET), Some(256), "{status}");
     let last = said(&newer, Some(&sessions[0])).await;
     let messages = format!("/api/v1/sessions/{}/messages", sessions[0]);
     let before = newer.all(&messages, "messages", last.position.as_deref()).await;

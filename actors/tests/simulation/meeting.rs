@@ -59,7 +59,7 @@ impl Reached {
             id: NodeId(Uuid::from_bytes(id)),
             name: "simulated".to_owned(),
             roles: roles.iter().copied().collect(),
-            reads: 1,
+            reads: lmao_events::EVENT_SET,
             gave_up: BTreeSet::new(),
         };
         Cluster::new(shared.clone(), shared.clone(), shared, me)
