@@ -21,6 +21,7 @@ mod files;
 mod main_job;
 mod models;
 mod promises;
+mod retrieval;
 mod serve;
 mod support;
 mod telemetry;
