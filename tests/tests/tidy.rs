@@ -34,7 +34,7 @@ const ONLY_IN: &[(&[&str], &[&str])] = &[
         &["lmao-adapters"],
     ),
     (&["reqwest"], &["lmao-adapters", "lmao"]),
-    (&["zip"], &["lmao-adapters", "xtask"]),
+    (&["zip"], &["lmao-adapters", "lmao-retrieval", "lmao", "xtask"]),
     (&["clap"], &["lmao", "xtask"]),
     (&["figment", "tracing-subscriber"], &["lmao"]),
     (&["anyhow"], &["lmao", "xtask"]),
