@@ -33,6 +33,13 @@ const VARIES: &[&str] = &[
     "access_token",
     "refresh_token",
     "timestamp",
+    "parent_chunk_id",
+    "began_at",
+    "ended_at",
+    "duration",
+    "position",
+    "published_at",
+    "seconds",
 ];
 
 /// What was answered, with what varies left out: that it is there stays.
@@ -103,6 +110,15 @@ async fn play(url: &str) -> Vec<Value> {
             "a search among files",
             json!({ "query": "receipt", "search_type": "keyword", "filters": { "filename": "manual.pdf" } }),
         ),
+        (
+            "a search below a heading",
+            json!({ "query": "dance", "search_type": "keyword", "filters": { "section": "Bees > Dance", "chunk_type": "prose" } }),
+        ),
+        (
+            "a search of a time",
+            json!({ "query": "tides", "search_type": "keyword", "filters": { "created": { "before": "2020-01-01" } } }),
+        ),
+        ("a search that makes no sense of pages", json!({ "query": "x", "filters": { "page": { "from": 0 } } })),
         ("a search for nothing", json!({ "query": "zeppelin", "search_type": "keyword" })),
         ("a search that makes no sense", json!({ "query": "x", "search_type": "clairvoyance" })),
     ] {
@@ -112,6 +128,11 @@ async fn play(url: &str) -> Vec<Value> {
         "somebody else's search",
         admin.post(search, &json!({ "query": "tides", "search_type": "keyword" }), None).await,
     );
+
+    step("its passages", ada.get(&format!("{document}/chunks")).await);
+    step("no such passage", ada.get(&format!("{document}/chunks/7")).await);
+    step("its way", ada.get(&format!("{document}/trace")).await);
+    step("somebody else's way", admin.get(&format!("{document}/trace")).await);
 
     let said = step("a question", ada.chat(None, "When do spring tides come?", Some("q")).await);
     step("its retry", ada.chat(None, "When do spring tides come?", Some("q")).await);

@@ -233,6 +233,28 @@ fn collection(folder: &Path) {
     write(folder, &[("corpus.jsonl", &corpus), ("queries.jsonl", &queries), ("qrels.json", &qrels.to_string())]);
 }
 
+#[tokio::test]
+async fn a_server_is_measured_by_the_documents_that_it_has() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, birds) = (folder.path().join("data"), folder.path().join("birds"));
+    collection(&birds);
+    let server = Server::start(&data).await;
+    let admin = server.admin().await;
+    let ask = |more: &[&str]| {
+        let mut command = lmao(&["eval", birds.to_str().expect("UTF-8"), "--server", &server.url, "--json"]);
+        let output = command.args(more).env("LMAO_TOKEN", admin.token()).output().expect("lmao can be started");
+        (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default())
+    };
+    assert_eq!(ask(&[]).0, Some(1), "it has none of them");
+    for (n, bird) in ["crane", "heron", "stork", "egret"].iter().enumerate() {
+        let text = format!("The {bird} number {n} nests in the reeds.");
+        assert_eq!(admin.upload(&format!("{n}.txt"), text.into_bytes(), None).await.expect("an answer").status, 200);
+    }
+    let (code, measured) = ask(&["--search-type", "keyword"]);
+    assert_eq!((code, &measured["rows"][0]["all"]["mrr"]), (Some(0), &json!(1.0)), "{measured}");
+    assert_eq!(ask(&["--stages"]).0, Some(2), "a server has no switches");
+}
+
 #[test]
 fn a_collection_is_measured() {
     let folder = tempfile::tempdir().expect("a folder");

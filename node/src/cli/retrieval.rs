@@ -124,7 +124,8 @@ impl SearchType {
 #[derive(Debug, Args)]
 pub(crate) struct Eval {
     /// The collection: a folder with corpus.jsonl (id, text, perhaps title), queries.jsonl (id, text) and qrels.json (query id,
-    /// document id, grade).
+    /// document id, grade). It is taken into an index of its own, which is gone afterwards; with --server, the server is asked,
+    /// which has to have each document as a file named by its id.
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
     /// Measure the legs and what each stage adds, one row each.

@@ -1,17 +1,21 @@
 //! `lmao eval`: how well questions of a judged collection are answered, by the real steps of ingestion and the real search on
-//! an index of its own.
+//! an index of its own; or by a server that has the documents already.
 
 mod collection;
 mod metrics;
 mod report;
 
-use std::{collections::HashMap, path::Path, sync::Arc, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::Arc,
+    time::Instant,
+};
 
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _};
-use lmao_ports::{
-    ChatMessage, Explain, SearchFilter, SearchRequest, SearchResults, SearchType, SemanticState, Space, Stages,
-};
+use lmao_ports::{Explain, SearchFilter, SearchRequest, SearchType, SemanticState, Space, Stages};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use self::{
@@ -19,10 +23,15 @@ use self::{
     metrics::quality,
     report::{Judged, Report, Row},
 };
-use super::Invocation;
+use super::{
+    Invocation,
+    session::{Need, with_client},
+};
 use crate::{
     cli::{self, Eval},
+    client::Client,
     compose::Scratch,
+    config::Config,
     exit::{Code, Stop},
     output::note,
     progress::{self, ModelProgress},
@@ -36,7 +45,6 @@ const AT_ONCE: usize = 8;
 const COMMIT_EVERY: u64 = 256;
 /// How much unlikeness counts in the row that shows what it costs.
 const DIVERSITY: f32 = 0.3;
-const NO_ONE_SPOKE: Vec<ChatMessage> = vec![];
 
 /// Measures and prints.
 ///
@@ -48,18 +56,44 @@ pub(crate) async fn run(invocation: &Invocation, eval: Eval) -> anyhow::Result<(
     let limit = eval.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let dir = eval.dir.clone();
     let collection = tokio::task::spawn_blocking(move || Collection::read(&dir, limit)).await??;
-    let scratch = Scratch::open(&config, Arc::new(ModelProgress::default())).await?;
-    let measured = tokio::select! {
-        measured = measure(&scratch, &collection, &eval) => measured,
-        _ = tokio::signal::ctrl_c() => Err(Stop::silent(Code::Interrupted).into()),
+    let report = if invocation.global.server.is_some() {
+        at_server(invocation, &collection, &eval).await?
+    } else {
+        alone(&config, &collection, &eval).await?
     };
-    // The model is not at work any more when the process ends.
-    scratch.models.end().await;
-    let report = measured?;
     if invocation.out.is_json() {
         return Ok(invocation.out.json(&report)?);
     }
     report.print(invocation.out)
+}
+
+/// Asks a server that has each document under the name of its id.
+async fn at_server(invocation: &Invocation, collection: &Collection, eval: &Eval) -> anyhow::Result<Report> {
+    if eval.stages || eval.extension.is_some() {
+        let stop = Stop::new(Code::Usage, "a server is asked as it is, with the documents that it has");
+        return Err(stop.hint("leave --stages and --extension out, or --server").into());
+    }
+    let plan = Plan::new(eval.search_type.as_str(), search_type(eval.search_type));
+    let asked = with_client(invocation, Need::Existing, async |client| {
+        row(&System::Server { client, search_type: eval.search_type }, collection, &plan).await
+    });
+    let row = asked.await?;
+    if row.found == 0 {
+        let stop = Stop::new(Code::Failed, "the server found no document of this collection");
+        return Err(stop.hint("each has to be there as a file named by its id, with or without an ending").into());
+    }
+    Ok(Report { rows: vec![row], ..Report::of(collection) })
+}
+
+async fn alone(config: &Config, collection: &Collection, eval: &Eval) -> anyhow::Result<Report> {
+    let scratch = Scratch::open(config, Arc::new(ModelProgress::default())).await?;
+    let measured = tokio::select! {
+        measured = measure(&scratch, collection, eval) => measured,
+        _ = tokio::signal::ctrl_c() => Err(Stop::silent(Code::Interrupted).into()),
+    };
+    // The model is not at work any more when the process ends.
+    scratch.models.end().await;
+    measured
 }
 
 async fn measure(scratch: &Scratch, collection: &Collection, eval: &Eval) -> anyhow::Result<Report> {
@@ -74,17 +108,14 @@ async fn measure(scratch: &Scratch, collection: &Collection, eval: &Eval) -> any
     };
     let mut rows = vec![];
     for plan in &plans {
-        rows.push(row(scratch, collection, plan, &ids).await?);
+        rows.push(row(&System::Alone { scratch, ids: &ids }, collection, plan).await?);
     }
     Ok(Report {
-        collection: collection.name.clone(),
-        documents: collection.documents.len(),
-        passages: scratch.count().await?,
-        queries: collection.queries.len(),
-        unjudged: collection.unjudged,
+        passages: Some(scratch.count().await?),
         models: models.into_iter().map(|(space, id)| (space.name().to_owned(), id)).collect(),
-        indexing_seconds: filled,
+        indexing_seconds: Some(filled),
         rows,
+        ..Report::of(collection)
     })
 }
 
@@ -164,7 +195,6 @@ impl Plan {
         SearchRequest {
             stages: self.stages,
             diversity: self.diversity,
-            conversation: NO_ONE_SPOKE,
             explain,
             ..SearchRequest::new(query.to_owned(), filter, DEPTH, self.search_type)
         }
@@ -211,15 +241,52 @@ async fn reranks(scratch: &Scratch, collection: &Collection, plan: &Plan) -> any
     Ok(stages.any(|stage| stage.stage == "reranked"))
 }
 
+/// Who answers.
+enum System<'a> {
+    /// An index of our own, with the id of each document by that of the system.
+    Alone { scratch: &'a Scratch, ids: &'a HashMap<Uuid, String> },
+    /// A server.
+    Server { client: &'a Client, search_type: cli::SearchType },
+}
+
+impl System<'_> {
+    /// The names of the documents that were found, best first, each once: ranked by their best passage.
+    async fn ranking(&self, plan: &Plan, query: &str) -> anyhow::Result<Vec<String>> {
+        let found: Vec<String> = match self {
+            Self::Alone { scratch, ids } => {
+                let found = scratch.retriever.search(plan.request(scratch, query, Explain::No)).await?;
+                found.hits.iter().filter_map(|hit| ids.get(&hit.document_id).cloned()).collect()
+            }
+            Self::Server { client, search_type } => {
+                let body = json!({ "query": query, "max_results": DEPTH, "search_type": search_type.as_str() });
+                let found: Value = client.post("/api/v1/documents/search", &body).await?;
+                let results = found["results"].as_array().into_iter().flatten();
+                results.filter_map(|result| Some(result["metadata"]["filename"].as_str()?.to_owned())).collect()
+            }
+        };
+        let mut ranking: Vec<String> = vec![];
+        for name in found {
+            if !ranking.contains(&name) {
+                ranking.push(name);
+            }
+        }
+        Ok(ranking)
+    }
+
+    /// CPU seconds so far, where they are this process's.
+    fn cpu_seconds(&self) -> Option<f64> {
+        match self {
+            Self::Alone { .. } => cpu_seconds(),
+            Self::Server { .. } => None,
+        }
+    }
+}
+
 /// Asks all queries, one after the other.
-async fn row(
-    scratch: &Scratch,
-    collection: &Collection,
-    plan: &Plan,
-    ids: &HashMap<Uuid, String>,
-) -> anyhow::Result<Row> {
+async fn row(system: &System<'_>, collection: &Collection, plan: &Plan) -> anyhow::Result<Row> {
+    let ids: HashSet<&str> = collection.documents.iter().map(|document| document.id.as_str()).collect();
     let ask = async |query: &str| {
-        let found = scratch.retriever.search(plan.request(scratch, query, Explain::No)).await;
+        let found = system.ranking(plan, query).await;
         found.with_context(|| format!("the search for {query:?} ({})", plan.name))
     };
     // What is loaded once is not counted.
@@ -228,31 +295,29 @@ async fn row(
     }
     let bar = progress::bar(Some(collection.queries.len() as u64), "{bar:30} {pos}/{len} queries: {msg}");
     bar.set_message(plan.name.clone());
-    let cpu = cpu_seconds();
-    let mut judged = vec![];
+    let cpu = system.cpu_seconds();
+    let (mut judged, mut known) = (vec![], 0);
     for (place, query) in collection.queries.iter().enumerate() {
         let begun = Instant::now();
         let found = ask(&query.text).await.inspect_err(|_| bar.finish_and_clear())?;
         let milliseconds = begun.elapsed().as_secs_f64() * 1000.0;
-        if let Some(quality) = quality(&ranking(&found, ids), &query.grades) {
+        // A server's files may have endings that the ids do not have.
+        let ranking: Vec<String> = found.into_iter().map(|name| named(&name, &ids)).collect();
+        known += ranking.iter().filter(|id| ids.contains(id.as_str())).count();
+        if let Some(quality) = quality(&ranking, &query.grades) {
             judged.push(Judged { is_even: query.is_even(place), quality, milliseconds });
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let cpu = cpu_seconds().zip(cpu).map(|(now, before)| (now - before) * 1000.0 / judged.len().max(1) as f64);
-    Ok(Row::new(plan.name.clone(), &judged, cpu))
+    let cpu = system.cpu_seconds().zip(cpu).map(|(now, before)| (now - before) * 1000.0 / judged.len().max(1) as f64);
+    Ok(Row::new(plan.name.clone(), &judged, cpu, known))
 }
 
-/// Documents by their best passage.
-fn ranking(found: &SearchResults, ids: &HashMap<Uuid, String>) -> Vec<String> {
-    let mut ranking: Vec<String> = vec![];
-    for hit in &found.hits {
-        if let Some(id) = ids.get(&hit.document_id).filter(|id| !ranking.contains(id)) {
-            ranking.push(id.clone());
-        }
-    }
-    ranking
+/// The document's id that a file's name says: itself, or what comes before its ending.
+fn named(name: &str, ids: &HashSet<&str>) -> String {
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    if !ids.contains(name) && ids.contains(stem) { stem.to_owned() } else { name.to_owned() }
 }
 
 /// CPU seconds of all threads of this process so far, to 10 ms (`proc_pid_stat(5)`: fields 14 and 15, in ticks); none where

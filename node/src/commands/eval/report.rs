@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::metrics::{Quality, mean, quantile};
+use super::{
+    collection::Collection,
+    metrics::{Quality, mean, quantile},
+};
 use crate::output::{Output, Table, note, plain};
 
 /// What one query came to.
@@ -30,10 +33,12 @@ pub(super) struct Row {
     pub p95_ms: f64,
     /// CPU time of a query on average, in milliseconds, of all threads.
     pub cpu_ms: Option<f64>,
+    /// Documents of the collection that were found, over all queries.
+    pub found: usize,
 }
 
 impl Row {
-    pub(super) fn new(name: String, judged: &[Judged], cpu_ms: Option<f64>) -> Self {
+    pub(super) fn new(name: String, judged: &[Judged], cpu_ms: Option<f64>, found: usize) -> Self {
         let of = |wanted: &dyn Fn(&Judged) -> bool| {
             let some: Vec<Quality> = judged.iter().filter(|one| wanted(one)).map(|one| one.quality).collect();
             mean(&some)
@@ -47,6 +52,7 @@ impl Row {
             p50_ms: quantile(&times, 0.5),
             p95_ms: quantile(&times, 0.95),
             cpu_ms,
+            found,
         }
     }
 }
@@ -56,27 +62,42 @@ impl Row {
 pub(super) struct Report {
     pub collection: String,
     pub documents: usize,
-    pub passages: u64,
+    /// Passages of our own index.
+    pub passages: Option<u64>,
     pub queries: usize,
     /// Queries for which nothing is relevant: not asked.
     pub unjudged: usize,
     /// By space.
     pub models: BTreeMap<String, String>,
-    pub indexing_seconds: f64,
+    pub indexing_seconds: Option<f64>,
     pub rows: Vec<Row>,
 }
 
 impl Report {
+    /// Of this collection, without figures.
+    pub(super) fn of(collection: &Collection) -> Self {
+        Self {
+            collection: collection.name.clone(),
+            documents: collection.documents.len(),
+            passages: None,
+            queries: collection.queries.len(),
+            unjudged: collection.unjudged,
+            models: BTreeMap::new(),
+            indexing_seconds: None,
+            rows: vec![],
+        }
+    }
+
     /// Prints a row for each way of searching.
     pub(super) fn print(&self, out: Output) -> anyhow::Result<()> {
         let Self { collection, documents, passages, queries, indexing_seconds, models, .. } = self;
         let models: Vec<String> = models.iter().map(|(space, id)| format!("{space} {id}")).collect();
-        let models = if models.is_empty() { "no model".to_owned() } else { models.join(", ") };
-        out.line(format!(
-            "{}: {documents} documents in {passages} passages, indexed in {indexing_seconds:.1} s; {queries} queries; {}",
-            plain(collection),
-            plain(&models)
-        ))?;
+        let of_its_own = passages.zip(*indexing_seconds).map(|(passages, seconds)| {
+            let models = if models.is_empty() { "no model".to_owned() } else { models.join(", ") };
+            format!(" in {passages} passages, indexed in {seconds:.1} s; {}", plain(&models))
+        });
+        let of_its_own = of_its_own.unwrap_or_default();
+        out.line(format!("{}: {documents} documents{of_its_own}; {queries} queries", plain(collection)))?;
         if self.unjudged > 0 {
             note(format_args!("note: {} queries have no relevant document and were not asked", self.unjudged));
         }
@@ -121,8 +142,12 @@ mod tests {
             quality: Quality { ndcg_at_10, ..Quality::default() },
             milliseconds,
         };
-        let row =
-            Row::new("x".to_owned(), &[judged(true, 1.0, 2.0), judged(false, 0.5, 4.0), judged(true, 0.0, 9.0)], None);
+        let row = Row::new(
+            "x".to_owned(),
+            &[judged(true, 1.0, 2.0), judged(false, 0.5, 4.0), judged(true, 0.0, 9.0)],
+            None,
+            3,
+        );
         assert_eq!((row.all.ndcg_at_10, row.even.ndcg_at_10, row.odd.ndcg_at_10), (0.5, 0.5, 0.5));
         assert_eq!((row.p50_ms, row.p95_ms), (4.0, 9.0));
     }
