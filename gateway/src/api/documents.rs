@@ -245,3 +245,43 @@ impl Documents {
             .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lmao_events::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_a_file_has_fields_of_its_own() {
+        let shown = |metadata: Value| {
+            DocumentBody::from(DocumentRow {
+                id: Uuid::nil(),
+                user_id: Uuid::nil(),
+                filename: "a.pdf".to_owned(),
+                file_type: "pdf".to_owned(),
+                file_size: 1,
+                content_hash: String::new(),
+                uploaded_at: Timestamp(0),
+                processed_at: None,
+                status: DocumentStatus::Ready,
+                metadata,
+                chunks_count: None,
+            })
+        };
+        let known = shown(json!({
+            "title": "Tides", "authors": ["Ada", "Bo"], "tags": "sea", "language": "en", "pages": 3, "words": 900,
+            "warnings": ["page 2 has no text"],
+        }));
+        assert_eq!((known.title.as_deref(), known.language.as_deref()), (Some("Tides"), Some("en")));
+        assert_eq!(
+            (known.authors.as_slice(), known.tags.as_slice()),
+            (["Ada", "Bo"].map(str::to_owned).as_slice(), ["sea".to_owned()].as_slice())
+        );
+        assert_eq!((known.pages, known.words, known.warnings.len()), (Some(3), Some(900), 1));
+        // An uploader may have said anything under these names.
+        let odd = shown(json!({ "title": 7, "authors": { "a": 1 }, "tags": [1, "x"], "pages": "many" }));
+        assert_eq!((odd.title, odd.authors.len(), odd.tags, odd.pages), (None, 0, vec!["x".to_owned()], None));
+    }
+}

@@ -25,7 +25,7 @@ pub(crate) async fn run(invocation: &Invocation, search: Search) -> anyhow::Resu
     let mut body = json!({
         "query": search.query.join(" "),
         "max_results": search.max,
-        "offset": search.offset.min(1000 - search.max),
+        "offset": search.offset,
         "search_type": search.search_type.as_str(),
         "filters": filters(&search.filter),
         "explain": search.explain,

@@ -304,3 +304,92 @@ fn say_extracted(step: &mut Step, extracted: &Extracted) {
     step.note("language", extracted.language.as_deref());
     extracted.warnings.iter().for_each(|warning| step.note("warning", Some(warning)));
 }
+
+#[cfg(test)]
+mod tests {
+    use lmao_events::{
+        BlobRef, ContentHash,
+        document::{Chunked, Deleted, Failed, StepFailed, Uploaded},
+    };
+    use serde_json::json;
+
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+
+    fn blob() -> BlobRef {
+        BlobRef { sha256: ContentHash([7; 32]), size: 9 }
+    }
+
+    /// What is known after these events, a second between them.
+    fn history(events: &[Event]) -> History {
+        let mut history = History::default();
+        for (n, event) in (1..).zip(events) {
+            history.take(Timestamp(n * SECOND), Position(n.unsigned_abs()), event);
+        }
+        history
+    }
+
+    fn uploaded() -> Event {
+        let (owner, filename) = (Uuid::from_u128(1), "a.md".to_owned());
+        Uploaded { owner, filename, content: blob(), metadata: json!({}), attempt: None }.into()
+    }
+
+    fn extracted() -> Event {
+        Extracted {
+            text: blob(),
+            format: "pdf".to_owned(),
+            title: Some("Tides".to_owned()),
+            pages: Some(3),
+            language: None,
+            words: 12,
+            warnings: vec!["page 2 has no text".to_owned()],
+            authors: vec![],
+            written: None,
+            tags: vec![],
+        }
+        .into()
+    }
+
+    fn embedded(batch: u32, model: &str, cached: u32) -> Event {
+        Embedded { batch, vectors: blob(), model: model.to_owned(), cached, domain: None }.into()
+    }
+
+    #[test]
+    fn batches_are_counted_and_another_model_begins_anew() {
+        let chunked: Event = Chunked { batches: vec![blob(); 3], chunks: 150 }.into();
+        let told = history(&[uploaded(), extracted(), chunked, embedded(0, "one", 5), embedded(1, "one", 6)]);
+        let step = told.current.as_ref().unwrap();
+        assert_eq!(["batches", "batches_done", "cached"].map(|name| step.counted(name)), [3, 2, 11]);
+        assert_eq!(told.past[1].counted("pages"), 3);
+        assert_eq!(told.past[1].notes, ["format: pdf", "title: Tides", "warning: page 2 has no text"]);
+        assert_eq!(told.past[2].duration, Some(1.0));
+        let mut told = told;
+        told.take(Timestamp(9 * SECOND), Position(9), &embedded(0, "other", 1));
+        let step = told.current.unwrap();
+        assert_eq!(["batches_done", "cached"].map(|name| step.counted(name)), [1, 1]);
+        assert_eq!(step.models["general"], "other");
+    }
+
+    #[test]
+    fn what_failed_waits_until_it_has_failed_for_good() {
+        let failure = Failure::passing("busy", "The store is busy.");
+        let again: Event =
+            StepFailed { step: Work::Extract, failure: failure.clone(), retry_at: Timestamp(60 * SECOND) }.into();
+        let told = history(&[uploaded(), again.clone(), again.clone()]);
+        let step = told.current.as_ref().unwrap();
+        assert_eq!((step.state, step.attempts, step.errors.len()), (StepState::Waiting, 2, 2));
+        assert_eq!(step.retry_at, Some(date(Timestamp(60 * SECOND))));
+        let told = history(&[uploaded(), again, Failed { step: Work::Extract, failure }.into()]);
+        let step = told.past.last().unwrap();
+        assert_eq!((step.state, step.attempts, step.retry_at, told.current), (StepState::Failed, 2, None, None));
+    }
+
+    #[test]
+    fn a_history_that_is_too_long_keeps_its_end() {
+        let mut events = vec![uploaded(), extracted()];
+        events.extend((0..MAX_STEPS).map(|_| Event::from(Deleted {})));
+        let told = history(&events);
+        assert_eq!((told.past.len(), told.omitted), (MAX_STEPS, 2));
+    }
+}
