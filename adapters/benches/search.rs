@@ -10,7 +10,9 @@ use std::{fs, path::Path};
 
 use lmao_adapters::index::EmbeddedIndex;
 use lmao_events::{Position, Timestamp};
-use lmao_ports::{ChunkRecord, IndexedDocument, ModelManifest, Pooling, SearchFilter, SearchIndex, Space, Vectors};
+use lmao_ports::{
+    ChunkRecord, IndexedDocument, Leg, ModelManifest, Pooling, SearchFilter, SearchIndex, Space, Vectors,
+};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -28,28 +30,35 @@ fn main() {
     let (chunks, dims) = (size("LMAO_BENCH_CHUNKS", 100_000), size("LMAO_BENCH_DIMENSIONS", 768));
     let queries = size("LMAO_BENCH_QUERIES", 200);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let dir = tempfile::tempdir().unwrap();
     let corpus = Corpus::new(chunks, dims);
+    let questions: Vec<Question> = (0..queries).map(|n| corpus.question(n)).collect();
+    let dir = tempfile::tempdir().unwrap();
     let index = runtime.block_on(EmbeddedIndex::open(dir.path())).unwrap();
     let start = cpu_ms();
-    runtime.block_on(build(&index, &corpus));
+    runtime.block_on(build(&index, &corpus, Spaces::One));
     let build_ms = cpu_ms() - start;
-    let questions: Vec<Question> = (0..queries).map(|n| corpus.question(n)).collect();
     let mut rows = runtime.block_on(measure(&index, &corpus, &questions));
     // With a second owner the owner's filter is no longer met by all.
     runtime.block_on(async {
-        index.put(corpus.document(chunks, Uuid::from_u128(2))).await.unwrap();
+        index.put(corpus.document(chunks, Uuid::from_u128(2), Spaces::One)).await.unwrap();
         index.commit(Position(2)).await.unwrap();
     });
     let all = SearchFilter::all_of(OWNER);
-    rows.push(("hybrid, two owners", runtime.block_on(time(&questions, async |q| hybrid(&index, q, &all).await))));
-    rows.push(("exact f32 (baseline)", baseline(&corpus, &questions)));
+    let hybrid_of = |index, spaces| runtime.block_on(time(&questions, async |q| hybrid(index, q, &all, spaces).await));
+    rows.push(("hybrid, two owners".to_owned(), hybrid_of(&index, Spaces::One)));
+    let (recall, bytes) = (runtime.block_on(recall(&index, &corpus, &questions)), bytes(dir.path()));
+    drop(index);
+    let dir = tempfile::tempdir().unwrap();
+    let index = runtime.block_on(EmbeddedIndex::open(dir.path())).unwrap();
+    runtime.block_on(build(&index, &corpus, Spaces::Two));
+    hybrid_of(&index, Spaces::Two);
+    rows.push(("hybrid, two spaces".to_owned(), hybrid_of(&index, Spaces::Two)));
+    rows.push(("exact f32 (baseline)".to_owned(), baseline(&corpus, &questions)));
     report(
         &rows,
         &json!({
             "bench": "search", "chunks": chunks, "dimensions": dims, "queries": queries,
-            "build_cpu_ms": build_ms, "bytes": bytes(dir.path()),
-            "recall_at_10": runtime.block_on(recall(&index, &corpus, &questions)),
+            "build_cpu_ms": build_ms, "bytes": bytes, "recall_at_10": recall,
         }),
     );
 }
@@ -61,6 +70,13 @@ fn cpu_ms() -> f64 {
     let result = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut now) };
     assert_eq!(result, 0);
     now.tv_sec as f64 * 1e3 + now.tv_nsec as f64 / 1e6
+}
+
+/// How many vectors a passage has.
+#[derive(Clone, Copy, PartialEq)]
+enum Spaces {
+    One,
+    Two,
 }
 
 struct Question {
@@ -84,7 +100,7 @@ impl Corpus {
     }
 
     /// The document whose first passage is number `first`.
-    fn document(&self, first: usize, owner: Uuid) -> IndexedDocument {
+    fn document(&self, first: usize, owner: Uuid, spaces: Spaces) -> IndexedDocument {
         let mut random = StdRng::seed_from_u64(first as u64 + 1_000);
         let numbers = first..(first + CHUNKS_OF_A_DOCUMENT).min(self.vectors.len().max(first + 1));
         let chunk = |(ordinal, number): (u32, usize)| {
@@ -93,15 +109,24 @@ impl Corpus {
                 chunk_id: Uuid::from_u128(number as u128),
                 ordinal,
                 content: words.join(" "),
-                chunk_type: "prose".to_owned(),
-                page_number: None,
+                // A third, scattered: no two rows of it adjoin.
+                chunk_type: if number.is_multiple_of(3) { "table" } else { "prose" }.to_owned(),
+                page_number: Some(number as u32 % 1_000),
                 section: Some(format!("{} > {}", word(number % 97), word(number % 1_009))),
                 start: 0,
                 end: 1,
                 page_turns: vec![],
+                language: None,
+                parent: None,
             }
         };
-        let vectors = numbers.clone().map(|n| self.vectors.get(n).unwrap_or(&self.centres[0]).clone()).collect();
+        let vector = |n: usize| Some(self.vectors.get(n).unwrap_or(&self.centres[0]).clone());
+        let mut vectors = Vectors { general: numbers.clone().map(vector).collect(), domain: vec![] };
+        if spaces == Spaces::Two {
+            // Other vectors than the general ones: those of passages far away.
+            vectors.domain =
+                numbers.clone().map(|n| vector((n + self.vectors.len() / 2) % self.vectors.len())).collect();
+        }
         IndexedDocument {
             document_id: Uuid::from_u128(first as u128 + 1),
             owner,
@@ -110,9 +135,12 @@ impl Corpus {
             format: if (first / CHUNKS_OF_A_DOCUMENT).is_multiple_of(12) { "code" } else { "markdown" }.to_owned(),
             language: None,
             metadata: Value::Null,
-            created_at: Timestamp(0),
+            title: None,
+            authors: vec![],
+            tags: vec![if (first / CHUNKS_OF_A_DOCUMENT).is_multiple_of(10) { "rare" } else { "common" }.to_owned()],
+            created_at: Timestamp(first as i64),
             chunks: (0..).zip(numbers).map(chunk).collect(),
-            vectors: Vectors::general(vectors),
+            vectors,
         }
     }
 
@@ -168,7 +196,7 @@ fn word(mut n: usize) -> String {
     word + "ox"
 }
 
-async fn build(index: &EmbeddedIndex, corpus: &Corpus) {
+async fn build(index: &EmbeddedIndex, corpus: &Corpus, spaces: Spaces) {
     let manifest = ModelManifest {
         id: "synthetic".to_owned(),
         dimensions: corpus.dims,
@@ -179,8 +207,9 @@ async fn build(index: &EmbeddedIndex, corpus: &Corpus) {
         passage_prefix: String::new(),
     };
     index.use_model(Space::General, &manifest).await.unwrap();
+    index.use_model(Space::Domain, &manifest).await.unwrap();
     for first in (0..corpus.vectors.len()).step_by(CHUNKS_OF_A_DOCUMENT) {
-        index.put(corpus.document(first, OWNER)).await.unwrap();
+        index.put(corpus.document(first, OWNER, spaces)).await.unwrap();
         if first % 5_000 == 0 {
             index.commit(Position(1)).await.unwrap();
         }
@@ -188,35 +217,56 @@ async fn build(index: &EmbeddedIndex, corpus: &Corpus) {
     index.commit(Position(1)).await.unwrap();
 }
 
-/// Both legs, then the passages around the best ones, as an answer needs them.
-async fn hybrid(index: &EmbeddedIndex, question: &Question, filter: &SearchFilter) {
-    let words = index.keyword(&question.text.as_str().into(), filter, DEPTH).await.unwrap();
-    let near = index.nearest(Space::General, &question.vector, filter, DEPTH).await.unwrap();
-    let best: Vec<(Uuid, u32)> =
-        words.iter().take(5).chain(near.iter().take(5)).map(|hit| (hit.document_id, hit.chunk.ordinal + 1)).collect();
+/// All legs, then the passages around the best ones, as an answer needs them.
+async fn hybrid(index: &EmbeddedIndex, question: &Question, filter: &SearchFilter, spaces: Spaces) {
+    let near = |space| Leg::Nearest(space, question.vector.clone());
+    let mut legs = vec![Leg::Keyword(question.text.as_str().into()), near(Space::General)];
+    if spaces == Spaces::Two {
+        legs.push(near(Space::Domain));
+    }
+    let mut best: Vec<(Uuid, u32)> = vec![];
+    for hits in index.legs(&legs, filter, DEPTH).await {
+        best.extend(hits.unwrap().iter().take(5).map(|hit| (hit.document_id, hit.chunk.ordinal + 1)));
+    }
     index.chunks(&best).await.unwrap();
 }
 
-async fn measure(index: &EmbeddedIndex, corpus: &Corpus, questions: &[Question]) -> Vec<(&'static str, Vec<f64>)> {
+/// Filters from all to next to nothing, by document and by passage.
+fn filters(corpus: &Corpus) -> Vec<(&'static str, SearchFilter)> {
     let all = SearchFilter::all_of(OWNER);
-    let some = SearchFilter { formats: vec!["code".to_owned()], ..all.clone() };
-    let one = Uuid::from_u128((corpus.vectors.len() / CHUNKS_OF_A_DOCUMENT / 2 * CHUNKS_OF_A_DOCUMENT) as u128 + 1);
-    let one = SearchFilter { document_ids: vec![one], ..all.clone() };
-    // The first queries fault the files in.
-    time(&questions[..questions.len().min(10)], async |q| hybrid(index, q, &all).await).await;
+    let texts = |text: &str| vec![text.to_owned()];
+    let chunks = corpus.vectors.len();
+    let one = Uuid::from_u128((chunks / CHUNKS_OF_A_DOCUMENT / 2 * CHUNKS_OF_A_DOCUMENT) as u128 + 1);
     vec![
-        ("hybrid", time(questions, async |q| hybrid(index, q, &all).await).await),
-        (
-            "keyword",
-            time(questions, async |q| drop(index.keyword(&q.text.as_str().into(), &all, DEPTH).await.unwrap())).await,
-        ),
-        (
-            "nearest",
-            time(questions, async |q| drop(index.nearest(Space::General, &q.vector, &all, DEPTH).await.unwrap())).await,
-        ),
-        ("hybrid, 8 % allowed", time(questions, async |q| hybrid(index, q, &some).await).await),
-        ("hybrid, one document", time(questions, async |q| hybrid(index, q, &one).await).await),
+        ("all", all.clone()),
+        ("99 %: created", SearchFilter { created_from: Some(Timestamp(chunks as i64 / 100)), ..all.clone() }),
+        ("90 %: tag", SearchFilter { tags: texts("common"), ..all.clone() }),
+        ("67 %: type, scattered", SearchFilter { chunk_types: texts("prose"), ..all.clone() }),
+        ("50 %: pages", SearchFilter { pages: Some((0, 499)), ..all.clone() }),
+        ("33 %: type, scattered", SearchFilter { chunk_types: texts("table"), ..all.clone() }),
+        ("8 %: format", SearchFilter { formats: texts("code"), ..all.clone() }),
+        ("1 %: section", SearchFilter { sections: vec![word(5)], ..all.clone() }),
+        ("0.1 %: page", SearchFilter { pages: Some((7, 7)), ..all.clone() }),
+        ("one document", SearchFilter { document_ids: vec![one], ..all }),
     ]
+}
+
+async fn measure(index: &EmbeddedIndex, corpus: &Corpus, questions: &[Question]) -> Vec<(String, Vec<f64>)> {
+    let filters = filters(corpus);
+    // The first queries fault the files in.
+    time(questions, async |q| hybrid(index, q, &filters[0].1, Spaces::One).await).await;
+    let mut rows = vec![];
+    for (name, filter) in &filters {
+        let words = async |q: &Question| drop(index.keyword(&q.text.as_str().into(), filter, DEPTH).await.unwrap());
+        let near = async |q: &Question| drop(index.nearest(Space::General, &q.vector, filter, DEPTH).await.unwrap());
+        rows.push((
+            format!("hybrid, {name}"),
+            time(questions, async |q| hybrid(index, q, filter, Spaces::One).await).await,
+        ));
+        rows.push((format!("keyword, {name}"), time(questions, words).await));
+        rows.push((format!("nearest, {name}"), time(questions, near).await));
+    }
+    rows
 }
 
 /// CPU milliseconds of each question, sorted.
@@ -263,13 +313,13 @@ fn bytes(dir: &Path) -> u64 {
     files.map(|file| if file.path().is_dir() { bytes(&file.path()) } else { file.metadata().unwrap().len() }).sum()
 }
 
-fn report(rows: &[(&str, Vec<f64>)], facts: &Value) {
-    println!("{:<24} {:>9} {:>9}   CPU ms a query", "", "p50", "p99");
+fn report(rows: &[(String, Vec<f64>)], facts: &Value) {
+    println!("{:<32} {:>9} {:>9}   CPU ms a query", "", "p50", "p99");
     let mut figures = facts.clone();
     for (name, times) in rows {
         let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-        println!("{name:<24} {:>9.2} {:>9.2}", at(0.5), at(0.99));
-        figures[*name] = json!({ "cpu_ms_p50": at(0.5), "cpu_ms_p99": at(0.99) });
+        println!("{name:<32} {:>9.2} {:>9.2}", at(0.5), at(0.99));
+        figures[name] = json!({ "cpu_ms_p50": at(0.5), "cpu_ms_p99": at(0.99) });
     }
     let (build, bytes) = (facts["build_cpu_ms"].as_f64().unwrap_or(0.0) / 1e3, facts["bytes"].as_u64().unwrap_or(0));
     println!("built in {build:.1} CPU-s, {} MB, recall@10 {}", bytes / 1_000_000, facts["recall_at_10"]);

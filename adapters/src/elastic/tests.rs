@@ -1,4 +1,5 @@
 mod eval;
+mod layouts;
 
 use std::sync::Mutex as Lock;
 

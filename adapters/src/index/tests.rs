@@ -1,3 +1,5 @@
+mod eval;
+
 use std::{fs, sync::Mutex};
 
 use lmao_ports::{ChunkRecord, Space, Vectors, conformance::search as suite};
@@ -215,6 +217,53 @@ async fn one_process_at_a_time_and_no_newer_format() {
     fs::write(&meta, newer).unwrap();
     let error = EmbeddedIndex::open(dir.path()).await.unwrap_err();
     assert!(error.to_string().contains("newer version"), "{error}");
+}
+
+/// An index of an older format is empty, so that the log fills it again; nothing of the old one is left.
+#[tokio::test]
+async fn an_older_format_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path()).await;
+    fill(&index, 1..3, 7).await;
+    let digest = index.digest().await.unwrap();
+    drop(index);
+    let meta = dir.path().join("text/meta.json");
+    let older = fs::read_to_string(&meta).unwrap().replace("{\\\"format\\\":2", "{\\\"format\\\":1");
+    fs::write(&meta, older).unwrap();
+    // Its fields are none of ours, and what it says of itself neither.
+    let schema = fs::read_to_string(&meta).unwrap().replace("\"headings\"", "\"section\"").replace("models", "model");
+    fs::write(&meta, schema).unwrap();
+    let index = open(dir.path()).await;
+    assert_eq!((index.count().await.unwrap(), index.checkpoint().await.unwrap()), (0, Position(0)));
+    assert_eq!(index.model(Space::General).await.unwrap(), None);
+    assert_eq!(files(dir.path(), "codes"), Vec::<std::path::PathBuf>::new());
+    fill(&index, 1..3, 7).await;
+    assert_eq!(index.digest().await.unwrap(), digest);
+    drop(index);
+    let index = open(dir.path()).await;
+    assert_eq!((index.count().await.unwrap(), index.checkpoint().await.unwrap()), (4, Position(7)));
+}
+
+/// Passages without a vector in a space take no row there.
+#[tokio::test]
+async fn only_vectors_take_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path()).await;
+    index.use_model(Space::General, &suite::manifest("suite", suite::DIMENSIONS)).await.unwrap();
+    index.use_model(Space::Domain, &suite::manifest("code", 8)).await.unwrap();
+    for id in 1..41 {
+        let mut one = suite::document(id, OWNER, &["quorvex", "plimbo", "zandrel"]);
+        if id % 4 == 0 {
+            one.vectors.domain = vec![None, Some(suite::vector(1, 8)), None];
+        }
+        index.put(one).await.unwrap();
+    }
+    index.commit(Position(1)).await.unwrap();
+    let mut sizes: Vec<u64> = files(dir.path(), "codes").iter().map(|file| file.metadata().unwrap().len()).collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [10 * 8, 120 * suite::DIMENSIONS as u64]);
+    let near = index.nearest(Space::Domain, &suite::vector(1, 8), &SearchFilter::all_of(OWNER), 99).await.unwrap();
+    assert!(near.len() == 10 && near.iter().all(|hit| hit.chunk.ordinal == 1), "{near:?}");
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 
 pub(crate) mod asked;
 pub(crate) mod content;
+#[cfg(test)]
+pub(crate) mod judged;
 pub(crate) mod sections;
 pub(crate) mod spaces;
 pub(crate) mod terms;
@@ -11,10 +13,11 @@ pub(crate) mod terms;
 pub(crate) const SECTION_WEIGHT: f32 = 0.5;
 
 /// What stands above a passage, each a text of its own: its section's headings, the document's title where the section
-/// does not begin with it, the file's name without its ending.
+/// does not begin with it, the file's name without its ending. A name without letters says nothing.
 pub(crate) fn headings<'a>(section: Option<&'a str>, title: Option<&'a str>, filename: &'a str) -> Vec<&'a str> {
     let title = title.filter(|title| !section.is_some_and(|section| section.starts_with(title)));
     let name = filename.rsplit(['/', '\\']).next().unwrap_or(filename);
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    section.into_iter().chain(title).chain(std::iter::once(stem)).collect()
+    let stem = Some(stem).filter(|stem| stem.contains(char::is_alphabetic));
+    section.into_iter().chain(title).chain(stem).collect()
 }

@@ -4,6 +4,8 @@
 //! deterministic noise, so that brute force can say what is nearest.
 
 mod content;
+mod filters;
+mod spaces;
 
 use std::sync::Arc;
 
@@ -12,7 +14,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
-    ChunkRecord, IndexError, IndexedDocument, LegHit, ModelManifest, Pooling, SearchFilter, SearchIndex, Space, Vectors,
+    ChunkRecord, IndexError, IndexedDocument, LegHit, ModelManifest, ParentChunk, Pooling, SearchFilter, SearchIndex,
+    Space, Vectors,
 };
 
 /// Dimensions of the suite's vectors.
@@ -32,9 +35,14 @@ pub async fn all(
     content::passages_come_back_whole(&*new().await).await;
     content::any_text_is_a_query(&*new().await).await;
     content::keywords_rank_and_phrases_match(&*new().await).await;
-    content::filters_are_exact(&*new().await).await;
+    content::added_words_count_by_their_weights(&*new().await).await;
+    content::words_are_stemmed_in_their_language(&*new().await).await;
+    content::titles_and_names_are_found(&*new().await).await;
+    filters::filters_are_exact(&*new().await).await;
     content::owners_see_nothing_of_each_other(&*new().await).await;
     content::nearest_is_what_brute_force_finds(&*new().await).await;
+    spaces::spaces_stand_apart(&*new().await).await;
+    spaces::legs_answer_as_one_by_one(&*new().await).await;
     another_model_is_refused(&*new().await).await;
     what_makes_no_sense_is_refused(&*new().await).await;
     commits_survive_reopening(new().await, &reopen).await;
@@ -315,8 +323,9 @@ pub async fn the_digest_follows_the_content(
     let digest = one.digest().await.expect("digest");
     assert_eq!(two.digest().await.expect("digest"), digest);
     let two = reopen(two).await;
+    two.use_model(Space::Domain, &manifest("code", DIMENSIONS)).await.expect("use_model");
     assert_eq!(two.digest().await.expect("digest"), digest);
-    let differences: [fn(&mut IndexedDocument); 8] = [
+    let differences: [fn(&mut IndexedDocument); 16] = [
         |d| d.owner = BOB,
         |d| d.filename.push('x'),
         |d| d.language = Some("en".to_owned()),
@@ -325,6 +334,14 @@ pub async fn the_digest_follows_the_content(
         |d| d.chunks[1].content.push('x'),
         |d| d.chunks[1].section = Some("x".to_owned()),
         |d| d.vectors.general[1] = Some(vector(1, DIMENSIONS)),
+        |d| d.vectors.general[1] = None,
+        |d| d.vectors.domain = vec![None, Some(vector(1, DIMENSIONS))],
+        |d| d.vectors.domain = std::mem::take(&mut d.vectors.general),
+        |d| d.title = Some("x".to_owned()),
+        |d| d.authors = vec!["x".to_owned()],
+        |d| d.tags = vec!["x".to_owned()],
+        |d| d.chunks[1].language = Some("en".to_owned()),
+        |d| d.chunks[0].parent = Some(ParentChunk { chunk_id: Uuid::nil(), first: 0, last: 1 }),
     ];
     for (n, change) in differences.iter().enumerate() {
         let mut changed = documents[3].clone();

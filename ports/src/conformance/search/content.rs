@@ -3,13 +3,15 @@
 use uuid::Uuid;
 
 use super::{ALICE, BOB, DIMENSIONS, document, fill, found, places, sorted, vector};
-use crate::{ChunkRecord, IndexedDocument, PageTurn, SearchFilter, SearchIndex, Space};
+use crate::{ChunkRecord, KeywordQuery, PageTurn, ParentChunk, SearchFilter, SearchIndex, Space};
 
 /// Every field of a passage, and its document's, is returned as it was put.
 pub(super) async fn passages_come_back_whole(index: &dyn SearchIndex) {
     let mut one = document(1, ALICE, &["quorvex \0 \u{1F600} \"quoted\"\n", "plimbo"]);
     one.filename = "ä weird/name \".pdf".to_owned();
     one.chunks[0].section = Some("Outer > Inner".to_owned());
+    one.chunks[0].parent = Some(ParentChunk { chunk_id: Uuid::from_u128(77), first: 0, last: 7 });
+    one.chunks[0].language = Some("rust".to_owned());
     one.chunks[0].page_turns = vec![PageTurn { at: 3, page: 2 }, PageTurn { at: 9, page: 4 }];
     one.chunks[1] =
         ChunkRecord { ordinal: 7, page_number: None, chunk_type: "code".to_owned(), ..one.chunks[1].clone() };
@@ -94,63 +96,71 @@ pub(super) async fn keywords_rank_and_phrases_match(index: &dyn SearchIndex) {
     assert_eq!(found(index, "garn \"plimbo zandrel\"", &all).await.len(), 2, "words and phrases are alternatives");
 }
 
-/// Each condition holds for every result, all together; k results are k allowed ones.
-pub(super) async fn filters_are_exact(index: &dyn SearchIndex) {
-    let formats = ["pdf", "code", "text"];
-    let languages = [Some("rust"), Some("en"), None];
-    let types = ["prose", "table"];
-    let documents: Vec<IndexedDocument> = (0..30_usize)
-        .map(|n| {
-            let mut one = document(n as u128 + 1, ALICE, &["quorvex", "quorvex", "quorvex"]);
-            one.format = formats[n % 3].to_owned();
-            one.language = languages[n / 3 % 3].map(str::to_owned);
-            one.filename = format!("File {}.md", n % 5);
-            one.chunks.iter_mut().enumerate().for_each(|(m, chunk)| chunk.chunk_type = types[(n + m) % 2].to_owned());
-            one
-        })
-        .collect();
+/// Words that were added count by their weights; phrases stay whole beside them.
+pub(super) async fn added_words_count_by_their_weights(index: &dyn SearchIndex) {
+    let texts = ["quorvex fendril", "plimbo fendril", "zandrel fendril", "vostrik fendril"];
+    let documents: Vec<_> = (1..).zip(texts).map(|(id, text)| document(id, ALICE, &[text])).collect();
     fill(index, &documents, 1).await;
     let all = SearchFilter::all_of(ALICE);
-    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-    let filters = [
-        all.clone(),
-        SearchFilter { formats: texts(&["pdf"]), ..all.clone() },
-        SearchFilter { formats: texts(&["pdf", "code", "none"]), ..all.clone() },
-        SearchFilter { languages: texts(&["rust"]), ..all.clone() },
-        SearchFilter { filenames: texts(&["File 3.md"]), ..all.clone() },
-        SearchFilter { filenames: texts(&["file 3.md"]), ..all.clone() },
-        SearchFilter { chunk_types: texts(&["table"]), ..all.clone() },
-        SearchFilter { document_ids: vec![documents[4].document_id, Uuid::from_u128(4_000)], ..all.clone() },
-        SearchFilter { document_ids: vec![Uuid::from_u128(4_000)], ..all.clone() },
-        SearchFilter {
-            formats: texts(&["pdf"]),
-            chunk_types: texts(&["prose"]),
-            languages: texts(&["en"]),
-            ..all.clone()
-        },
+    let ask = async |text: &str, boosted: &[(&str, f32)]| {
+        let boosted = boosted.iter().map(|(word, weight)| ((*word).to_owned(), *weight)).collect();
+        let hits = index.keyword(&KeywordQuery { text: text.to_owned(), boosted }, &all, 9).await.expect("keyword");
+        hits.iter().map(|hit| (hit.document_id.as_u128(), hit.score)).collect::<Vec<_>>()
+    };
+    let ids = |hits: &[(u128, f32)]| hits.iter().map(|(id, _)| *id).collect::<Vec<_>>();
+    let hits = ask("quorvex", &[("plimbo", 0.5), ("zandrel", 0.25), ("vostrik", 0.0)]).await;
+    assert_eq!(ids(&hits), [1, 2, 3], "by weight, and nothing by none");
+    assert!((hits[1].1 / hits[0].1 - 0.5).abs() < 1e-3, "half as much: {hits:?}");
+    assert_eq!(ids(&ask("quorvex", &[("plimbo", 3.0)]).await), [2, 1]);
+    assert_eq!(ids(&ask("", &[("plimbo", 0.5)]).await), [2]);
+    assert_eq!(ids(&ask("\"fendril quorvex\"", &[("zandrel", 0.5)]).await), [3]);
+    ask("quorvex", &[("", 1.0), ("\" ( AND", 0.5), ("plimbo", f32::NAN), ("zandrel", -1.0)]).await;
+}
+
+/// Words are stemmed in their passage's language, its document's where it has none, and found by other forms of them.
+pub(super) async fn words_are_stemmed_in_their_language(index: &dyn SearchIndex) {
+    let mut documents = [
+        document(1, ALICE, &["die alten Häuser am Fluss", "the running of many houses"]),
+        document(2, ALICE, &["les chevaux nationaux", "fast"]),
+        document(3, BOB, &["Häuser"]),
     ];
-    for filter in filters {
-        let among = |wanted: &[String], value: &str| wanted.is_empty() || wanted.iter().any(|w| w == value);
-        let expected: Vec<(u128, u32)> = documents
-            .iter()
-            .filter(|d| filter.document_ids.is_empty() || filter.document_ids.contains(&d.document_id))
-            .filter(|d| among(&filter.formats, &d.format) && among(&filter.filenames, &d.filename))
-            .filter(|d| among(&filter.languages, d.language.as_deref().unwrap_or("\0")))
-            .flat_map(|d| d.chunks.iter().map(move |chunk| (d.document_id.as_u128(), chunk)))
-            .filter(|(_, chunk)| among(&filter.chunk_types, &chunk.chunk_type))
-            .map(|(id, chunk)| (id, chunk.ordinal))
-            .collect();
-        let hits = index.keyword(&"quorvex".into(), &filter, 1_000).await.expect("keyword");
-        assert_eq!(sorted(places(&hits)), expected, "{filter:?}");
-        let hits = index.nearest(Space::General, &vector(3, DIMENSIONS), &filter, 1_000).await.expect("nearest");
-        assert_eq!(sorted(places(&hits)), expected, "{filter:?}");
-        let some = expected.len().min(4);
-        assert_eq!(index.keyword(&"quorvex".into(), &filter, 4).await.expect("keyword").len(), some);
-        assert_eq!(
-            index.nearest(Space::General, &vector(3, DIMENSIONS), &filter, 4).await.expect("nearest").len(),
-            some
-        );
+    documents[0].language = Some("de-AT".to_owned());
+    documents[0].chunks[1].language = Some("en".to_owned());
+    documents[1].language = Some("fr".to_owned());
+    documents[1].chunks[1].language = Some("en".to_owned());
+    documents[2].language = Some("de".to_owned());
+    fill(index, &documents, 1).await;
+    let all = SearchFilter::all_of(ALICE);
+    for (query, expected) in [
+        ("Haus", &[(1, 0)][..]),
+        ("Häusern", &[(1, 0)]),
+        ("house runs", &[(1, 1)]),
+        ("national", &[(2, 0)]),
+        ("\"alte Häuser\"", &[(1, 0)]),
+        ("\"Häuser alte\"", &[]),
+        ("\"many house\"", &[(1, 1)]),
+        ("fastest", &[]),
+    ] {
+        assert_eq!(found(index, query, &all).await, expected, "{query}");
     }
+    let hits = index.keyword(&"Haus".into(), &all, 1).await.expect("keyword");
+    assert_eq!(hits[0].chunk.language.as_deref(), Some("de-AT"), "the document's");
+    let hits = index.keyword(&"house".into(), &all, 1).await.expect("keyword");
+    assert_eq!(hits[0].chunk.language.as_deref(), Some("en"), "its own");
+}
+
+/// A document is found by its title and its file's name, in all its passages.
+pub(super) async fn titles_and_names_are_found(index: &dyn SearchIndex) {
+    let mut one = document(1, ALICE, &["quorvex", "plimbo"]);
+    one.title = Some("Concerning Fendril".to_owned());
+    one.filename = "papers/garn-2024.pdf".to_owned();
+    fill(index, &[one, document(2, ALICE, &["quorvex"])], 1).await;
+    let all = SearchFilter::all_of(ALICE);
+    for query in ["fendril", "garn", "\"concerning fendril\""] {
+        assert_eq!(sorted(found(index, query, &all).await), [(1, 0), (1, 1)], "{query}");
+    }
+    assert_eq!(found(index, "quorvex fendril", &all).await[0], (1, 0));
+    assert_eq!(found(index, "papers", &all).await, [], "folders are no names");
 }
 
 /// Nothing of another person is found, by whatever filter.
