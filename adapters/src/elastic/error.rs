@@ -122,6 +122,17 @@ impl Error {
         matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Away { .. })
     }
 
+    /// It, for another leg of the request that it befell.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Refused(refusal) => Self::Refused(refusal.clone()),
+            Self::Away { endpoint } | Self::Unreachable { endpoint, .. } => Self::Away { endpoint: endpoint.clone() },
+            Self::TimedOut { endpoint, seconds } => Self::TimedOut { endpoint: endpoint.clone(), seconds: *seconds },
+            // The cause was told with the first.
+            other => IndexError::from(Unavailable::plain(STORE, other.to_string())).into(),
+        }
+    }
+
     /// The refusal's status.
     pub(super) fn status(&self) -> Option<u16> {
         if let Self::Refused(refusal) = self { Some(refusal.status) } else { None }

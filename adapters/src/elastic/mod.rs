@@ -288,12 +288,7 @@ impl SearchIndex for ElasticIndex {
         let answers = if asked.is_empty() { Ok(vec![]) } else { self.ask(&asked).await };
         let mut answers = match answers {
             Ok(answers) => answers.into_iter(),
-            // Each is told by itself; the others of the same request fare alike.
-            Err(_) if legs.len() > 1 => {
-                let each = legs.iter().map(|leg| self.legs(std::slice::from_ref(leg), filter, k));
-                return futures::future::join_all(each).await.into_iter().flatten().collect();
-            }
-            Err(error) => vec![Err(error)].into_iter(),
+            Err(error) => return query::all_failed(&prepared, error),
         };
         let mut settled = Vec::with_capacity(legs.len());
         for (leg, prepared) in legs.iter().zip(&prepared) {

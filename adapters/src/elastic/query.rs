@@ -153,6 +153,24 @@ pub(super) async fn legs(
     Ok(legs.iter().zip(answers.responses).map(read).collect())
 }
 
+/// What becomes of legs whose request failed as a whole: those that were in it fare alike.
+pub(super) fn all_failed(
+    prepared: &[Result<Option<Asked>, IndexError>],
+    error: Error,
+) -> Vec<Result<Vec<LegHit>, IndexError>> {
+    let mut error = Some(error);
+    let settle = |leg: &Result<Option<Asked>, IndexError>| match leg {
+        Err(invalid) => Err(IndexError::Invalid(invalid.to_string())),
+        Ok(None) => Ok(vec![]),
+        Ok(Some(_)) => {
+            let again = error.as_ref().map(Error::again);
+            Err(std::mem::replace(&mut error, again)
+                .map_or_else(|| Unavailable::plain(STORE, "the request failed").into(), IndexError::from))
+        }
+    };
+    prepared.iter().map(settle).collect()
+}
+
 /// Words and phrases, each in the content and, more lightly, in the headings.
 fn alternatives(asked: &asked::Asked) -> Vec<Value> {
     let plain: Vec<&str> = asked.words.iter().filter(|(_, weight)| *weight == 1.0).map(|(term, _)| &**term).collect();
