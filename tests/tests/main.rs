@@ -18,6 +18,7 @@ mod distributed;
 mod ends;
 mod equal;
 mod files;
+mod formats;
 mod main_job;
 mod models;
 mod promises;

@@ -56,6 +56,25 @@ pub(crate) fn pdf(pages: &[&str], trailer: &str) -> Vec<u8> {
     out.into_bytes()
 }
 
+/// A ZIP of these members.
+#[allow(dead_code, reason = "the benchmark shares this module and packs nothing")]
+pub(crate) fn zipped(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(vec![]));
+    for (name, content) in members {
+        archive.start_file(*name, zip::write::SimpleFileOptions::default()).expect("memory");
+        archive.write_all(content).expect("memory");
+    }
+    archive.finish().expect("memory").into_inner()
+}
+
+/// What gzip makes of these bytes.
+#[allow(dead_code, reason = "the benchmark shares this module and packs nothing")]
+pub(crate) fn gzipped(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+    packed.write_all(bytes).expect("memory");
+    packed.finish().expect("memory")
+}
+
 pub(crate) struct World {
     ingest: Ingest,
     files: Arc<Files>,
@@ -84,8 +103,13 @@ impl World {
         let metadata = serde_json::json!({});
         let owner = self.folder.owner;
         let file = document::Uploaded { owner, filename: filename.into(), content, metadata, attempt: None };
-        let extracted = self.ingest.extract(self.folder, &file).await?;
+        let extracted = self.ingest.extract(self.folder, &file).await;
+        // Thousands of files are read in a row.
+        let forget = |blob: &BlobRef| _ = std::fs::remove_file(self.files.folder.path().join(blob.sha256.to_string()));
+        forget(&content);
+        let extracted = extracted?;
         let bytes = self.files.get(self.folder, &extracted.text).await.expect("an answer").expect("a blob");
+        forget(&extracted.text);
         Ok((extracted, TextDocument::decode(&bytes).expect("a text document")))
     }
 }

@@ -58,10 +58,9 @@ impl Budget {
         Ok(())
     }
 
-    /// Counts bytes that a member unpacked to.
-    fn unpacked(&mut self, path: &str, bytes: u64, packed: Option<u64>) -> Result<(), Failure> {
-        let bomb = packed.is_some_and(|packed| bytes > FREE_BYTES && bytes / MAX_RATIO > packed);
-        if bomb || bytes > self.bytes {
+    /// Counts bytes that a member unpacked to, and refuses more than are bearable for one packed so small.
+    fn unpacked(&mut self, path: &str, bytes: u64, bearable: u64) -> Result<(), Failure> {
+        if bytes > bearable.min(self.bytes) {
             return Err(self.refuse(format!(
                 "The archive unpacks to far more than it should (at {path:?}; at most {} GiB in all, and {MAX_RATIO} times its \
                  packed size for a large member). Unpack it and upload the files.",
@@ -138,9 +137,10 @@ impl Members {
                 return Ok(());
             }
         };
-        let most = MEMBER_BYTES.min(budget.bytes).saturating_sub(bytes.len() as u64);
+        let bearable = packed.map_or(u64::MAX, |packed| FREE_BYTES.max(packed.saturating_mul(MAX_RATIO)));
+        let most = bearable.min(budget.bytes).min(MEMBER_BYTES).saturating_sub(bytes.len() as u64);
         let rest = content.take(most + 1).read_to_end(&mut bytes);
-        budget.unpacked(&path, bytes.len() as u64, packed)?;
+        budget.unpacked(&path, bytes.len() as u64, bearable)?;
         if let Err(error) = rest {
             self.warn(format!("{path}: cannot be unpacked ({error})"));
             return Ok(());

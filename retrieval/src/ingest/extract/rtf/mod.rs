@@ -4,6 +4,7 @@
 //! The groups lie on a stack of their own, so their depth costs no recursion; it is limited all the same.
 
 mod reader;
+mod words;
 mod writer;
 
 use lmao_events::Failure;

@@ -4,70 +4,16 @@ use std::collections::{HashMap, HashSet};
 
 use encoding_rs::Encoding;
 
-use super::super::rows::Rows;
+use super::{
+    super::rows::Rows,
+    words::{LEFT_OUT, character, encoding_of, is_marker},
+};
 use crate::text::Builder;
 
 /// Bytes of a fact about the document.
 const FACT_BYTES: usize = 4096;
 /// Characters that one `\u` may stand in for.
 const MAX_FALLBACK: i32 = 100;
-/// Destinations whose content is no text of the document.
-const LEFT_OUT: &[&str] = &[
-    "colortbl",
-    "pict",
-    "object",
-    "objdata",
-    "fldinst",
-    "header",
-    "headerl",
-    "headerr",
-    "headerf",
-    "footer",
-    "footerl",
-    "footerr",
-    "footerf",
-    "listtable",
-    "listoverridetable",
-    "revtbl",
-    "rsidtbl",
-    "generator",
-    "themedata",
-    "datastore",
-    "colorschememapping",
-    "latentstyles",
-    "xmlnstbl",
-    "private",
-    "bkmkstart",
-    "bkmkend",
-    "annotation",
-    "atnid",
-    "atnauthor",
-    "template",
-    "filetbl",
-    "passwordhash",
-    "mmathPr",
-    "shppict",
-    "nonshppict",
-    "sp",
-    "pnseclvl",
-    "comment",
-    "operator",
-    "company",
-    "manager",
-    "category",
-    "doccomm",
-    "hlinkbase",
-    "vern",
-    "subject",
-    "printim",
-    "buptim",
-    "revtim",
-    "userprops",
-    "upr",
-    "xe",
-    "tc",
-];
-
 /// What a group's words go into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -488,42 +434,4 @@ impl Writer {
         rows.into_iter().for_each(|row| table.push(row));
         table.end();
     }
-}
-
-/// A list's marker, as programs write it without saying so: `•`, `2.`, `(a)`.
-fn is_marker(text: &str) -> bool {
-    let body = text.trim_matches(['(', ')', '.']);
-    matches!(text, "•" | "·" | "-" | "–" | "◦" | "*" | "▪")
-        || body.len() < text.len()
-            && (1..=3).contains(&body.len())
-            && body.bytes().all(|byte| byte.is_ascii_alphanumeric())
-}
-
-/// The encoding of a Windows code page.
-fn encoding_of(page: u16) -> Option<&'static Encoding> {
-    let label = match page {
-        932 => "shift_jis".to_owned(),
-        936 => "gbk".to_owned(),
-        949 => "euc-kr".to_owned(),
-        950 => "big5".to_owned(),
-        10000 => "macintosh".to_owned(),
-        65001 => "utf-8".to_owned(),
-        page => format!("windows-{page}"),
-    };
-    Encoding::for_label(label.as_bytes())
-}
-
-/// Words that stand for a character.
-fn character(name: &str) -> Option<&'static str> {
-    Some(match name {
-        "emdash" => "—",
-        "endash" => "–",
-        "emspace" | "enspace" | "qmspace" => " ",
-        "bullet" => "•",
-        "lquote" => "‘",
-        "rquote" => "’",
-        "ldblquote" => "“",
-        "rdblquote" => "”",
-        _ => return None,
-    })
 }
