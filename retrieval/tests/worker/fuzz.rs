@@ -287,7 +287,10 @@ fn damage(mut bytes: Vec<u8>, other: &[u8], words: &[&[u8]], random: &mut Random
                     bytes.splice(at + digit..=at + digit, number.iter().copied());
                 }
             }
-            _ => bytes[at..at + length].fill(bytes[at]),
+            _ => {
+                let byte = bytes[at];
+                bytes[at..at + length].fill(byte);
+            }
         }
         bytes.truncate(MAX_BYTES);
     }

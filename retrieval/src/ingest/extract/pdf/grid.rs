@@ -177,15 +177,20 @@ pub(super) fn rows(grids: &[Grid], words: &mut Vec<Word>) -> Vec<Vec<Line>> {
     filled.filter(|rows| !rows.is_empty()).collect()
 }
 
-/// Puts the rows of a table where they are read: before the first line below or behind the last line above that stands in the
-/// same column of the page.
+/// Puts the rows of a table where they are read: by their height on a page of one column; else before the first line below or
+/// behind the last line above that stands in the same column.
 pub(super) fn insert(lines: &mut Vec<Line>, rows: Vec<Line>) {
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return };
     let beside = |line: &Line| line.left < first.right && line.right > first.left;
     let below = |line: &Line| line.y < last.y + line.size;
-    let at = lines.iter().position(|line| below(line) && beside(line));
-    let at = at.or_else(|| lines.iter().rposition(|line| !below(line) && beside(line)).map(|at| at + 1));
-    let at = at.or_else(|| lines.iter().position(below)).unwrap_or(lines.len());
+    let one_column = lines.windows(2).all(|pair| pair[1].y <= pair[0].y + pair[0].size);
+    let at = if one_column {
+        lines.iter().position(below)
+    } else {
+        let before = lines.iter().position(|line| below(line) && beside(line));
+        before.or_else(|| lines.iter().rposition(|line| !below(line) && beside(line)).map(|at| at + 1))
+    };
+    let at = at.unwrap_or(lines.len());
     lines.splice(at..at, rows);
 }
 
