@@ -14,7 +14,7 @@ pub trait Ingestion: Debug + Send + Sync {
     /// File to text. What the file is, is told by its content.
     ///
     /// # Errors
-    /// Lasting: `no_text`, `unsupported_format`, `encrypted_pdf`, `damaged_pdf`, `document_too_large`,
+    /// Lasting: `no_text`, `unsupported_format`, `encrypted_pdf`, `encrypted_file`, `damaged_pdf`, `damaged_file`, `document_too_large`,
     /// `extraction_timeout`, `extraction_crashed`, `missing_blob`. Passing: `storage_unavailable`,
     /// `extraction_unavailable`.
     async fn extract(&self, folder: Folder, file: &document::Uploaded) -> Result<document::Extracted, Failure>;
