@@ -2,7 +2,7 @@
 //! an argument.
 //!
 //! Without arguments it runs everything, the mutation fuzzer for two seconds a target. `-- fuzz [--seconds N] [--target NAME]
-//! [--seed N]` runs the fuzzer alone; `-- show FILE…` prints what is extracted from files.
+//! [--seed N]` runs the fuzzer alone, `-- hostile` all but it; `-- show FILE…` prints what is extracted from files.
 
 #![allow(
     clippy::unwrap_used,
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         let world = World::new();
         match first {
             Some("fuzz") => fuzz::run(&world, &fuzz::Options::parse(&arguments[1..])).await,
+            Some("hostile") => hostile::run(&world).await,
             Some("show") => show::run(&world, &arguments[1..]).await,
             _ => {
                 hostile::run(&world).await;

@@ -27,7 +27,7 @@ use crate::CHILD;
 pub(crate) fn pdf(pages: &[&str], trailer: &str) -> Vec<u8> {
     let draw = |text: &str| {
         let lines: String = text.lines().map(|line| format!("({line}) Tj T* ")).collect();
-        format!("BT /F 10 Tf 13 TL 72 720 Td {lines}ET")
+        format!("BT /F 10 Tf 13 TL 72 640 Td {lines}ET")
     };
     let mut objects = vec!["<</Type/Catalog/Pages 2 0 R>>".to_owned()];
     let kids: String = (0..pages.len()).map(|page| format!("{} 0 R ", 5 + page * 2)).collect();

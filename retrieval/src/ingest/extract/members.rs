@@ -26,7 +26,7 @@ const TOTAL_BYTES: u64 = 2 << 30;
 /// Unpacked bytes up to which nobody asks how small they were packed.
 const FREE_BYTES: u64 = 32 << 20;
 /// Unpacked bytes for each packed one above that. Text is seldom packed to less than a fiftieth.
-const MAX_RATIO: u64 = 200;
+const MAX_RATIO: u64 = 100;
 /// Bytes of a member's path, as it is shown.
 const MAX_PATH_BYTES: usize = 150;
 /// Members whose own troubles are told.
