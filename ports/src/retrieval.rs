@@ -127,7 +127,8 @@ pub enum Explain {
 /// How a passage came to its place.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct HitExplained {
-    /// In each leg and stage that ranked it, in order: `keyword`, `general`, `domain`, `fused`, `reranked`, `diverse`.
+    /// In each leg and stage that ranked it, in order: `keyword`, `general`, `domain`, `part 1` and so on (of a question that was
+    /// parted), `fused`, `reranked`, `diverse`.
     pub stages: Vec<StageRank>,
 }
 
@@ -155,6 +156,8 @@ pub struct QueryExplained {
     pub legs: Vec<(String, f32)>,
     /// What each stage cost, in order.
     pub stages: Vec<StageCost>,
+    /// What did not take part, and why: a model that is not there, a leg that failed.
+    pub left_out: Vec<String>,
 }
 
 /// What a stage cost.
