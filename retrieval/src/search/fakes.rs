@@ -42,23 +42,41 @@ pub(crate) fn hit(document: u128, ordinal: u32, section: &str, chunk_type: &str,
 pub(crate) struct MemoryIndex {
     pub(crate) hits: Vec<Hit>,
     pub(crate) model: Option<ModelManifest>,
+    /// The model of code, if that has one of its own; passages of code are then in its space only.
+    pub(crate) domain: Option<ModelManifest>,
     /// Whether every leg fails.
     pub(crate) broken: bool,
 }
 
 impl MemoryIndex {
+    /// Whether the passage has a vector in this space.
+    fn is_in(&self, space: Space, hit: &Hit) -> bool {
+        let is_code = self.domain.is_some() && hit.chunk_type == "code";
+        is_code == (space == Space::Domain)
+    }
+
     pub(crate) fn of(contents: &[&str]) -> Self {
         let hits = (0..).zip(contents).map(|(n, content)| hit(u128::from(n) + 1, n, "", "prose", content)).collect();
-        Self { hits, model: Some(HashedWords::default().0), broken: false }
+        Self { hits, model: Some(HashedWords::default().0), domain: None, broken: false }
     }
 
     fn ranked(&self, k: usize, score: impl Fn(&str) -> f32) -> Result<Vec<LegHit>, IndexError> {
+        self.ranked_of(|_| true, k, score)
+    }
+
+    fn ranked_of(
+        &self,
+        wanted: impl Fn(&Hit) -> bool,
+        k: usize,
+        score: impl Fn(&str) -> f32,
+    ) -> Result<Vec<LegHit>, IndexError> {
         if self.broken {
             return Err(IndexError::Damaged("a bad page".to_owned()));
         }
-        let mut found: Vec<LegHit> = self.hits.iter().map(|hit| leg_hit(hit, score(&hit.content))).collect();
+        let wanted = self.hits.iter().filter(|hit| wanted(hit));
+        let mut found: Vec<LegHit> = wanted.map(|hit| leg_hit(hit, score(&hit.content))).collect();
         found.retain(|hit| hit.score > 0.0);
-        found.sort_by(|a, b| b.score.total_cmp(&a.score));
+        found.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.chunk.chunk_id.cmp(&b.chunk.chunk_id)));
         found.truncate(k);
         Ok(found)
     }
@@ -86,8 +104,11 @@ impl SearchIndex for MemoryIndex {
     async fn checkpoint(&self) -> Result<Position, IndexError> {
         Ok(Position(0))
     }
-    async fn model(&self, _: Space) -> Result<Option<ModelManifest>, IndexError> {
-        Ok(self.model.clone())
+    async fn model(&self, space: Space) -> Result<Option<ModelManifest>, IndexError> {
+        Ok(match space {
+            Space::General => self.model.clone(),
+            Space::Domain => self.domain.clone(),
+        })
     }
     async fn use_model(&self, _: Space, _: &ModelManifest) -> Result<(), IndexError> {
         unreachable!("searching does not write")
@@ -107,15 +128,39 @@ impl SearchIndex for MemoryIndex {
     async fn reset(&self) -> Result<(), IndexError> {
         unreachable!("searching does not write")
     }
-    async fn keyword(&self, query: &KeywordQuery, _: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
+    async fn keyword(&self, query: &KeywordQuery, filter: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
         let wanted = terms(&query.text);
-        self.ranked(k, |content| coverage(&wanted, &terms(content)))
+        let more: Vec<_> = query.boosted.iter().map(|(text, weight)| (terms(text), *weight)).collect();
+        self.ranked_of(
+            |hit| filter.chunk_types.is_empty() || filter.chunk_types.contains(&hit.chunk_type),
+            k,
+            |content| {
+                let found = terms(content);
+                coverage(&wanted, &found)
+                    + more.iter().map(|(more, weight)| weight * coverage(more, &found)).sum::<f32>()
+            },
+        )
     }
-    async fn vectors(&self, _: Space, wanted: &[(Uuid, u32)]) -> Result<Vec<Option<Vec<f32>>>, IndexError> {
-        Ok(vec![None; wanted.len()])
+    async fn vectors(&self, space: Space, wanted: &[(Uuid, u32)]) -> Result<Vec<Option<Vec<f32>>>, IndexError> {
+        let of = |(document, ordinal): &(Uuid, u32)| {
+            let hit = self.hits.iter().find(|hit| hit.document_id == *document && hit.ordinal == *ordinal);
+            hit.filter(|hit| self.is_in(space, hit)).map(|hit| hashed(&hit.content))
+        };
+        Ok(wanted.iter().map(of).collect())
     }
-    async fn nearest(&self, _: Space, vector: &[f32], _: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError> {
-        self.ranked(k, |content| hashed(content).iter().zip(vector).map(|(a, b)| a * b).sum())
+    async fn nearest(
+        &self,
+        space: Space,
+        vector: &[f32],
+        filter: &SearchFilter,
+        k: usize,
+    ) -> Result<Vec<LegHit>, IndexError> {
+        let allowed = |hit: &Hit| filter.chunk_types.is_empty() || filter.chunk_types.contains(&hit.chunk_type);
+        self.ranked_of(
+            |hit| allowed(hit) && self.is_in(space, hit),
+            k,
+            |content| hashed(content).iter().zip(vector).map(|(a, b)| a * b).sum(),
+        )
     }
     async fn chunks(&self, wanted: &[(Uuid, u32)]) -> Result<Vec<LegHit>, IndexError> {
         self.ranked(0, |_| 0.0)?;

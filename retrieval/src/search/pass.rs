@@ -1,0 +1,200 @@
+//! One pass: a question from its text to ranked candidates. A question of several parts takes one pass for each.
+
+use std::{collections::HashMap, sync::Arc};
+
+use lmao_ports::{Embedder, KeywordQuery, SearchError, SearchFilter, SearchIndex, Space, StageCost};
+use uuid::Uuid;
+
+use super::{
+    candidates::{Candidate, Pool},
+    fuse::{Weights, fuse},
+    legs::{Direction, Found, ask, embed},
+    query::{Question, acronyms},
+    report::Laps,
+};
+
+/// Passages of each leg that are looked through for what acronyms stand for.
+const DEFINING: usize = 10;
+
+/// What every pass of a search has in common.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Whether the keyword leg is asked.
+    pub(super) keyword: Asked,
+    /// The spaces that are asked, with their models.
+    pub(super) models: Vec<(Space, Arc<dyn Embedder>)>,
+    /// What each space counts beside the others.
+    pub(super) counts: fn(Space) -> f32,
+    /// Whether acronyms are looked up in what was found.
+    pub(super) expansion: Asked,
+    /// Whether vectors are needed whatever the legs are.
+    pub(super) vectors: Asked,
+    /// In which passages.
+    pub(super) filter: SearchFilter,
+    /// Different passages that are needed.
+    pub(super) wanted: usize,
+}
+
+/// Whether something takes part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
+}
+
+impl From<bool> for Asked {
+    fn from(asked: bool) -> Self {
+        if asked { Self::Yes } else { Self::No }
+    }
+}
+
+/// What a pass found.
+#[derive(Debug)]
+pub(super) struct Pass {
+    /// Best first; equal ones by id.
+    pub(super) ranked: Vec<Candidate>,
+    /// What comes behind.
+    pub(super) tail: Vec<Candidate>,
+    /// The question in each space that was asked.
+    pub(super) directions: Vec<Direction>,
+    /// Each leg with what it counted.
+    pub(super) legs: Vec<(String, f32)>,
+    /// What was added to the question.
+    pub(super) expansions: Vec<(String, f32)>,
+    /// Legs by meaning that did not answer.
+    pub(super) failed: Vec<(Space, SearchError)>,
+    pub(super) costs: Vec<StageCost>,
+}
+
+impl Plan {
+    /// Searches for one question, with more words for it.
+    ///
+    /// # Errors
+    /// When the keyword leg fails.
+    pub(super) async fn pass(
+        &self,
+        index: &dyn SearchIndex,
+        question: &Question,
+        mut expansions: Vec<(String, f32)>,
+    ) -> Result<Pass, SearchError> {
+        let mut laps = Laps::new();
+        let (mut directions, mut failed) = (Vec::new(), Vec::new());
+        for embedded in embed(&question.text, &self.models).await {
+            match embedded {
+                Ok(direction) => directions.push(direction),
+                Err(why) => failed.push(why),
+            }
+        }
+        laps.end("embedded", 0);
+        let words = KeywordQuery { text: question.text.clone(), boosted: expansions.clone() };
+        let words = (self.keyword == Asked::Yes).then_some(words);
+        let mut found = ask(index, words, directions, &self.filter, self.wanted).await?;
+        laps.end("legs", count(&found));
+        if self.expansion == Asked::Yes && self.define(index, &mut found, &mut expansions).await? {
+            laps.end("expanded", count(&found));
+        }
+        failed.append(&mut found.failed);
+        let mut pool = Pool::of(&found);
+        let directions: Vec<Direction> = found.nearest.into_iter().map(|ranking| ranking.leg).collect();
+        let weights = match (self.keyword, directions.is_empty()) {
+            (_, true) => Weights::KEYWORD,
+            (Asked::No, false) => Weights::SEMANTIC,
+            (Asked::Yes, false) => Weights::hybrid(question.terms, question.literal),
+        };
+        if weights.hubs > 0.0 || self.vectors == Asked::Yes {
+            let spaces: Vec<Space> = directions.iter().map(|direction| direction.space).collect();
+            if let Err(error) = pool.fetch(index, &spaces).await {
+                tracing::warn!(%error, "ranked without the passages' vectors");
+            }
+            laps.end("vectors", pool.candidates.len());
+        }
+        let legs = self.rank(&mut pool, &directions, &weights);
+        laps.end("fused", pool.candidates.len());
+        let Pool { candidates: ranked, tail, .. } = pool;
+        Ok(Pass { ranked, tail, directions, legs, expansions, failed, costs: laps.costs })
+    }
+
+    /// Asks the keyword leg again if what was found says what an acronym of the question stands for, or how it is abbreviated.
+    async fn define(
+        &self,
+        index: &dyn SearchIndex,
+        found: &mut Found,
+        expansions: &mut Vec<(String, f32)>,
+    ) -> Result<bool, SearchError> {
+        let Some(asked) = found.keyword.as_ref().map(|ranking| ranking.leg.clone()) else { return Ok(false) };
+        let best = found.rankings().flat_map(|(_, hits)| hits.iter().take(DEFINING));
+        let more = acronyms(&asked.text, best.map(|hit| hit.chunk.content.as_str()));
+        if more.is_empty() {
+            return Ok(false);
+        }
+        expansions.extend(more);
+        let asked = KeywordQuery { boosted: expansions.clone(), ..asked };
+        let again = ask(index, Some(asked), vec![], &self.filter, self.wanted).await?;
+        found.keyword = again.keyword;
+        Ok(true)
+    }
+
+    /// Scores and sorts the candidates; gives each leg with what it counted.
+    fn rank(&self, pool: &mut Pool, directions: &[Direction], weights: &Weights) -> Vec<(String, f32)> {
+        let counts = |direction: &Direction| (self.counts)(direction.space);
+        let spaces: Vec<_> = directions
+            .iter()
+            .map(|direction| pool.meaning(direction.space, &direction.vector, counts(direction)))
+            .collect();
+        let scores = fuse(&pool.words(), &spaces, weights);
+        for (candidate, score) in pool.candidates.iter_mut().zip(scores) {
+            candidate.score = score.clamp(0.0, 1.0);
+        }
+        sort(&mut pool.candidates);
+        let words = (self.keyword == Asked::Yes).then(|| ("keyword".to_owned(), weights.keyword));
+        let meaning = directions
+            .iter()
+            .map(|direction| (direction.space.name().to_owned(), (1.0 - weights.keyword) * counts(direction)));
+        words.into_iter().chain(meaning).collect()
+    }
+}
+
+fn count(found: &Found) -> usize {
+    found.rankings().map(|(_, hits)| hits.len()).sum()
+}
+
+fn sort(candidates: &mut [Candidate]) {
+    candidates.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id().cmp(&b.id())));
+}
+
+/// One ranking of the whole question's and those of its parts: half of a score is the whole's, the other half that of the
+/// part that it answers best.
+pub(super) fn merge(whole: Vec<Candidate>, parts: Vec<Vec<Candidate>>) -> Vec<Candidate> {
+    let mut ranked = whole;
+    if !parts.is_empty() {
+        let mut merged: HashMap<Uuid, (Candidate, f32)> =
+            ranked.into_iter().map(|candidate| (candidate.id(), (candidate, 0.0))).collect();
+        for (part, candidates) in parts.into_iter().enumerate() {
+            for (place, mut candidate) in candidates.into_iter().enumerate() {
+                let score = std::mem::take(&mut candidate.score);
+                candidate.stages.clear();
+                let (known, best) = merged.entry(candidate.id()).or_insert_with(|| (candidate, 0.0));
+                known.placed(format!("part {}", part + 1), place, score);
+                *best = best.max(score);
+            }
+        }
+        ranked = merged
+            .into_values()
+            .map(|(mut candidate, best)| {
+                candidate.score = f32::midpoint(candidate.score, best);
+                candidate
+            })
+            .collect();
+        // The same text may have been found under another id in another pass.
+        sort(&mut ranked);
+        let mut seen = std::collections::HashSet::new();
+        ranked.retain(|candidate| seen.insert(candidate.text));
+    }
+    for (place, candidate) in ranked.iter_mut().enumerate() {
+        let score = candidate.score;
+        candidate.placed("fused", place, score);
+    }
+    ranked
+}
