@@ -1,11 +1,5 @@
-//! Relevance: whether a passage speaks of the question at all, and whether a sentence is to the point, so that an answer can
-//! say that none is.
-//!
-//! Cosine similarities are not comparable between models: unrelated texts have about 0.4 with bge-small-en-v1.5 and 0.05
-//! with all-mpnet-base-v2. What is compared is therefore the margin over the noise floor: the question's mean similarity to
-//! a few sentences about everything and nothing. On Cranfield and CoSQA with bge-small-en-v1.5, asking each collection's
-//! questions of both collections, [`MARGIN`] called 0.7 % of the right collection's best passages irrelevant and 1.4 % of
-//! the wrong one's relevant.
+//! Relevance: whether a sentence is to the point, so that an answer can say that nothing is. How passages are judged is the
+//! search's ([`crate::search::relevance`]); here sentences are, by the same margin over the same noise floor.
 //!
 //! A passage that is mostly about something else may hold the one sentence that answers. Judged by passages alone, 60 % of
 //! Cranfield's questions were answered by sentences hidden in such passages, and 31 % of the quotes were those sentences;
@@ -19,14 +13,8 @@ use std::{
 use blake3::Hash;
 use lmao_ports::{EmbedError, Embedder};
 
-/// What `margin + SHARE * coverage` has to reach.
-const MARGIN: f32 = 0.31;
-
-/// How much it counts that a passage has all the question's words.
-const SHARE: f32 = 0.15;
-
-/// The share of the question's words that a passage must have where nothing is known of meaning.
-const WORDS_ALONE: f32 = 0.5;
+pub(super) use crate::search::relevance::is_relevant;
+use crate::search::relevance::{BACKGROUND, SHARE, WORDS_ALONE};
 
 /// What a sentence's margin and coverage have to reach within a passage that speaks of the question, and within another.
 const WITHIN: f32 = 0.27;
@@ -34,20 +22,6 @@ const ALONE: f32 = 0.36;
 
 /// The share of the question's words that a sentence must have within a passage that has enough of them.
 const WORDS_WITHIN: f32 = 0.15;
-
-/// Sentences about everything and nothing.
-const BACKGROUND: [&str; 10] = [
-    "The recipe calls for two cups of flour and a pinch of salt.",
-    "The treaty was signed in the spring after long negotiations.",
-    "Quarterly revenue rose by four percent over the previous year.",
-    "The river floods its banks every few years.",
-    "She plays the violin in a chamber orchestra.",
-    "Click the button to save your settings.",
-    "The patient was treated with antibiotics for ten days.",
-    "The striker scored twice in the second half.",
-    "The function returns a list of integers.",
-    "Penguins breed in large colonies on the ice.",
-];
 
 /// Vectors that are kept: those of some eighty questions' sentences, a few megabytes.
 const MAX_KEPT: usize = 2048;
@@ -134,12 +108,6 @@ impl Nearness {
     pub(super) fn over_floor(&self, similarity: f32) -> f32 {
         similarity - self.floor
     }
-}
-
-/// Whether a passage speaks of the question: by its margin over the noise where that is known, and the share of the
-/// question's words that it has.
-pub(super) fn is_relevant(margin: Option<f32>, coverage: f32) -> bool {
-    margin.map_or(coverage >= WORDS_ALONE, |margin| margin + SHARE * coverage >= MARGIN)
 }
 
 /// Whether a sentence is to the point, given whether a passage that speaks of the question vouches for it: what is beside the
