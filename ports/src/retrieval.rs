@@ -154,7 +154,8 @@ pub struct QueryExplained {
     pub sub_queries: Vec<String>,
     /// The legs that were asked, with what each counted, in [0, 1].
     pub legs: Vec<(String, f32)>,
-    /// What each stage cost, in order.
+    /// What each stage cost, in order: `understood`, `embedded`, `legs`, `expanded`, `vectors`, `fused`, `reranked`, `diverse`,
+    /// `judged`, as far as they took part.
     pub stages: Vec<StageCost>,
     /// What did not take part, and why: a model that is not there, a leg that failed.
     pub left_out: Vec<String>,
@@ -224,7 +225,8 @@ impl Hit {
 pub struct SearchResults {
     /// Best first.
     pub hits: Vec<Hit>,
-    /// Passages that any leg found, before cutting to `max_results`.
+    /// Different passages that the legs found, before cutting to `max_results`. They look no deeper than the page needs, so a
+    /// later page may know of more.
     pub total: usize,
     /// What kind of question it was taken for.
     pub intent: Intent,

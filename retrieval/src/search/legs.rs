@@ -9,7 +9,7 @@ use lmao_ports::{
     Semantics, Space, Span, Unavailable,
 };
 
-use super::{neighbours::unit, query::MAX_DEPTH};
+use super::{neighbours::unit, query::MAX_DEPTH, relevance::Background};
 
 /// Passages of each leg that are fused. Fixed, so that a ranking does not depend on how much of it is looked at.
 pub(super) const FUSED: usize = 100;
@@ -48,12 +48,15 @@ pub(super) async fn readiness(index: &dyn SearchIndex, semantics: &dyn Semantics
 pub(super) struct Direction {
     pub(super) space: Space,
     pub(super) vector: Vec<f32>,
+    /// How near texts about anything are to it on average, where that is known.
+    pub(super) floor: Option<f32>,
 }
 
 /// The question's vector in each of these spaces, or why there is none.
 pub(super) async fn embed(
     text: &str,
     models: &[(Space, Arc<dyn Embedder>)],
+    background: &Background,
 ) -> Vec<Result<Direction, (Space, SearchError)>> {
     let embedded = models.iter().map(|(space, embedder)| async move {
         let model = &embedder.manifest().id;
@@ -62,7 +65,8 @@ pub(super) async fn embed(
         let shapeless =
             || EmbedError::Model { model: model.clone(), message: "the question's vector is none".to_owned() };
         let vector = unit(vector).ok_or_else(|| (*space, shapeless().into()))?;
-        Ok(Direction { space: *space, vector })
+        let floor = background.floor(&vector, embedder).await;
+        Ok(Direction { space: *space, vector, floor })
     });
     join_all(embedded).await
 }

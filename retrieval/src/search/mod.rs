@@ -35,7 +35,7 @@ use self::{
     candidates::Candidate,
     legs::{Others, Readiness, fallback, readiness},
     pass::{Pass, Plan, merge},
-    query::Query,
+    query::{Query, Question},
     relevance::{Background, Judge},
     report::{Report, Told},
     rerank::Outcome,
@@ -51,6 +51,18 @@ const CODE_TYPES: [&str; 2] = ["code", "mixed"];
 
 /// What a space counts that is not the first for a kind of question.
 const SECOND: f32 = 0.8;
+
+/// What the reader of an index without vectors should know.
+const UNEMBEDDED: &str =
+    "the documents have no vectors yet and were searched by keyword only; `lmao models reembed` adds them";
+
+/// The spaces of vectors that can be asked.
+#[derive(Debug, Default)]
+struct Spaces {
+    models: Vec<(Space, Arc<dyn Embedder>)>,
+    /// Whether there is a model and nothing was embedded by it yet.
+    unembedded: bool,
+}
 
 /// Search by keyword and by vectors at once, fused by scores, and reranked where there is a model for it.
 ///
@@ -91,7 +103,8 @@ impl Hybrid {
         let query = self.understand(request, &mut report).await?;
         let plan = self.plan(&query, request, &mut report).await?;
         let passes = self.passes(&plan, &query, request, &mut report).await?;
-        let judges = self.judges(&plan, &query, &passes).await;
+        let judge = |(question, pass): (&Question, &Pass)| Judge::new(&question.text, pass.directions.clone());
+        let judges: Vec<Judge> = query.questions().zip(&passes).map(judge).collect();
         let mut passes = passes.into_iter();
         let (ranked, tail) = passes.next().map(|whole| (whole.ranked, whole.tail)).unwrap_or_default();
         let mut ranked = merge(ranked, passes.map(|part| part.ranked).collect());
@@ -136,10 +149,12 @@ impl Hybrid {
             filter.chunk_types = CODE_TYPES.map(str::to_owned).to_vec();
         }
         let keyword = stages.keyword && by != SearchType::Semantic;
-        let models = self.models(query, request, report).await?;
+        let Spaces { models, unembedded } = self.spaces(query, request, report).await?;
         Ok(Plan {
             keyword: keyword.into(),
             models,
+            unembedded,
+            background: self.background.clone(),
             counts: if code { code_first } else { general_first },
             expansion: (stages.expansion && keyword).into(),
             vectors: request.diversity.is_some().into(),
@@ -149,19 +164,14 @@ impl Hybrid {
     }
 
     /// The spaces that can be asked, with their models. What is left out is told.
-    async fn models(
-        &self,
-        query: &Query,
-        request: &SearchRequest,
-        report: &mut Report,
-    ) -> Result<Vec<(Space, Arc<dyn Embedder>)>, SearchError> {
+    async fn spaces(&self, query: &Query, request: &SearchRequest, report: &mut Report) -> Result<Spaces, SearchError> {
         let by = request.search_type;
         if by == SearchType::Keyword {
-            return Ok(vec![]);
+            return Ok(Spaces::default());
         }
         if by == SearchType::Hybrid && query.intent == Intent::ChitChat {
             report.left_out("small talk is searched by keyword only".to_owned(), Told::Asked);
-            return Ok(vec![]);
+            return Ok(Spaces::default());
         }
         let (mut models, mut off, mut empty) = (Vec::new(), Vec::new(), false);
         for space in Space::ALL {
@@ -179,13 +189,6 @@ impl Hybrid {
         if by == SearchType::Semantic && models.is_empty() && !off.is_empty() {
             return Err(off.remove(0).1);
         }
-        if empty && models.is_empty() && request.stages.keyword && self.index.count().await? > 0 {
-            report.left_out(
-                "the documents have no vectors yet and were searched by keyword only; `lmao models reembed` adds them"
-                    .to_owned(),
-                Told::Always,
-            );
-        }
         for (space, error) in &off {
             // That there is no code model is how most people run it.
             let usual =
@@ -193,7 +196,7 @@ impl Hybrid {
             let told = if usual { Told::Asked } else { Told::Always };
             report.left_out(fallback(*space, error, Others::of(models.len())), told);
         }
-        Ok(models)
+        Ok(Spaces { unembedded: empty && models.is_empty(), models })
     }
 
     /// A pass for the whole question and for each of its parts.
@@ -209,6 +212,10 @@ impl Hybrid {
             plan.pass(self.index.as_ref(), question, expansions)
         });
         let mut passes = try_join_all(asked).await?;
+        let found = passes.iter().any(|pass| !pass.ranked.is_empty());
+        if plan.unembedded && (found || request.search_type == SearchType::Semantic) {
+            report.left_out(UNEMBEDDED.to_owned(), Told::Always);
+        }
         for pass in &mut passes {
             let others = Others::of(pass.directions.len());
             for (space, error) in pass.failed.drain(..) {
@@ -227,21 +234,6 @@ impl Hybrid {
             report.stages(std::mem::take(&mut whole.costs));
         }
         Ok(passes)
-    }
-
-    /// What results are judged by: each question that was searched for.
-    async fn judges(&self, plan: &Plan, query: &Query, passes: &[Pass]) -> Vec<Judge> {
-        let mut judges = Vec::with_capacity(passes.len());
-        for (question, pass) in query.questions().zip(passes) {
-            let mut directions = Vec::new();
-            for direction in &pass.directions {
-                let model = plan.models.iter().find(|(space, _)| *space == direction.space);
-                let Some((_, embedder)) = model.filter(|_| !pass.ranked.is_empty()) else { continue };
-                directions.push((direction.clone(), self.background.floor(direction, embedder).await));
-            }
-            judges.push(Judge::new(&question.text, directions));
-        }
-        judges
     }
 
     async fn rerank(&self, query: &Query, request: &SearchRequest, ranked: &mut [Candidate], report: &mut Report) {

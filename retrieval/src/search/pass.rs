@@ -10,11 +10,15 @@ use super::{
     fuse::{Weights, fuse},
     legs::{Direction, Found, ask, embed},
     query::{Question, acronyms},
+    relevance::Background,
     report::Laps,
 };
 
 /// Passages of each leg that are looked through for what acronyms stand for.
 const DEFINING: usize = 10;
+
+/// A margin over the noise that is as good as none.
+const LEAST_MARGIN: f32 = 1e-3;
 
 /// What every pass of a search has in common.
 #[derive(Debug)]
@@ -23,7 +27,11 @@ pub(super) struct Plan {
     pub(super) keyword: Asked,
     /// The spaces that are asked, with their models.
     pub(super) models: Vec<(Space, Arc<dyn Embedder>)>,
-    /// What each space counts beside the others.
+    /// Whether nothing was embedded yet.
+    pub(super) unembedded: bool,
+    /// What all texts have in common with a question.
+    pub(super) background: Background,
+    /// What each space counts beside the others by the kind of question.
     pub(super) counts: fn(Space) -> f32,
     /// Whether acronyms are looked up in what was found.
     pub(super) expansion: Asked,
@@ -81,7 +89,7 @@ impl Plan {
     ) -> Result<Pass, SearchError> {
         let mut laps = Laps::new();
         let (mut directions, mut failed) = (Vec::new(), Vec::new());
-        for embedded in embed(&question.text, &self.models).await {
+        for embedded in embed(&question.text, &self.models, &self.background).await {
             match embedded {
                 Ok(direction) => directions.push(direction),
                 Err(why) => failed.push(why),
@@ -138,10 +146,11 @@ impl Plan {
 
     /// Scores and sorts the candidates; gives each leg with what it counted.
     fn rank(&self, pool: &mut Pool, directions: &[Direction], weights: &Weights) -> Vec<(String, f32)> {
-        let counts = |direction: &Direction| (self.counts)(direction.space);
+        let counts = self.weigh(pool, directions);
         let spaces: Vec<_> = directions
             .iter()
-            .map(|direction| pool.meaning(direction.space, &direction.vector, counts(direction)))
+            .zip(&counts)
+            .map(|(direction, counts)| pool.meaning(direction.space, &direction.vector, *counts))
             .collect();
         let scores = fuse(&pool.words(), &spaces, weights);
         for (candidate, score) in pool.candidates.iter_mut().zip(scores) {
@@ -151,8 +160,27 @@ impl Plan {
         let words = (self.keyword == Asked::Yes).then(|| ("keyword".to_owned(), weights.keyword));
         let meaning = directions
             .iter()
-            .map(|direction| (direction.space.name().to_owned(), (1.0 - weights.keyword) * counts(direction)));
+            .zip(counts)
+            .map(|(direction, counts)| (direction.space.name().to_owned(), (1.0 - weights.keyword) * counts));
         words.into_iter().chain(meaning).collect()
+    }
+}
+
+impl Plan {
+    /// What each space counts beside the one that counts most. Each has a best passage, however little it has to do with the
+    /// question: how far that rises over the noise tells the space that knows from the one that guesses.
+    fn weigh(&self, pool: &Pool, directions: &[Direction]) -> Vec<f32> {
+        let margin = |direction: &Direction| {
+            let cosines = pool.candidates.iter().filter_map(|one| one.cosine(direction.space, &direction.vector));
+            Some((cosines.max_by(f32::total_cmp)? - direction.floor?).max(LEAST_MARGIN))
+        };
+        let margins: Option<Vec<f32>> = directions.iter().map(margin).collect();
+        let margins = margins.unwrap_or_else(|| vec![1.0; directions.len()]);
+        let weighed =
+            directions.iter().zip(margins).map(|(direction, margin)| (self.counts)(direction.space) * margin * margin);
+        let weighed: Vec<f32> = weighed.collect();
+        let most = weighed.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+        weighed.into_iter().map(|weight| weight / most).collect()
     }
 }
 

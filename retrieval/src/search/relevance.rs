@@ -62,7 +62,7 @@ pub(super) struct Background(Arc<Mutex<BTreeMap<String, Arc<[Vec<f32>]>>>>);
 
 impl Background {
     /// How near the background is to a question on average; `None` while its vectors are not there.
-    pub(super) async fn floor(&self, question: &Direction, embedder: &Arc<dyn Embedder>) -> Option<f32> {
+    pub(super) async fn floor(&self, question: &[f32], embedder: &Arc<dyn Embedder>) -> Option<f32> {
         let (known, embedder) = (Arc::clone(&self.0), Arc::clone(embedder));
         // A task of its own, so that a search that waits no longer does not throw the work away.
         let embedding = tokio::spawn(async move { embedded(&known, embedder.as_ref()).await });
@@ -74,8 +74,8 @@ impl Background {
             }
             Ok(Err(_)) | Err(_) => return None,
         };
-        let alike = vectors.iter().filter(|vector| vector.len() == question.vector.len());
-        mean(alike.map(|vector| dot(vector, &question.vector)))
+        let alike = vectors.iter().filter(|vector| vector.len() == question.len());
+        mean(alike.map(|vector| dot(vector, question)))
     }
 }
 
@@ -98,19 +98,18 @@ async fn embedded(
 #[derive(Debug, Default)]
 pub(super) struct Judge {
     terms: BTreeSet<String>,
-    /// Its vector in each space, with its floor there, where that is known.
-    directions: Vec<(Direction, Option<f32>)>,
+    directions: Vec<Direction>,
 }
 
 impl Judge {
-    /// By a question's words, and its vector and floor in each space.
-    pub(super) fn new(question: &str, directions: Vec<(Direction, Option<f32>)>) -> Self {
+    /// By a question's words, and its vector in each space.
+    pub(super) fn new(question: &str, directions: Vec<Direction>) -> Self {
         Self { terms: terms(question), directions }
     }
 
     /// Cosine similarity of a passage to the question in the general space, where it is known.
     pub(super) fn similarity(&self, candidate: &Candidate) -> Option<f32> {
-        let (direction, _) = self.directions.iter().find(|(direction, _)| direction.space == Space::General)?;
+        let direction = self.directions.iter().find(|direction| direction.space == Space::General)?;
         candidate.cosine(Space::General, &direction.vector)
     }
 
@@ -118,8 +117,8 @@ impl Judge {
     /// were calibrated for.
     pub(super) fn accepts(&self, candidate: &Candidate) -> bool {
         let margin = |space: Space| {
-            let (direction, floor) = self.directions.iter().find(|(direction, _)| direction.space == space)?;
-            Some(candidate.cosine(space, &direction.vector)? - (*floor)?)
+            let direction = self.directions.iter().find(|direction| direction.space == space)?;
+            Some(candidate.cosine(space, &direction.vector)? - direction.floor?)
         };
         let chunk = &candidate.hit.chunk;
         let mut words = terms(&chunk.content);

@@ -320,6 +320,9 @@ async fn code_is_found_in_its_own_space() {
     assert_eq!(found.intent, Intent::Code);
     assert_eq!(found.hits[0].content, "fn borrow(checker: &Checker)");
     assert_eq!((found.hits[0].similarity, rank(&found.hits[0], "domain")), (None, Some(1)));
+    // That the other space has a best passage, too, means nothing.
+    let prose = hybrid.search(request("a place to borrow books", SearchType::Hybrid)).await.unwrap();
+    assert_eq!(prose.hits[0].chunk_type, "prose");
     let only = hybrid.search(SearchRequest { search_type: SearchType::Code, ..asked.clone() }).await.unwrap();
     assert!(only.hits.len() == 2 && only.hits.iter().all(|hit| hit.chunk_type == "code"));
     // Without a model of its own code is searched by the general one.
