@@ -6,11 +6,12 @@
 
 use std::collections::HashSet;
 
+use lmao_ports::Space;
+
 use super::{
     candidates::Candidate,
     neighbours::{Likeness, dot},
 };
-use lmao_ports::Space;
 
 /// Results that are put in a diverse order; those behind keep theirs.
 const CHOSEN: usize = 100;

@@ -119,15 +119,15 @@ pub(super) fn content_hash(content: &str) -> Hash {
 /// When the keyword leg fails. One by meaning that does is named in the result.
 pub(super) async fn ask(
     index: &dyn SearchIndex,
-    keyword: Option<KeywordQuery>,
-    directions: Vec<Direction>,
+    keyword: Option<&KeywordQuery>,
+    directions: &[Direction],
     filter: &SearchFilter,
     wanted: usize,
 ) -> Result<Found, SearchError> {
-    let legs: Vec<Leg> = keyword.iter().cloned().map(Leg::Keyword).chain(directions.iter().map(nearest)).collect();
+    let legs: Vec<Leg> = keyword.cloned().into_iter().map(Leg::Keyword).chain(directions.iter().map(nearest)).collect();
     let mut found = Found::default();
     for depth in DEPTHS.into_iter().filter(|depth| *depth >= wanted.min(MAX_DEPTH)) {
-        let name = match (&keyword, directions.is_empty()) {
+        let name = match (keyword, directions.is_empty()) {
             (Some(_), true) => "search keyword",
             (None, _) => "search nearest",
             _ => "search legs",
@@ -135,7 +135,7 @@ pub(super) async fn ask(
         let span = Span::here(|| name.into());
         let mut answers = span.run(index.legs(&legs, filter, depth)).await.into_iter();
         found = Found { depth, ..Found::default() };
-        if let Some(leg) = keyword.clone() {
+        if let Some(leg) = keyword.cloned() {
             found.keyword = Some(Ranking { leg, hits: answers.next().unwrap_or_else(|| Ok(vec![]))? });
         }
         for (leg, answer) in directions.iter().zip(answers) {

@@ -22,7 +22,7 @@ pub(crate) mod terms;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
@@ -103,7 +103,7 @@ impl Hybrid {
         let query = self.understand(request, &mut report).await?;
         let plan = self.plan(&query, request, &mut report).await?;
         let passes = self.passes(&plan, &query, request, &mut report).await?;
-        let judge = |(question, pass): (&Question, &Pass)| Judge::new(&question.text, pass.directions.clone());
+        let judge = |(question, pass): (&Question, &Pass)| Judge::new(question, pass.directions.clone());
         let judges: Vec<Judge> = query.questions().zip(&passes).map(judge).collect();
         let mut passes = passes.into_iter();
         let (ranked, tail) = passes.next().map(|whole| (whole.ranked, whole.tail)).unwrap_or_default();
@@ -113,7 +113,9 @@ impl Hybrid {
             diverse::diversify(&mut ranked, diversity);
             report.stage("diverse", ranked.len());
         }
-        ranked.extend(tail);
+        // What lies behind the whole question's best may be among those of its parts.
+        let known: HashSet<_> = ranked.iter().map(|candidate| candidate.text).collect();
+        ranked.extend(tail.into_iter().filter(|candidate| !known.contains(&candidate.text)));
         let total = ranked.len();
         let page = ranked.into_iter().skip(request.offset).take(request.max_results);
         let hits: Vec<Hit> = page.map(|candidate| hit(candidate, &judges, request.explain)).collect();
@@ -124,10 +126,11 @@ impl Hybrid {
 
     async fn understand(&self, request: &SearchRequest, report: &mut Report) -> Result<Query, SearchError> {
         let mut query = Query::of(request)?;
-        if let Some(rewriter) = self.rewriter.as_ref().filter(|_| query.intent != Intent::ChitChat) {
-            if let Some(rewritten) = rewriter.rewrite(&query.whole.text, &request.conversation).await {
-                query = rewrite::improved(query, rewritten, &request.conversation);
-            }
+        if query.intent != Intent::ChitChat
+            && let Some(rewriter) = &self.rewriter
+            && let Some(rewritten) = rewriter.rewrite(&query.whole.text, &request.conversation).await
+        {
+            query = rewrite::improved(query, &rewritten, &request.conversation);
         }
         if !request.stages.expansion {
             query.parts.clear();

@@ -98,7 +98,7 @@ impl Plan {
         laps.end("embedded", 0);
         let words = KeywordQuery { text: question.text.clone(), boosted: expansions.clone() };
         let words = (self.keyword == Asked::Yes).then_some(words);
-        let mut found = ask(index, words, directions, &self.filter, self.wanted).await?;
+        let mut found = ask(index, words.as_ref(), &directions, &self.filter, self.wanted).await?;
         laps.end("legs", count(&found));
         if self.expansion == Asked::Yes && self.define(index, &mut found, &mut expansions).await? {
             laps.end("expanded", count(&found));
@@ -139,7 +139,7 @@ impl Plan {
         }
         expansions.extend(more);
         let asked = KeywordQuery { boosted: expansions.clone(), ..asked };
-        let again = ask(index, Some(asked), vec![], &self.filter, self.wanted).await?;
+        let again = ask(index, Some(&asked), &[], &self.filter, self.wanted).await?;
         found.keyword = again.keyword;
         Ok(true)
     }

@@ -20,6 +20,7 @@ use super::{
     candidates::Candidate,
     legs::Direction,
     neighbours::{dot, mean, unit},
+    query::Question,
     terms::{coverage, terms},
 };
 
@@ -58,7 +59,9 @@ pub(crate) fn is_relevant(margin: Option<f32>, coverage: f32) -> bool {
 
 /// The background's vectors by model.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Background(Arc<Mutex<BTreeMap<String, Arc<[Vec<f32>]>>>>);
+pub(super) struct Background(Arc<Mutex<ByModel>>);
+
+type ByModel = BTreeMap<String, Arc<[Vec<f32>]>>;
 
 impl Background {
     /// How near the background is to a question on average; `None` while its vectors are not there.
@@ -79,10 +82,7 @@ impl Background {
     }
 }
 
-async fn embedded(
-    known: &Mutex<BTreeMap<String, Arc<[Vec<f32>]>>>,
-    embedder: &dyn Embedder,
-) -> Result<Arc<[Vec<f32>]>, EmbedError> {
+async fn embedded(known: &Mutex<ByModel>, embedder: &dyn Embedder) -> Result<Arc<[Vec<f32>]>, EmbedError> {
     let mut known = known.lock().await;
     let model = &embedder.manifest().id;
     if let Some(vectors) = known.get(model) {
@@ -98,13 +98,14 @@ async fn embedded(
 #[derive(Debug, Default)]
 pub(super) struct Judge {
     terms: BTreeSet<String>,
+    literal: bool,
     directions: Vec<Direction>,
 }
 
 impl Judge {
     /// By a question's words, and its vector in each space.
-    pub(super) fn new(question: &str, directions: Vec<Direction>) -> Self {
-        Self { terms: terms(question), directions }
+    pub(super) fn new(question: &Question, directions: Vec<Direction>) -> Self {
+        Self { terms: terms(&question.text), literal: question.literal, directions }
     }
 
     /// Cosine similarity of a passage to the question in the general space, where it is known.
@@ -124,6 +125,8 @@ impl Judge {
         let mut words = terms(&chunk.content);
         words.extend(chunk.section.as_deref().map(terms).unwrap_or_default());
         let margin = margin(Space::General).or_else(|| margin(Space::Domain));
-        is_relevant(margin, coverage(&self.terms, &words))
+        let coverage = coverage(&self.terms, &words);
+        // A name that stands there as it was asked for needs no likeness: models blur names.
+        (self.literal && coverage >= 1.0) || is_relevant(margin, coverage)
     }
 }

@@ -108,7 +108,7 @@ fn parse(answer: &str) -> Option<Rewritten> {
 }
 
 /// `query` as a rewriter would have it, as far as that is about what was asked and said.
-pub(super) fn improved(query: Query, rewritten: Rewritten, conversation: &[ChatMessage]) -> Query {
+pub(super) fn improved(query: Query, rewritten: &Rewritten, conversation: &[ChatMessage]) -> Query {
     let asked = terms(&query.whole.text);
     let shown = conversation.iter().rev().take(SHOWN);
     let mut said: BTreeSet<String> = asked.clone();
@@ -186,7 +186,7 @@ mod tests {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         let said = Rewritten { question: question.to_owned(), queries: owned(queries), terms: owned(more) };
         let before = ChatMessage { role: ChatRole::User, content: "What is the borrow checker?".to_owned() };
-        improved(Query::understood("Why does it reject closures?".to_owned()), said, &[before])
+        improved(Query::understood("Why does it reject closures?".to_owned()), &said, &[before])
     }
 
     #[test]

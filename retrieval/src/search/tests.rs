@@ -305,6 +305,26 @@ async fn results_that_speak_of_something_else_are_flagged_and_kept() {
 }
 
 #[tokio::test]
+async fn a_name_that_stands_there_is_relevant() {
+    let names = "E0502 and then a long text about something else, of kilns, dough, treaties, penguins and their ice";
+    let found = search(MemoryIndex::of(&[names]), Leg::ready(), "E0502", SearchType::Hybrid).await.unwrap();
+    assert!(found.hits[0].relevant);
+}
+
+#[tokio::test]
+async fn pages_of_a_parted_question_hold_nothing_twice() {
+    let hybrid = Hybrid::new(Arc::new(many(250)), Leg::ready());
+    let asked = request("difference between study of lift and study of heat", SearchType::Hybrid);
+    let mut found = Vec::new();
+    for offset in [0, 100, 200] {
+        let page = SearchRequest { offset, max_results: 100, ..asked.clone() };
+        found.extend(ids(&hybrid.search(page).await.unwrap().hits));
+    }
+    let different: std::collections::BTreeSet<_> = found.iter().collect();
+    assert!(different.len() == found.len() && found.len() > 150);
+}
+
+#[tokio::test]
 async fn code_is_found_in_its_own_space() {
     let code = |n, content| hit(9, n, "", "code", content);
     let hits = vec![

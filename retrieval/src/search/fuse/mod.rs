@@ -138,11 +138,13 @@ fn by_meaning(space: &Meaning, density: &[Option<f32>], hubs: f32) -> Vec<Option
     let returned = corrected.iter().zip(&space.returned).filter(|(_, returned)| **returned);
     let least = returned.filter_map(|(cosine, _)| *cosine).fold(f32::INFINITY, f32::min);
     let most = corrected.iter().flatten().copied().fold(f32::NEG_INFINITY, f32::max);
-    let share = |cosine: f32| match () {
-        () if most > least => ((cosine - least) / (most - least)).clamp(0.0, 1.0).powf(EXPONENT),
-        // One candidate, or all alike: none is worse than the best.
-        () if cosine >= least => 1.0,
-        () => 0.0,
+    let share = |cosine: f32| {
+        if most > least {
+            ((cosine - least) / (most - least)).clamp(0.0, 1.0).powf(EXPONENT)
+        } else {
+            // One candidate, or all alike: none is worse than the best.
+            f32::from(u8::from(cosine >= least))
+        }
     };
     corrected.into_iter().map(|cosine| cosine.map(share)).collect()
 }
