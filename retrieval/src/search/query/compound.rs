@@ -127,7 +127,7 @@ mod tests {
         );
         check(
             "How does the borrow checker work, and why is it slow to compile?",
-            &expect!["How does the borrow checker work | why is it slow to compile?"],
+            &expect!["How does the borrow checker work | why is it slow to compile? (borrow checker work)"],
         );
     }
 

@@ -74,6 +74,24 @@ const BEFORE_THAT: [&str; 18] = [
 /// What stands before "one" where it means something.
 const BEFORE_ONE: [&str; 8] = ["which", "other", "this", "that", "first", "second", "last", "next"];
 
+/// What follows "it" where that stands for what comes next: "is it possible to".
+const IMPERSONAL: [&str; 14] = [
+    "possible",
+    "safe",
+    "ok",
+    "okay",
+    "necessary",
+    "better",
+    "best",
+    "good",
+    "bad",
+    "allowed",
+    "common",
+    "worth",
+    "enough",
+    "take",
+];
+
 /// `asked` with what it leans on, of the conversation before it, oldest first.
 pub(super) fn standalone(asked: &str, conversation: &[ChatMessage]) -> String {
     if conversation.is_empty() || !leans(asked) {
@@ -117,8 +135,8 @@ fn leans(question: &str) -> bool {
         return true;
     }
     // "Is it safe to …" speaks of nothing but what follows.
-    let impersonal = ["is it", "does it take", "would it be", "can it be that", "was it"];
-    if impersonal.iter().any(|form| spoken.contains(form)) && spoken.contains(" to ") {
+    let impersonal = |word: &String| IMPERSONAL.contains(&word.as_str());
+    if spoken.contains(" to ") && words.windows(2).any(|pair| pair[0] == "it" && impersonal(&pair[1])) {
         return false;
     }
     let mut named = 0;
