@@ -34,6 +34,7 @@ mod entries;
 mod error;
 mod layout;
 mod options;
+mod pages;
 mod query;
 mod state;
 mod writer;
@@ -329,7 +330,7 @@ impl SearchIndex for ElasticIndex {
     async fn digest(&self) -> Result<Digest, IndexError> {
         let state = self.state().await?;
         let models = BySpace::each(|space| state.model_in_use(space).map(|model| &*model.id));
-        let digest = query::digest(&self.client, &self.target().await?, models).await.map(Some);
+        let digest = pages::digest(&self.client, &self.target().await?, models).await.map(Some);
         Ok(self.or_empty(digest)?.unwrap_or_else(|| ContentDigest::new(models).finish()))
     }
 }

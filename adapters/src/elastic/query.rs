@@ -1,64 +1,54 @@
-//! Asking an index: both legs, passages by place, counts, and everything in order.
+//! Asking an index: its legs, passages by place, and counts.
 
 use std::collections::HashMap;
 
 use elasticsearch::http::Method;
-use lmao_ports::{Digest, IndexError, Leg, LegHit, SearchFilter, Space, Unavailable};
+use lmao_ports::{IndexError, Leg, LegHit, SearchFilter, Space, Unavailable};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
     client::Client,
-    entries::{Entry, KeptVector, PassageEntry, passage_id},
+    entries::{KeptVector, PassageEntry, passage_id},
     error::{Error, Refusal, STORE},
     layout,
     state::Counts,
 };
-use crate::passages::{
-    SECTION_WEIGHT, asked,
-    content::{self, ContentDigest, Digested, unit},
-    spaces::BySpace,
-    terms::Tongue,
-};
+use crate::passages::{SECTION_WEIGHT, asked, content::unit, spaces::BySpace, terms::Tongue};
 
 /// Results that the server gives for one query at most (`index.max_result_window`).
 const MOST_RESULTS: usize = 10_000;
 /// Values of one condition that the server takes at most (`index.max_terms_count`).
 const MOST_VALUES: usize = 65_536;
-/// Entries with their vectors that are read at once.
-const PAGE: usize = 500;
 /// Documents or passages that are asked for at once.
 const BATCH: usize = 1_000;
 /// All shards, or an error: never silently the answer of some.
-const ALL_SHARDS: (&str, &str) = ("allow_partial_search_results", "false");
-/// How long the server keeps a view of the index between two pages.
-const KEEP: &str = "2m";
-
+pub(super) const ALL_SHARDS: (&str, &str) = ("allow_partial_search_results", "false");
 #[derive(Deserialize)]
 #[serde(bound = "S: DeserializeOwned")]
-struct Found<S> {
-    hits: Hits<S>,
+pub(super) struct Found<S> {
+    pub hits: Hits<S>,
     #[serde(default)]
-    pit_id: Option<String>,
+    pub pit_id: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(bound = "S: DeserializeOwned")]
-struct Hits<S> {
+pub(super) struct Hits<S> {
     #[serde(default = "Vec::new")]
-    hits: Vec<Hit<S>>,
+    pub hits: Vec<Hit<S>>,
 }
 
 #[derive(Deserialize)]
 #[serde(bound = "S: DeserializeOwned")]
-struct Hit<S> {
+pub(super) struct Hit<S> {
     #[serde(rename = "_source")]
-    source: S,
+    pub source: S,
     #[serde(rename = "_score", default)]
     score: Option<f32>,
     #[serde(default)]
-    sort: Vec<Value>,
+    pub sort: Vec<Value>,
 }
 
 async fn search<T: DeserializeOwned>(client: &Client, index: &str, body: &Value) -> Result<T, Error> {
@@ -392,120 +382,4 @@ pub(super) async fn ordinals(
         }
     }
     Ok(ordinals)
-}
-
-/// All documents, each followed by its passages, in the order of ids and ordinals: one view of the index, page by page.
-pub(super) struct Pages<'a> {
-    client: &'a Client,
-    view: String,
-    after: Option<Vec<Value>>,
-}
-
-impl<'a> Pages<'a> {
-    /// Of what searches see now. To be closed.
-    pub(super) async fn open(client: &'a Client, index: &str) -> Result<Self, Error> {
-        let answer: Value = client.call(Method::Post, &format!("/{index}/_pit"), &[("keep_alive", KEEP)], None).await?;
-        let view = answer["id"].as_str().unwrap_or_default().to_owned();
-        Ok(Self { client, view, after: None })
-    }
-
-    /// The next ones; none at the end.
-    pub(super) async fn next(&mut self) -> Result<Vec<Entry>, Error> {
-        let mut body = json!({
-            "query": { "exists": { "field": "document_id" } },
-            "size": PAGE,
-            "track_total_hits": false,
-            "pit": { "id": self.view, "keep_alive": KEEP },
-            "sort": [{ "document_id": "asc" }, { "ordinal": "asc" }],
-        });
-        if let Some(after) = &self.after {
-            body["search_after"] = json!(after);
-        }
-        let found: Found<Entry> = self.client.call(Method::Post, "/_search", &[ALL_SHARDS], Some(&body)).await?;
-        if let Some(view) = found.pit_id {
-            self.view = view;
-        }
-        if let Some(last) = found.hits.hits.last() {
-            self.after = Some(last.sort.clone());
-        }
-        Ok(found.hits.hits.into_iter().map(|hit| hit.source).collect())
-    }
-
-    /// Lets the server forget the view; it does so by itself after two minutes.
-    pub(super) async fn close(self) {
-        let body = json!({ "id": self.view });
-        if let Err(error) = self.client.call::<Value>(Method::Delete, "/_pit", &[], Some(&body)).await {
-            tracing::debug!(%error, "a view of the search index was left to expire");
-        }
-    }
-}
-
-/// The digest of everything that searches see; `models` are whose vectors they are.
-pub(super) async fn digest(client: &Client, index: &str, models: BySpace<Option<&str>>) -> Result<Digest, Error> {
-    let mut pages = Pages::open(client, index).await?;
-    let digest = digest_of(&mut pages, models).await;
-    pages.close().await;
-    digest
-}
-
-/// Of a document in hand: the numbers of the passages that have a vector, and their floats.
-type Held = BySpace<(Vec<u32>, Vec<u8>)>;
-
-async fn digest_of(pages: &mut Pages<'_>, models: BySpace<Option<&str>>) -> Result<Digest, Error> {
-    let mut digest = ContentDigest::new(models);
-    let end = |digest: &mut ContentDigest, held: Held| {
-        for (_, (numbers, floats)) in held.iter() {
-            digest.vectors(numbers.iter().copied(), floats);
-        }
-    };
-    // Of the document in hand: its vectors so far, and passages that came and that are still to come.
-    let (mut held, mut number, mut missing) = (None::<Held>, 0, 0);
-    let torn = || Error::from(IndexError::Damaged("a document does not have all of its passages".to_owned()));
-    loop {
-        let page = pages.next().await?;
-        if page.is_empty() {
-            break;
-        }
-        for entry in page {
-            match entry {
-                Entry::Document(entry) => {
-                    if missing > 0 {
-                        return Err(torn());
-                    }
-                    if let Some(held) = held.replace(Held::default()) {
-                        end(&mut digest, held);
-                    }
-                    (number, missing) = (0, entry.passages);
-                    digest.document(Digested {
-                        document_id: entry.document_id,
-                        owner: entry.owner,
-                        filename: &entry.metadata.filename,
-                        format: &entry.metadata.file_type,
-                        language: entry.metadata.language.as_deref(),
-                        head: &content::record(&entry.head())?,
-                        passages: entry.passages,
-                    });
-                }
-                Entry::Passage(entry) => {
-                    missing = missing.checked_sub(1).ok_or_else(torn)?;
-                    for space in Space::ALL {
-                        if let (Some(held), Some(floats)) = (&mut held, entry.floats(space)?) {
-                            let (numbers, all) = held.of_mut(space);
-                            numbers.push(number);
-                            all.extend(floats);
-                        }
-                    }
-                    number += 1;
-                    digest.passage(&content::record(&entry.into_chunk().0)?);
-                }
-            }
-        }
-    }
-    if missing > 0 {
-        return Err(torn());
-    }
-    if let Some(held) = held {
-        end(&mut digest, held);
-    }
-    Ok(digest.finish())
 }

@@ -15,7 +15,8 @@ use super::{
     entries::{self, Prepared, passage_id},
     error::{Error, STORE},
     layout::{self, Found, Serve},
-    query::{self, Pages},
+    pages::Pages,
+    query,
     state::{self, Counts, State, Stored},
 };
 use crate::passages::spaces::BySpace;
