@@ -222,7 +222,7 @@ async fn large_pages_end(world: &World) {
     file.extend(packed);
     file.extend(b"\nendstream endobj\ntrailer<</Root 1 0 R>>\n%%EOF");
     ends(world, "large.pdf", file).await;
-    let scattered: String = (0..60_000_u32)
+    let scattered: String = (0..60_000_u64)
         .map(|at| format!("1 0 0 1 {} {} Tm (w{at}) Tj ", at * 7919 % 600, at * 104_729 % 780))
         .collect();
     ends(world, "scattered.pdf", pdf(&[&format!("x) Tj {scattered} (y")], "")).await;

@@ -286,7 +286,14 @@ impl Writer {
     }
 
     fn end_table(&mut self) {
-        let Some(table) = self.table.take() else { return };
+        let Some(mut table) = self.table.take() else { return };
+        // Of a damaged file the last cell may be open.
+        if !table.cell.is_empty() {
+            table.row.push(table.cell);
+        }
+        if !table.row.is_empty() {
+            table.rows.push(table.row);
+        }
         let mut rows = Rows::new(&mut self.builder);
         table.rows.into_iter().for_each(|row| rows.push(row));
         rows.end();
