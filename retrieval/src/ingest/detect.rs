@@ -11,7 +11,7 @@ use lmao_events::Failure;
 
 use super::decode::{Declaration, decode};
 pub(super) use language::language;
-pub(super) use sniff::delimiter;
+pub(super) use sniff::{Known, delimiter};
 
 /// Bytes at the beginning of a file that decide what it is.
 pub(super) const HEAD_BYTES: usize = 64 * 1024;
@@ -118,8 +118,9 @@ pub(super) fn detect(head: &[u8], filename: &str) -> Result<Format, Failure> {
     }
     // Decoding fails on binary data only, which has been refused above.
     let text = decode(head.to_vec(), Declaration::None).map(|decoded| decoded.text).unwrap_or_default();
-    let cut = head.len() == HEAD_BYTES;
-    Ok(text_format(&text, cut, filename, &extension))
+    // A file of exactly so many bytes loses nothing but a last line to this.
+    let known = if head.len() == HEAD_BYTES { Known::Beginning } else { Known::Whole };
+    Ok(text_format(&text, known, filename, &extension))
 }
 
 /// Formats that begin with a mark of their own.
@@ -142,7 +143,7 @@ fn by_mark(head: &[u8]) -> Option<Format> {
 }
 
 /// Which kind of text this is, the beginning of which is known.
-fn text_format(text: &str, cut: bool, filename: &str, extension: &str) -> Format {
+fn text_format(text: &str, known: Known, filename: &str, extension: &str) -> Format {
     let named = language(filename, text);
     // Names that say nothing leave the content to speak; others are contradicted by strong marks only.
     let vague = matches!(extension, "" | "txt" | "text" | "log" | "dat" | "data");
@@ -150,7 +151,7 @@ fn text_format(text: &str, cut: bool, filename: &str, extension: &str) -> Format
         "csv" | "tsv" | "tab" | "psv" => return Format::Csv,
         "jsonl" | "ndjson" => return Format::Jsonl,
         "json" | "geojson" | "ipynb" | "har" | "webmanifest" => {
-            return if sniff::is_json_lines(text, cut) { Format::Jsonl } else { Format::Json };
+            return if sniff::is_json_lines(text, known) { Format::Jsonl } else { Format::Json };
         }
         _ => {}
     }
@@ -162,15 +163,15 @@ fn text_format(text: &str, cut: bool, filename: &str, extension: &str) -> Format
         _ if named.is_some() && !vague => return Format::Code,
         _ => {}
     }
-    if sniff::is_json_lines(text, cut) {
+    if sniff::is_json_lines(text, known) {
         Format::Jsonl
-    } else if sniff::is_json(text, cut) {
+    } else if sniff::is_json(text, known) {
         Format::Json
     } else if named.is_some() {
         Format::Code
     } else if vague && sniff::is_markdown(text) {
         Format::Markdown
-    } else if vague && sniff::is_table(text, cut) {
+    } else if vague && sniff::is_table(text, known) {
         Format::Csv
     } else {
         Format::Text

@@ -5,6 +5,22 @@ const LINES: usize = 200;
 /// Delimiters of values, the likeliest first.
 const DELIMITERS: [u8; 4] = [b',', b'\t', b';', b'|'];
 
+/// How much of a file is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ingest) enum Known {
+    /// All of it.
+    Whole,
+    /// Its beginning: the last line or value may be cut.
+    Beginning,
+}
+
+impl Known {
+    /// By the bytes that are known, and those of which there may be more.
+    pub(in crate::ingest) const fn of(known: usize, all: usize) -> Self {
+        if known < all { Self::Beginning } else { Self::Whole }
+    }
+}
+
 /// Whether this begins with the headers of a mail (RFC 5322): at least three of those that mails have, and no other line.
 pub(super) fn is_mail(text: &str) -> bool {
     const USUAL: [&str; 12] = [
@@ -47,7 +63,7 @@ pub(super) fn is_mail(text: &str) -> bool {
 }
 
 /// Whether this is one JSON object or list, as far as it is known.
-pub(super) fn is_json(text: &str, cut: bool) -> bool {
+pub(super) fn is_json(text: &str, known: Known) -> bool {
     let text = text.trim_start_matches('\u{feff}').trim_start();
     if !text.starts_with(['{', '[']) {
         return false;
@@ -55,15 +71,15 @@ pub(super) fn is_json(text: &str, cut: bool) -> bool {
     match serde_json::from_str::<serde::de::IgnoredAny>(text) {
         Ok(_) => text.trim_end().len() > 2,
         // A beginning ends too soon and has no other fault.
-        Err(error) => cut && error.is_eof(),
+        Err(error) => known == Known::Beginning && error.is_eof(),
     }
 }
 
 /// Whether each line is a JSON object or list, and there are two at least.
-pub(super) fn is_json_lines(text: &str, cut: bool) -> bool {
+pub(super) fn is_json_lines(text: &str, known: Known) -> bool {
     let mut lines: Vec<&str> =
         text.trim_start_matches('\u{feff}').lines().filter(|line| !line.trim().is_empty()).collect();
-    if cut {
+    if known == Known::Beginning {
         lines.pop();
     }
     let value = |line: &&str| {
@@ -74,8 +90,8 @@ pub(super) fn is_json_lines(text: &str, cut: bool) -> bool {
 
 /// The delimiter of a table of values: the one by which most records have the same number of values, at least two. `None` when
 /// there is none.
-pub(in crate::ingest) fn delimiter(text: &str, cut: bool) -> Option<u8> {
-    shape(text, cut).map(|shape| shape.delimiter)
+pub(in crate::ingest) fn delimiter(text: &str, known: Known) -> Option<u8> {
+    shape(text, known).map(|shape| shape.delimiter)
 }
 
 /// What a delimiter makes of a text.
@@ -87,18 +103,18 @@ struct Shape {
     share: f32,
 }
 
-fn shape(text: &str, cut: bool) -> Option<Shape> {
-    let shapes = DELIMITERS.iter().filter_map(|delimiter| consistency(text, cut, *delimiter));
+fn shape(text: &str, known: Known) -> Option<Shape> {
+    let shapes = DELIMITERS.iter().filter_map(|delimiter| consistency(text, known, *delimiter));
     let tables = shapes.filter(|shape| shape.columns >= 2);
     tables.reduce(|best, other| if (other.share, other.columns) > (best.share, best.columns) { other } else { best })
 }
 
-fn consistency(text: &str, cut: bool, delimiter: u8) -> Option<Shape> {
+fn consistency(text: &str, known: Known, delimiter: u8) -> Option<Shape> {
     let mut reader =
         csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).has_headers(false).from_reader(text.as_bytes());
     let mut widths: Vec<usize> =
         reader.byte_records().take(LINES).filter_map(Result::ok).map(|record| record.len()).collect();
-    if cut {
+    if known == Known::Beginning {
         widths.pop();
     }
     let columns = *widths.iter().max_by_key(|width| widths.iter().filter(|other| other == width).count())?;
@@ -108,8 +124,8 @@ fn consistency(text: &str, cut: bool, delimiter: u8) -> Option<Shape> {
 
 /// Whether a text whose name does not say so is a table of values: every record has the same number of them, and they are
 /// short, which prose with commas is not.
-pub(super) fn is_table(text: &str, cut: bool) -> bool {
-    let Some(Shape { delimiter, records, columns, share }) = shape(text, cut) else { return false };
+pub(super) fn is_table(text: &str, known: Known) -> bool {
+    let Some(Shape { delimiter, records, columns, share }) = shape(text, known) else { return false };
     let values = records * columns;
     let sample: usize = text.lines().take(LINES).map(str::len).sum();
     let enough = if delimiter == b'\t' { columns >= 2 } else { columns >= 3 };

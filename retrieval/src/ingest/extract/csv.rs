@@ -4,13 +4,13 @@ use lmao_events::Failure;
 
 use super::{Extraction, finish, rows::Rows};
 use crate::{
-    ingest::detect::{HEAD_BYTES, delimiter},
+    ingest::detect::{HEAD_BYTES, Known, delimiter},
     text::Builder,
 };
 
 pub(super) fn extract(text: &str) -> Result<Extraction, Failure> {
     let head = &text[..text.floor_char_boundary(HEAD_BYTES)];
-    let delimiter = delimiter(head, head.len() < text.len());
+    let delimiter = delimiter(head, Known::of(head.len(), text.len()));
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(delimiter.unwrap_or(b','))
         .flexible(true)
