@@ -18,13 +18,13 @@ use lmao_adapters::{
     tools::HttpTool,
 };
 use lmao_ports::{
-    Blobs, Cache, Clock, EmbeddingCache, Entropy, EventLog, Ingestion, Live, Projection, RateLimiter, ReadModel,
+    Blobs, Cache, Clock, EmbeddingCache, Entropy, EventLog, Ingestion, Live, Llm, Projection, RateLimiter, ReadModel,
     Retriever, SearchIndex, Semantics, Snapshots, Vault,
 };
 use lmao_retrieval::{
     answer::{Answerer, Extractive, Generative},
     ingest::{Ingest, Rejected, Worker},
-    search::Hybrid,
+    search::{Hybrid, LlmRewriter},
 };
 use lmao_tools::{Remote, Tool};
 
@@ -163,9 +163,13 @@ impl Parts {
             feeders[1],
         )
         .await?;
-        let retriever: Arc<dyn Retriever> =
-            Arc::new(RememberedSearches::new(retriever(&index, &semantics), Arc::clone(&index), Arc::clone(&cache)));
-        let answerer = answerer(&config.llm, &semantics, &index)?;
+        let llm = language_model(&config.llm)?;
+        let retriever: Arc<dyn Retriever> = Arc::new(RememberedSearches::new(
+            retriever(&index, &models, llm.as_ref().filter(|_| config.llm.rewrite_questions)),
+            Arc::clone(&index),
+            Arc::clone(&cache),
+        ));
+        let answerer = answerer(llm.as_ref(), &semantics, &index);
         let tools = tools(&config.tools)?;
         Ok(Self {
             log,
@@ -236,15 +240,9 @@ impl Parts {
     }
 }
 
-/// Who answers: the language model, if one is configured.
-fn answerer(
-    llm: &config::Llm,
-    semantics: &Arc<dyn Semantics>,
-    index: &Arc<dyn SearchIndex>,
-) -> Result<Arc<dyn Answerer>, Stop> {
-    let Some((base_url, model)) = llm.endpoint() else {
-        return Ok(Arc::new(Extractive::new(Arc::clone(semantics)).reading(Arc::clone(index))));
-    };
+/// The language model, if one is configured.
+pub(super) fn language_model(llm: &config::Llm) -> Result<Option<Arc<dyn Llm>>, Stop> {
+    let Some((base_url, model)) = llm.endpoint() else { return Ok(None) };
     let key = llm.api_key.as_ref().map(|key| key.reveal().to_owned());
     let endpoint = OpenAi::new(base_url, model, key).and_then(|endpoint| match &llm.tokenizer {
         Some(path) => endpoint.tokenizer(path),
@@ -252,11 +250,22 @@ fn answerer(
     });
     let endpoint = endpoint
         .map_err(|error| Stop::new(Code::Usage, "the language model's endpoint makes no sense").because(error))?;
-    let endpoint = match llm.context_tokens {
-        Some(tokens) => endpoint.context_tokens(tokens.get()),
-        None => endpoint,
-    };
-    Ok(Arc::new(Generative::new(Arc::new(endpoint)).reading(Arc::clone(index))))
+    Ok(Some(match llm.context_tokens {
+        Some(tokens) => Arc::new(endpoint.context_tokens(tokens.get())),
+        None => Arc::new(endpoint),
+    }))
+}
+
+/// Who answers: the language model, if there is one.
+fn answerer(
+    llm: Option<&Arc<dyn Llm>>,
+    semantics: &Arc<dyn Semantics>,
+    index: &Arc<dyn SearchIndex>,
+) -> Arc<dyn Answerer> {
+    match llm {
+        Some(llm) => Arc::new(Generative::new(Arc::clone(llm)).reading(Arc::clone(index))),
+        None => Arc::new(Extractive::new(Arc::clone(semantics)).reading(Arc::clone(index))),
+    }
 }
 
 /// The tools that run elsewhere.
@@ -282,9 +291,17 @@ pub(super) fn ingest(
     Ok(Ingest::new(Arc::clone(blobs), Arc::clone(semantics), embeddings, worker))
 }
 
-/// The search.
-pub(super) fn retriever(index: &Arc<dyn SearchIndex>, semantics: &Arc<dyn Semantics>) -> Arc<dyn Retriever> {
-    Arc::new(Hybrid::new(Arc::clone(index), Arc::clone(semantics)))
+/// The search. `rewriter` is the language model that may reword questions.
+pub(super) fn retriever(
+    index: &Arc<dyn SearchIndex>,
+    models: &Arc<Models>,
+    rewriter: Option<&Arc<dyn Llm>>,
+) -> Arc<dyn Retriever> {
+    let hybrid = Hybrid::new(Arc::clone(index), Arc::clone(models) as _).reranking(Arc::clone(models) as _);
+    Arc::new(match rewriter {
+        Some(llm) => hybrid.rewriter(Arc::new(LlmRewriter::new(Arc::clone(llm)))),
+        None => hybrid,
+    })
 }
 
 /// How the models are obtained: kept for all data directories where the user has a cache, else in this one.

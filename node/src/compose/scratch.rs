@@ -19,7 +19,7 @@ use lmao_ports::{Blobs, Clock as _, Folder, Ingestion, Retriever, SearchIndex, S
 use serde_json::json;
 use uuid::Uuid;
 
-use super::parts::{ingest, model_config, retriever};
+use super::parts::{ingest, language_model, model_config, retriever};
 use crate::config::Config;
 
 /// Bytes of vectors that are remembered from one use to the next.
@@ -57,7 +57,8 @@ impl Scratch {
         let index: Arc<dyn SearchIndex> = Arc::new(EmbeddedIndex::open(&folder.path().join("search")).await?);
         let vectors = SqliteEmbeddingCache::open(&cache.join("scratch-vectors.db"), REMEMBERED).await?;
         let steps: Arc<dyn Ingestion> = Arc::new(ingest(&blobs, &semantics, Arc::new(vectors))?);
-        let retriever = retriever(&index, &semantics);
+        let llm = language_model(&config.llm)?;
+        let retriever = retriever(&index, &models, llm.as_ref().filter(|_| config.llm.rewrite_questions));
         Ok(Self { models, retriever, steps, index, blobs, owner: Uuid::from_u128(1), _folder: folder })
     }
 

@@ -203,6 +203,9 @@ pub(crate) struct Llm {
     pub tokenizer: Option<PathBuf>,
     /// Tokens that one completion may have, read and written together; by the model's name, else 16384.
     pub context_tokens: Option<ContextTokens>,
+    /// Whether it may reword a question before it is searched for: one short call more for each question, at most two
+    /// seconds; what it makes of the question is checked.
+    pub rewrite_questions: bool,
 }
 
 impl Llm {
@@ -221,6 +224,9 @@ impl Llm {
             (None, Some(_)) => Some("llm.model is set and llm.base_url is not: name the endpoint to ask".to_owned()),
             (None, None) if self.context_tokens.is_some() => {
                 Some("llm.context_tokens is set and llm.base_url is not: name the endpoint to ask".to_owned())
+            }
+            (None, None) if self.rewrite_questions => {
+                Some("llm.rewrite_questions is set and llm.base_url is not: name the endpoint to ask".to_owned())
             }
             (None, None) if self.tokenizer.is_some() => {
                 Some("llm.tokenizer is set and llm.base_url is not: name the endpoint to ask".to_owned())
