@@ -6,6 +6,7 @@
 
 use std::{
     fmt,
+    ops::Range,
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
@@ -33,9 +34,9 @@ use super::local::{Incoming, Local};
 
 const STORE: &str = "blobs";
 const LOG: &str = "log";
-/// Bytes of a part; what is smaller is put in one request. S3 takes 10,000 parts of at least 5 MiB.
+/// Bytes of a part, on the way in and out; what is smaller is put in one request. S3 takes 10,000 parts of at least 5 MiB.
 const PART: usize = 8 * 1024 * 1024;
-/// One request and its answer.
+/// One request and its answer: at the slowest a part, so a line of 2.3 Mbit/s carries blobs of any size.
 const EXCHANGE: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(5);
 /// A request that fails for a passing reason is made so often more, all within [`EXCHANGE`].
@@ -220,6 +221,21 @@ impl S3Blobs {
         sent.map(|()| blob)
     }
 
+    /// Whether the blob is there, in its size.
+    async fn has(&self, folder: Folder, blob: &BlobRef) -> Result<bool, Unavailable> {
+        let key = self.key(folder, blob);
+        match found(&key, self.store.head(&key).await)? {
+            Some(object) if object.size != blob.size => Err(altered(folder, blob)),
+            object => Ok(object.is_some()),
+        }
+    }
+
+    /// These bytes of a blob, in a request of their own; `None` when it was deleted meanwhile.
+    async fn range(&self, folder: Folder, blob: &BlobRef, range: Range<u64>) -> Result<Option<Bytes>, Unavailable> {
+        let key = self.key(folder, blob);
+        found(&key, self.store.get_range(&key, range).await)
+    }
+
     /// What is directly below: the names of folders.
     fn within(&self, folder: Key) -> impl Stream<Item = Result<Key, Unavailable>> + Send {
         let listed = async move {
@@ -228,6 +244,19 @@ impl S3Blobs {
             Ok(stream::iter(found.common_prefixes.into_iter().map(Ok)))
         };
         stream::once(listed).try_flatten()
+    }
+}
+
+/// The parts of so many bytes, none if there are no bytes. One request for all of them would have to end within [`EXCHANGE`].
+fn ranges(size: u64) -> impl Iterator<Item = Range<u64>> + Send {
+    (0..size).step_by(PART).map(move |start| start..size.min(start + PART as u64))
+}
+
+/// What is at this key; `None` when nothing is.
+fn found<T>(key: &Key, answer: Result<T, object_store::Error>) -> Result<Option<T>, Unavailable> {
+    match answer {
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        answer => answer.map(Some).map_err(|error| failed("read", key, error)),
     }
 }
 
@@ -292,35 +321,33 @@ impl Blobs for S3Blobs {
     }
 
     async fn get(&self, folder: Folder, blob: &BlobRef) -> Result<Option<Bytes>, Unavailable> {
-        let key = self.key(folder, blob);
-        let found = match self.store.get(&key).await {
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            found => found.map_err(|error| failed("read", &key, error))?,
-        };
-        let bytes = found.bytes().await.map_err(|error| failed("read", &key, error))?;
+        if !self.has(folder, blob).await? {
+            return Ok(None);
+        }
+        let mut bytes = BytesMut::new();
+        for range in ranges(blob.size) {
+            let Some(part) = self.range(folder, blob, range).await? else { return Ok(None) };
+            bytes.extend_from_slice(&part);
+        }
         if Sha256::digest(&bytes)[..] != blob.sha256.0 {
             return Err(altered(folder, blob));
         }
-        Ok(Some(bytes))
+        Ok(Some(bytes.freeze()))
     }
 
     async fn local(&self, folder: Folder, blob: &BlobRef) -> Result<Option<PathBuf>, Unavailable> {
-        let key = self.key(folder, blob);
         // Whether it is still there only the bucket knows: another process may have deleted it.
-        let found = match self.store.get(&key).await {
-            Err(object_store::Error::NotFound { .. }) => {
-                self.local.forget(folder).await;
-                return Ok(None);
-            }
-            found => found.map_err(|error| failed("read", &key, error))?,
-        };
+        if !self.has(folder, blob).await? {
+            self.local.forget(folder).await;
+            return Ok(None);
+        }
         if let Some(path) = self.local.find(folder, blob).await {
             return Ok(Some(path));
         }
         let mut incoming = self.local.begin().await?;
-        let mut content = found.into_stream();
-        while let Some(piece) = content.try_next().await.map_err(|error| failed("read", &key, error))? {
-            incoming.write(&piece).await?;
+        for range in ranges(blob.size) {
+            let Some(part) = self.range(folder, blob, range).await? else { return Ok(None) };
+            incoming.write(&part).await?;
         }
         if incoming.blob().sha256 != blob.sha256 {
             return Err(altered(folder, blob));

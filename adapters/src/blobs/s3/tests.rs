@@ -1,9 +1,16 @@
 //! A bucket of a server that speaks S3: the port's promises, and what other processes leave there.
 
-use std::env;
+use std::{
+    env,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use lmao_ports::conformance;
 use tempfile::TempDir;
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{TcpListener, TcpStream},
+};
 
 use super::*;
 
@@ -49,16 +56,81 @@ async fn what_is_larger_than_a_part_comes_back_whole() {
     assert_eq!(blobs.list(FOLDER).await.unwrap(), []);
 }
 
+/// Passes all on to the server, and knows how many bytes the largest of its answers had.
+async fn measured(server: &S3Options) -> (S3Options, Arc<AtomicUsize>) {
+    let largest = Arc::new(AtomicUsize::new(0));
+    let address = server.endpoint.as_deref().and_then(|endpoint| endpoint.strip_prefix("http://"));
+    let address = address.expect("LMAO_TEST_S3 names an endpoint with http").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
+    let seen = Arc::clone(&largest);
+    tokio::spawn(async move {
+        loop {
+            let (client, _) = listener.accept().await.unwrap();
+            tokio::spawn(pass(client, TcpStream::connect(&address).await.unwrap(), Arc::clone(&seen)));
+        }
+    });
+    (S3Options { endpoint, ..server.clone() }, largest)
+}
+
+/// One connection, until one of the two ends it.
+async fn pass(mut client: TcpStream, mut server: TcpStream, largest: Arc<AtomicUsize>) -> std::io::Result<()> {
+    let (mut answer, mut asked, mut answered) = (0, vec![0; 1 << 16], vec![0; 1 << 16]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut asked) => {
+                answer = 0;
+                match read? {
+                    0 => return Ok(()),
+                    read => server.write_all(&asked[..read]).await?,
+                }
+            }
+            read = server.read(&mut answered) => match read? {
+                0 => return Ok(()),
+                read => {
+                    answer += read;
+                    largest.fetch_max(answer, Ordering::SeqCst);
+                    client.write_all(&answered[..read]).await?;
+                }
+            },
+        }
+    }
+}
+
+/// A request has a limited time, and a blob may be of any size.
+#[tokio::test]
+async fn no_request_reads_more_than_a_part() {
+    let (options, dir) = (options(), TempDir::new().unwrap());
+    let (options, largest) = measured(&options).await;
+    let blobs = open(&options, &dir).await;
+    let content: Bytes = (0..2 * PART + 5).map(|n| (n % 251) as u8).collect();
+    let blob = blobs.put(FOLDER, content.clone()).await.unwrap();
+    let head = 16 * 1024;
+    assert_eq!(blobs.get(FOLDER, &blob).await.unwrap(), Some(content.clone()));
+    let got = largest.swap(0, Ordering::SeqCst);
+    assert!((PART..PART + head).contains(&got), "get: {got} bytes in one answer");
+    let path = blobs.local(FOLDER, &blob).await.unwrap().unwrap();
+    assert!(tokio::fs::read(&path).await.unwrap() == content);
+    let fetched = largest.swap(0, Ordering::SeqCst);
+    assert!((PART..PART + head).contains(&fetched), "local: {fetched} bytes in one answer");
+    assert_eq!(blobs.local(FOLDER, &blob).await.unwrap(), Some(path));
+    let looked = largest.load(Ordering::SeqCst);
+    assert!((1..head).contains(&looked), "what is here is not read again: {looked} bytes in one answer");
+}
+
 #[tokio::test]
 async fn an_altered_blob_is_an_error() {
     let (options, dir) = (options(), TempDir::new().unwrap());
     let blobs = open(&options, &dir).await;
-    let blob = blobs.put(FOLDER, Bytes::from_static(b"as it was")).await.unwrap();
-    blobs.store.put(&blobs.key(FOLDER, &blob), Bytes::from_static(b"as it is").into()).await.unwrap();
-    for error in [blobs.get(FOLDER, &blob).await.unwrap_err(), blobs.local(FOLDER, &blob).await.unwrap_err()] {
-        assert!(error.message.contains("was altered"), "{error}");
+    // Of the same size, shorter, and with more after it.
+    for content in ["as it wos", "as it is", "", "as it was, and more"] {
+        let blob = blobs.put(FOLDER, Bytes::from_static(b"as it was")).await.unwrap();
+        blobs.store.put(&blobs.key(FOLDER, &blob), Bytes::from_static(content.as_bytes()).into()).await.unwrap();
+        for error in [blobs.get(FOLDER, &blob).await.unwrap_err(), blobs.local(FOLDER, &blob).await.unwrap_err()] {
+            assert!(error.message.contains("was altered"), "{content:?}: {error}");
+        }
     }
-    blobs.put(FOLDER, Bytes::from_static(b"as it was")).await.unwrap();
+    let blob = blobs.put(FOLDER, Bytes::from_static(b"as it was")).await.unwrap();
     assert!(blobs.get(FOLDER, &blob).await.unwrap().is_some(), "putting it again heals it");
 }
 
