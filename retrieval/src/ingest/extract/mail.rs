@@ -1,7 +1,9 @@
 //! Mails (RFC 5322, MIME): who wrote to whom and when, the text with its quotes marked as such, and the attachments, each
-//! extracted by its own format as a section named by its file.
+//! extracted by its own format as a section named by its file. A mailbox is many of them, each a section.
 
-use std::io::Cursor;
+mod mailbox;
+
+use std::{borrow::Cow, collections::HashSet, io::Cursor};
 
 use lmao_events::Failure;
 use mail_parser::{Address, HeaderValue, Message, MessageParser, MimeHeaders, PartType};
@@ -14,19 +16,37 @@ use super::{
 };
 use crate::text::Builder;
 
-/// Parts of a mail that are looked at.
+/// Parts of its text, and attachments, of a mail that are looked at.
 const MAX_PARTS: usize = 1000;
 /// Bytes of a list of addresses, as it is shown.
 const ADDRESSES_BYTES: usize = 1000;
 
 pub(super) fn extract(bytes: &[u8], budget: &mut Budget) -> Result<Extraction, Failure> {
+    let mut mails = mailbox::mails(bytes);
+    match (mails.next(), mails.next()) {
+        (Some(first), Some(second)) => every([first, second].into_iter().chain(mails), budget),
+        (Some(only), None) => single(&only, budget),
+        (None, _) => single(bytes, budget),
+    }
+}
+
+/// The mails of a mailbox.
+fn every<'a>(mails: impl Iterator<Item = Cow<'a, [u8]>>, budget: &mut Budget) -> Result<Extraction, Failure> {
+    let mut members = Members::new(Builder::new());
+    for (number, mail) in (1..).zip(mails) {
+        members.read(&format!("mail {number}.eml"), None, &mut Cursor::new(mail), budget)?;
+    }
+    members.finish()
+}
+
+fn single(bytes: &[u8], budget: &mut Budget) -> Result<Extraction, Failure> {
     let message = MessageParser::default().parse(bytes).ok_or_else(|| damaged("mail", "it has no headers"))?;
     let mut builder = Builder::new();
     let subject = message.subject().and_then(title);
     builder.heading(1, subject.as_deref().unwrap_or("(no subject)"));
     header(&mut builder, &message);
-    body(&mut builder, &message)?;
     let mut members = Members::new(builder);
+    body(&mut members, &message)?;
     attachments(&mut members, &message, budget)?;
     let mut extraction = members.finish()?;
     extraction.title = subject;
@@ -80,27 +100,36 @@ fn addresses(list: &Address<'_>) -> String {
     out
 }
 
-/// The text: the plain form where there is one, else the page.
-fn body(builder: &mut Builder, message: &Message<'_>) -> Result<(), Failure> {
-    let mut written = false;
-    for part in message.text_bodies().take(MAX_PARTS) {
-        if let PartType::Text(text) = &part.body
-            && !text.trim().is_empty()
-        {
-            plain(builder, text);
-            written = true;
+/// The text: of parts that say the same the plain form if it has words, else the page. What has one form only is read in that
+/// one.
+fn body(members: &mut Members, message: &Message<'_>) -> Result<(), Failure> {
+    // Both lists have the parts without another form.
+    let pages: HashSet<u32> = message.html_body.iter().copied().collect();
+    let has_words = |id: &&u32| {
+        message.part(**id).is_some_and(|part| matches!(&part.body, PartType::Text(text) if !text.trim().is_empty()))
+    };
+    let is_plain = message.text_body.iter().filter(|id| !pages.contains(id)).any(|id| has_words(&id));
+    let parts = if is_plain { &message.text_body } else { &message.html_body };
+    for id in parts.iter().take(MAX_PARTS) {
+        match message.part(*id).map(|part| &part.body) {
+            Some(PartType::Text(text)) => plain(&mut members.builder, text),
+            Some(PartType::Html(page)) => {
+                let found = html::extract(page)?;
+                members.builder.extend(&found.document);
+                found.warnings.into_iter().for_each(|warning| members.warn(warning));
+            }
+            _ => {}
         }
     }
-    if written {
-        return Ok(());
-    }
-    for part in message.html_bodies().take(MAX_PARTS) {
-        if let PartType::Html(page) = &part.body {
-            let found = html::extract(page)?;
-            builder.extend(&found.document);
-        }
-    }
+    warn_of_more(members, "parts of its text", parts.len());
     Ok(())
+}
+
+/// Says what lies beyond the limit.
+fn warn_of_more(members: &mut Members, what: &str, count: usize) {
+    if count > MAX_PARTS {
+        members.warn(format!("{} of {count} {what} were left out: at most {MAX_PARTS} are read", count - MAX_PARTS));
+    }
 }
 
 /// Paragraphs of a plain text; quoted ones begin with as many `>` as they are deep, once.
@@ -165,6 +194,7 @@ fn attachments(members: &mut Members, message: &Message<'_>, budget: &mut Budget
         };
         members.read(&name, None, &mut Cursor::new(content), budget)?;
     }
+    warn_of_more(members, "attachments", message.attachment_count());
     Ok(())
 }
 
@@ -207,6 +237,78 @@ mod tests {
         assert_eq!((found.authors, found.tags), (vec!["Ada Lovelace".to_owned()], vec!["tea".into(), "pots".into()]));
         assert_eq!(found.written.as_deref(), Some("2024-05-01T10:30:00+02:00"));
         assert_eq!(found.warnings, ["1 files in it are no text (1 png)"]);
+    }
+
+    /// What is found in a mail of such parts, each its headers and its text.
+    fn mixed(parts: &str) -> Extraction {
+        let mail = format!(
+            "From: a@b.c\r\nSubject: S\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n\
+             {parts}--x--\r\n"
+        );
+        extract(mail.as_bytes(), &mut Budget::new()).unwrap()
+    }
+
+    #[test]
+    fn a_page_with_a_plain_footer_is_read_with_it() {
+        let footer = "--x\r\nContent-Type: text/plain\r\n\r\nThe footer.\r\n";
+        let page = "--x\r\nContent-Type: text/html\r\n\r\n<p>The page.</p>\r\n";
+        let both = |plain: &str| {
+            format!(
+                "--x\r\nContent-Type: multipart/alternative; boundary=y\r\n\r\n--y\r\nContent-Type: text/plain\r\n\r\n\
+                 {plain}\r\n--y\r\nContent-Type: text/html\r\n\r\n<p>The page.</p>\r\n--y--\r\n"
+            )
+        };
+        for (parts, expected) in [
+            (format!("{page}{footer}"), "The page.\n\nThe footer."),
+            (format!("{footer}{page}"), "The footer.\n\nThe page."),
+            (format!("{}{footer}", both("The text.")), "The text.\n\nThe footer."),
+            (format!("{}{footer}", both(" ")), "The page.\n\nThe footer."),
+            (both("The text."), "The text."),
+        ] {
+            let text = mixed(&parts).document.text;
+            assert!(text.ends_with(&format!("- From: a@b.c\n\n{expected}")), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_lies_beyond_the_limit_is_told() {
+        let text = "--x\r\nContent-Type: text/plain\r\n\r\nw\r\n".repeat(MAX_PARTS + 2);
+        let file = "--x\r\nContent-Type: text/plain\r\nContent-Disposition: attachment; filename=f.txt\r\n\r\nf\r\n";
+        let found = mixed(&format!("{text}{}", file.repeat(MAX_PARTS + 1)));
+        assert_eq!(
+            found.warnings,
+            [
+                "2 of 1002 parts of its text were left out: at most 1000 are read",
+                "1 of 1001 attachments were left out: at most 1000 are read"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_mailbox_has_all_its_mails() {
+        let mail = |number: usize| {
+            format!(
+                "From a@b.c Wed May  1 10:30:00 2024\nFrom: a@b.c\nSubject: Mail {number}\nMessage-ID: <{number}@b.c>\n\n\
+                 Words {number}.\n\n"
+            )
+        };
+        let found = extract((1..=2).map(mail).collect::<String>().as_bytes(), &mut Budget::new()).unwrap();
+        expect![[r#"
+            heading(1) "mail 1.eml"
+            heading(2) "Mail 1" in mail 1.eml
+            list "- From: a@b.c" in mail 1.eml > Mail 1
+            paragraph "Words 1." in mail 1.eml > Mail 1
+            heading(1) "mail 2.eml"
+            heading(2) "Mail 2" in mail 2.eml
+            list "- From: a@b.c" in mail 2.eml > Mail 2
+            paragraph "Words 2." in mail 2.eml > Mail 2
+        "#]]
+        .assert_eq(&outline(&found.document));
+        let one = extract(mail(1).as_bytes(), &mut Budget::new()).unwrap();
+        assert_eq!((one.title.as_deref(), one.document.blocks.len()), (Some("Mail 1"), 3));
+        let many: String = (1..=10_001).map(mail).collect();
+        let failure = extract(many.as_bytes(), &mut Budget::new()).unwrap_err();
+        assert_eq!(failure.reason, "document_too_large");
     }
 
     #[test]
