@@ -17,6 +17,10 @@ use crate::text::Builder;
 
 /// Parts that a book may list.
 const MAX_PARTS: usize = 10_000;
+/// Bytes of a chapter that is expected to have text. A page that only shows a picture is smaller.
+const CHAPTER_BYTES: usize = 1024;
+/// Chapters without text that are named.
+const MAX_NAMED: usize = 20;
 
 pub(super) fn extract(package: &mut Package) -> Result<Extraction, Failure> {
     let container =
@@ -28,7 +32,7 @@ pub(super) fn extract(package: &mut Package) -> Result<Extraction, Failure> {
     let folder = root.rsplit_once('/').map_or("", |(folder, _)| folder);
     let mut builder = Builder::new();
     let mut warnings = vec![];
-    let (mut empty, mut chapters) = (0, 0);
+    let (mut empty, mut large, mut chapters) = (0, 0, 0);
     for id in book.spine.iter().take(MAX_PARTS) {
         let Some(part) = book.parts.get(id).filter(|part| !part.is_navigation) else { continue };
         let path = resolve(folder, &part.href);
@@ -39,9 +43,15 @@ pub(super) fn extract(package: &mut Package) -> Result<Extraction, Failure> {
         chapters += 1;
         match package.text(&path) {
             Ok(Some(page)) => {
-                let found = html::extract(&page)?;
+                let found = html::extract_xml(&page)?;
                 warnings.extend(found.warnings.into_iter().map(|warning| format!("{path}: {warning}")));
-                empty += usize::from(found.document.blocks.is_empty());
+                if found.document.blocks.is_empty() {
+                    empty += 1;
+                    large += usize::from(page.len() > CHAPTER_BYTES);
+                    if page.len() > CHAPTER_BYTES && large <= MAX_NAMED {
+                        warnings.push(format!("the chapter {path} gave no text, though it has {} bytes", page.len()));
+                    }
+                }
                 builder.extend(&found.document);
             }
             Ok(None) => warnings.push(format!("the chapter {path} is missing")),
@@ -50,6 +60,9 @@ pub(super) fn extract(package: &mut Package) -> Result<Extraction, Failure> {
     }
     if chapters == 0 {
         return Err(damaged("e-book", "it lists no chapters"));
+    }
+    if large > MAX_NAMED {
+        warnings.push(format!("{} more large chapters gave no text", large - MAX_NAMED));
     }
     // A cover or a plate or two are pictures in most books.
     if empty * 2 > chapters {
@@ -177,7 +190,44 @@ fn resolve(folder: &str, href: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+    use crate::ingest::extract::Source;
+
+    /// What is found in a book of these chapters.
+    fn book(chapters: &[String]) -> Extraction {
+        let mut archive = zip::ZipWriter::new(std::io::Cursor::new(vec![]));
+        let mut write = |name: &str, text: &str| {
+            archive.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+            archive.write_all(text.as_bytes()).unwrap();
+        };
+        let (mut items, mut spine) = (String::new(), String::new());
+        for (number, chapter) in chapters.iter().enumerate() {
+            items += &format!("<item id='c{number}' href='{number}.xhtml'/>");
+            spine += &format!("<itemref idref='c{number}'/>");
+            write(&format!("{number}.xhtml"), chapter);
+        }
+        write("META-INF/container.xml", "<container><rootfile full-path='b.opf'/></container>");
+        write("b.opf", &format!("<package><manifest>{items}</manifest><spine>{spine}</spine></package>"));
+        let bytes = archive.finish().unwrap().into_inner();
+        extract(&mut Package::open(Source::Bytes(bytes)).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn chapters_are_xml_and_large_ones_without_text_are_told() {
+        let chapter = "<html><head><title/><script src='a.js'/></head><body><p>Words.</p></body></html>";
+        let picture = |bytes: usize| format!("<html><body><img alt='{}'/></body></html>", "x".repeat(bytes));
+        let found = book(&[chapter.into(), chapter.into(), chapter.into(), picture(10), picture(2000)]);
+        assert_eq!(found.document.text, "Words.\n\nWords.\n\nWords.");
+        assert_eq!(found.warnings, ["the chapter 4.xhtml gave no text, though it has 2039 bytes"]);
+        let many: Vec<String> = (0..25).map(|_| picture(2000)).collect();
+        let warnings = book(&many).warnings;
+        assert_eq!(
+            warnings[20..],
+            ["5 more large chapters gave no text", "25 of 25 chapters gave no text (pictures or damaged)"]
+        );
+    }
 
     #[test]
     fn paths_are_relative_to_the_package() {

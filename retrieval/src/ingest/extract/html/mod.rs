@@ -2,6 +2,7 @@
 //! are left out. The tree lies in an arena and is walked without recursion, so its depth costs no stack.
 
 mod depth;
+mod xhtml;
 
 use std::{borrow::Cow, collections::HashSet};
 
@@ -81,6 +82,15 @@ const SHORT_BYTES: usize = 1000;
 const LITTLE_TEXT: usize = 200;
 
 pub(super) fn extract(text: &str) -> Result<Extraction, Failure> {
+    if xhtml::is_xml(text) { extract_xml(text) } else { extract_html(text) }
+}
+
+/// A page that is XML whether or not it says so, as the chapters of e-books are.
+pub(super) fn extract_xml(text: &str) -> Result<Extraction, Failure> {
+    extract_html(&xhtml::closed(text))
+}
+
+fn extract_html(text: &str) -> Result<Extraction, Failure> {
     let limited = depth::limited(text);
     let html = Html::parse_document(&limited);
     let outline = Outline::of(&html);
@@ -428,6 +438,14 @@ mod tests {
         .assert_eq(&outline(&found.document));
         let code = found.document.blocks.iter().find(|block| block.kind == crate::text::Kind::Code).unwrap();
         assert_eq!(code.language.as_deref(), Some("rust"));
+    }
+
+    #[test]
+    fn elements_without_content_take_nothing_from_pages_that_are_xml() {
+        let page = "<html><head><title/><script src='a.js'/></head><body><p>one</p><aside/><iframe/><textarea/><p>two</p></body></html>";
+        assert_eq!(extract(&format!("<?xml version='1.0'?>{page}")).unwrap().document.text, "one\n\ntwo");
+        assert_eq!(extract_xml(page).unwrap().document.text, "one\n\ntwo");
+        assert_eq!(extract(page).unwrap().document.text, "");
     }
 
     #[test]
