@@ -5,10 +5,15 @@ use std::io::{self, Cursor, Read};
 
 use flate2::read::MultiGzDecoder;
 use lmao_events::Failure;
+use tar::EntryType;
 use zip::result::ZipError;
 
 use super::{
-    Budget, Extraction, Format, Source, damaged, encrypted, members::Members, one, package::Package, source::ReadSeek,
+    Budget, Extraction, Format, Source, damaged, encrypted,
+    members::{Members, shown},
+    one,
+    package::Package,
+    source::ReadSeek,
 };
 use crate::{
     ingest::detect::{HEAD_BYTES, detect},
@@ -68,9 +73,24 @@ pub(super) fn tar(content: impl Read, budget: &mut Budget) -> Result<Extraction,
             }
         };
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        if entry.header().entry_type().is_file() && !is_system(&name) {
-            let size = entry.size();
-            members.read(&name, Some(size), &mut entry, budget)?;
+        let kind = entry.header().entry_type();
+        if is_system(&name) {
+            continue;
+        }
+        // The holes of a sparse file take no bytes of the archive.
+        let packed = if kind.is_gnu_sparse() { entry.header().entry_size().unwrap_or(0) } else { entry.size() };
+        match kind {
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                members.read(&name, Some(packed), &mut entry, budget)?;
+            }
+            // These have no text: global headers are of the archive itself.
+            EntryType::Directory | EntryType::Symlink | EntryType::XGlobalHeader => {}
+            kind if packed > 0 => members.warn(format!(
+                "{}: left out, it is no file (its kind in the archive is {:?})",
+                shown(&name),
+                char::from(kind.as_byte())
+            )),
+            _ => {}
         }
     }
     members.finish()
@@ -125,4 +145,45 @@ fn is_system(path: &str) -> bool {
         || path.ends_with(".DS_Store")
         || path.ends_with("/Thumbs.db")
         || path.contains("/.git/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_of_all_kinds_that_hold_text_are_read_or_told() {
+        let mut archive = tar::Builder::new(vec![]);
+        let kinds = [
+            ("contiguous.txt", EntryType::Continuous),
+            ("rest.txt", EntryType::new(b'M')),
+            ("pax_global_header", EntryType::XGlobalHeader),
+            ("plain.txt", EntryType::Regular),
+        ];
+        for (name, kind) in kinds {
+            let text =
+                if kind == EntryType::XGlobalHeader { "13 comment=x\n".to_owned() } else { format!("In {name}.") };
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(text.len() as u64);
+            archive.append_data(&mut header, name, text.as_bytes()).unwrap();
+        }
+        // A sparse file of one piece behind a hole.
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(EntryType::GNUSparse);
+        header.set_path("sparse.txt").unwrap();
+        header.set_size(10);
+        let gnu = header.as_gnu_mut().unwrap();
+        gnu.sparse[0].set_offset(0);
+        gnu.sparse[0].set_length(10);
+        gnu.set_real_size(10);
+        header.set_cksum();
+        archive.append(&header, &b"In sparse."[..]).unwrap();
+        let bytes = archive.into_inner().unwrap();
+
+        let found = tar(bytes.as_slice(), &mut Budget::new()).unwrap();
+        let texts: Vec<&str> = found.document.text.lines().filter(|line| line.starts_with("In ")).collect();
+        assert_eq!(texts, ["In contiguous.txt.", "In plain.txt.", "In sparse."]);
+        assert_eq!(found.warnings, ["rest.txt: left out, it is no file (its kind in the archive is 'M')"]);
+    }
 }

@@ -192,7 +192,7 @@ impl Members {
 }
 
 /// A path as it is shown: cleaned, its end kept where it is too long.
-fn shown(path: &str) -> String {
+pub(super) fn shown(path: &str) -> String {
     let path = crate::text::clean_prose(path);
     let path = path.trim_start_matches("./");
     let cut = path.ceil_char_boundary(path.len().saturating_sub(MAX_PATH_BYTES));
