@@ -102,6 +102,17 @@ mod tests {
     }
 
     #[test]
+    fn what_an_embedded_object_shows_is_text() {
+        check(
+            r"{\rtf1 a {\object\objemb\objw10{\*\objclass Word.Document.8}{\objname N}{\*\objdata 0105}{\objdata 02}
+{\result {\pict\pngblip 89}{\b shown}}} b {\object{\*\objdata 01}{\*\result too}}\par}",
+            &expect![[r#"
+                paragraph "a shown b too"
+            "#]],
+        );
+    }
+
+    #[test]
     fn broken_files_end() {
         assert!(extract(b"{\\rtf1 half").unwrap().warnings[0].contains("missing"));
         assert_eq!(extract(&b"{\\rtf1 ".repeat(20_000)).unwrap_err().reason, "damaged_file");

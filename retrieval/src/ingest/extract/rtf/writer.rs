@@ -245,7 +245,7 @@ impl Writer {
             }
             _ if LEFT_OUT.contains(&name) => Place::Nowhere,
             // Text in a second form, for readers that know it.
-            "shptxt" | "shpinst" | "shprslt" | "cs" | "fldrslt" => return,
+            "shptxt" | "shpinst" | "shprslt" | "cs" | "fldrslt" | "result" => return,
             _ if optional => Place::Nowhere,
             _ => return,
         };
