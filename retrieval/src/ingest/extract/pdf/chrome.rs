@@ -6,6 +6,8 @@ use super::layout::{Line, Page};
 
 /// Running headers and footers lie within this share of the page's height.
 const MARGIN: f32 = 0.12;
+/// Pages on which something repeats.
+const REPEATED: usize = 3;
 
 /// Removes all of them.
 pub(super) fn drop(pages: &mut [Page]) {
@@ -43,17 +45,17 @@ fn drop_running(pages: &mut [Page], edge: Edge) {
         |line: &Line| -> String { line.text().chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect() };
     let mut heights: HashMap<i32, usize> = HashMap::new();
     let mut shapes: HashMap<String, usize> = HashMap::new();
+    let mut numbered: HashMap<i64, usize> = HashMap::new();
     for page in pages.iter() {
         if let Some(line) = outermost(page).map(|at| &page.lines[at]).filter(|line| in_margin(page, line)) {
             *heights.entry(height(line)).or_default() += 1;
             *shapes.entry(shape(line)).or_default() += 1;
+            if let Some(ahead) = ahead(page, line) {
+                *numbered.entry(ahead).or_default() += 1;
+            }
         }
     }
-    let is_number = |text: &str| {
-        let text = text.trim_matches(['-', '–', ' ']);
-        (1..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
-    };
-    let usual = 3.max(pages.len() * 4 / 10);
+    let usual = REPEATED.max(pages.len() * 4 / 10);
     for page in pages {
         let Some(at) = outermost(page) else { continue };
         let line = &page.lines[at];
@@ -63,13 +65,24 @@ fn drop_running(pages: &mut [Page], edge: Edge) {
         let gap = page.lines.iter().enumerate().filter(|(other, _)| *other != at);
         let gap = gap.map(|(_, other)| (other.y - line.y).abs()).fold(f32::INFINITY, f32::min);
         let placed = heights.get(&height(line)).is_some_and(|count| *count >= usual);
-        let repeated = shapes.get(&shape(line)).is_some_and(|count| *count >= 3);
+        let repeated = shapes.get(&shape(line)).is_some_and(|count| *count >= REPEATED);
         // What is alone on its page stands apart from nothing: it is the page's text.
         let stands_apart = gap.is_finite() && gap > line.size * 1.7;
-        if placed && (repeated || stands_apart) || stands_apart && is_number(&line.text()) {
+        // A lone number is a page's if it counts the pages; else it may be a year, or whatever a slide shows.
+        let counts = ahead(page, line)
+            .is_some_and(|ahead| ahead == 0 || numbered.get(&ahead).is_some_and(|count| *count >= REPEATED));
+        if placed && (repeated || stands_apart) || stands_apart && counts {
             page.lines.remove(at);
         }
     }
+}
+
+/// How far a line that is but a number is ahead of the page that it stands on.
+fn ahead(page: &Page, line: &Line) -> Option<i64> {
+    let text = line.text();
+    let digits = text.trim_matches(['-', '–', ' ']);
+    let is_number = (1..=4).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse::<i64>().ok().filter(|_| is_number).map(|number| number - i64::from(page.number))
 }
 
 /// Removes tables of contents: lines that end in dots and a number. They match every question about the document and
@@ -131,6 +144,21 @@ mod tests {
         let mut one = [page(1, &[(780.0, "A letter".into()), (700.0, "Dear reader".into())])];
         drop(&mut one);
         assert_eq!(text(&one), ["A letter", "Dear reader"]);
+    }
+
+    #[test]
+    fn lone_numbers_go_only_where_they_count_the_pages() {
+        let slide = |n: u8, number: &str| {
+            page(n.into(), &[(400.0, format!("Slide {n}")), (40.0 + f32::from(n) * 9.0, number.into())])
+        };
+        let left = |numbers: &[&str]| {
+            let mut pages: Vec<Page> = (1..).zip(numbers).map(|(n, number)| slide(n, number)).collect();
+            drop(&mut pages);
+            text(&pages).into_iter().filter(|line| !line.starts_with("Slide")).collect::<Vec<_>>()
+        };
+        assert_eq!(left(&["2024", "42", "7"]), ["2024", "42", "7"]);
+        assert_eq!(left(&["1", "2024", "- 3 -"]), ["2024"]);
+        assert_eq!(left(&["117", "118", "119"]), [""; 0]);
     }
 
     #[test]
