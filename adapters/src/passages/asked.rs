@@ -37,15 +37,18 @@ pub(crate) struct Asked {
     pub phrases: Vec<Vec<(usize, String)>>,
 }
 
-/// The terms of a query, at most 384, in English and in `tongues`.
+/// The terms of a query, at most 384, in English and in `tongues`: first those of all words in English, so that no word goes
+/// missing; then, word by word, those in the other languages while there is room.
 pub(crate) fn parse(query: &KeywordQuery, tongues: impl IntoIterator<Item = Tongue>) -> Asked {
-    let mut asking = Asking::new(tongues);
+    let mut asking = Asking::new();
     let mut function_words = Vec::new();
     for (segment, quoted) in segments(&query.text) {
         let mut words = asking.english.words(segment);
         if quoted && words.len() > 1 {
             words.truncate(asking.room);
-            asking.phrase(segment, words);
+            if !words.is_empty() {
+                asking.phrase(segment, words);
+            }
             continue;
         }
         for word in words {
@@ -67,64 +70,88 @@ pub(crate) fn parse(query: &KeywordQuery, tongues: impl IntoIterator<Item = Tong
             asking.word(&text[word.from..word.to], word, *weight);
         }
     }
+    asking.in_others(tongues);
     asking.asked
 }
 
 /// A query that is being read.
-struct Asking {
+struct Asking<'a> {
     english: Analyzer,
-    others: Vec<Analyzer>,
     asked: Asked,
     /// Each term's place among the words.
     known: HashMap<String, usize>,
     /// Words that still count.
     room: usize,
+    /// What is asked for in the other languages, too.
+    parts: Vec<Part<'a>>,
 }
 
-impl Asking {
-    fn new(tongues: impl IntoIterator<Item = Tongue>) -> Self {
+/// A piece of a query.
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    Word(&'a str, f32),
+    Phrase(&'a str),
+}
+
+impl<'a> Asking<'a> {
+    fn new() -> Self {
         Self {
             english: Analyzer::new(Tongue::English),
-            others: tongues.into_iter().map(Analyzer::new).collect(),
             asked: Asked::default(),
             known: HashMap::new(),
             room: MAX_WORDS,
+            parts: Vec::new(),
         }
     }
 
-    /// A word by all its stems. One that is there already counts more.
-    fn word(&mut self, text: &str, word: Word, weight: f32) {
-        if self.room == 0 {
-            return;
+    /// A word in English, for now.
+    fn word(&mut self, text: &'a str, word: Word, weight: f32) {
+        if self.room > 0 {
+            self.room -= 1;
+            self.stem(word.term, weight);
+            self.parts.push(Part::Word(text, weight));
         }
-        self.room -= 1;
-        let mut stems = vec![word.term];
-        for other in &mut self.others {
-            stems.extend(other.stem(text));
-        }
-        for stem in stems {
-            match self.known.get(&stem) {
-                Some(place) => self.asked.words[*place].1 += weight,
-                None if self.terms() < MAX_TERMS => {
-                    self.known.insert(stem.clone(), self.asked.words.len());
-                    self.asked.words.push((stem, weight));
-                }
-                None => {}
+    }
+
+    /// A stem. One that is there already counts more.
+    fn stem(&mut self, stem: String, weight: f32) {
+        match self.known.get(&stem) {
+            Some(place) => self.asked.words[*place].1 += weight,
+            None if self.terms() < MAX_TERMS => {
+                self.known.insert(stem.clone(), self.asked.words.len());
+                self.asked.words.push((stem, weight));
             }
+            None => {}
         }
     }
 
-    /// A phrase, in each language.
-    fn phrase(&mut self, text: &str, words: Vec<Word>) {
+    /// A phrase in English, for now.
+    fn phrase(&mut self, text: &'a str, words: Vec<Word>) {
         self.room -= words.len();
-        let text = &text[..words.iter().map(|word| word.to).max().unwrap_or(0)];
-        let others = self.others.iter_mut().map(|other| other.words(text));
-        let versions: Vec<Vec<Word>> = std::iter::once(words).chain(others).collect();
-        for words in versions {
-            let first = words.first().map_or(0, |word| word.position);
-            let phrase: Vec<_> = words.into_iter().map(|word| (word.position - first, word.term)).collect();
-            if phrase.len() > 1 && self.terms() + phrase.len() <= MAX_TERMS && !self.asked.phrases.contains(&phrase) {
-                self.asked.phrases.push(phrase);
+        self.parts.push(Part::Phrase(&text[..words.iter().map(|word| word.to).max().unwrap_or(0)]));
+        self.version(words);
+    }
+
+    /// A phrase in one language.
+    fn version(&mut self, words: Vec<Word>) {
+        let first = words.first().map_or(0, |word| word.position);
+        let phrase: Vec<_> = words.into_iter().map(|word| (word.position - first, word.term)).collect();
+        if phrase.len() > 1 && self.terms() + phrase.len() <= MAX_TERMS && !self.asked.phrases.contains(&phrase) {
+            self.asked.phrases.push(phrase);
+        }
+    }
+
+    /// Everything once more, in each of the other languages.
+    fn in_others(&mut self, tongues: impl IntoIterator<Item = Tongue>) {
+        let mut others: Vec<Analyzer> = tongues.into_iter().map(Analyzer::new).collect();
+        for part in std::mem::take(&mut self.parts) {
+            for other in &mut others {
+                match part {
+                    Part::Word(text, weight) => {
+                        other.stem(text).into_iter().for_each(|stem| self.stem(stem, weight));
+                    }
+                    Part::Phrase(text) => self.version(other.words(text)),
+                }
             }
         }
     }
@@ -172,7 +199,7 @@ mod tests {
     #[test]
     fn words_are_asked_for_in_every_tongue() {
         let houses = "Häuser houses HTTP".into();
-        check_in(&["de", "fr"], &houses, &expect!["hauser de~haus fr~haus hous de~hous fr~hous http de~http fr~http"]);
+        check_in(&["de", "fr"], &houses, &expect!["hauser hous http de~haus fr~haus de~hous fr~hous de~http fr~http"]);
         check_in(&["de"], &"\"neue Häuser\"".into(), &expect!["[0neue 1hauser] [0de~neu 1de~haus]"]);
         check_in(&["de"], &"\"HTTP 404\"".into(), &expect!["[0http 1404]"]);
     }
@@ -192,6 +219,20 @@ mod tests {
         let many = (0..500).map(|n| (format!("w{n}"), 0.1)).collect();
         let asked = parse(&KeywordQuery { text: String::new(), boosted: many }, []);
         assert_eq!(asked.words.len(), MAX_WORDS);
+    }
+
+    /// However many languages there are, no word of a long question goes missing, and none of those that were added.
+    #[test]
+    fn long_questions_keep_their_words() {
+        let words: Vec<String> =
+            (0..40_u8).map(|n| format!("zo{}k", char::from(b'a' + n % 26)).repeat(1 + usize::from(n / 26))).collect();
+        let text = format!("{} \"quorvex plimbo\"", words.join(" "));
+        let query = KeywordQuery { text, boosted: vec![("vostrik".to_owned(), 0.5)] };
+        let (english, all) = (parse(&query, []), parse(&query, Tongue::others()));
+        assert_eq!((english.words.len(), english.phrases.len()), (41, 1));
+        assert_eq!(all.words[..41], english.words);
+        assert_eq!(all.phrases[0], english.phrases[0]);
+        assert!(all.words.len() > 41, "the other languages are left out");
     }
 
     #[test]
