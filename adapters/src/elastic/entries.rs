@@ -71,9 +71,12 @@ pub(super) struct PassageEntry {
     /// As the document's. Format 1 had it there only.
     #[serde(default)]
     created_micros: i64,
-    // Format 1 had vectors of one space.
-    #[serde(default, alias = "has_vector")]
-    has_vector_general: bool,
+    /// Whether it has any. All that format 1 knew, which had vectors of one space; builds that read no other format do not
+    /// read an entry without it.
+    #[serde(default)]
+    has_vector: bool,
+    #[serde(default)]
+    has_vector_general: Option<bool>,
     #[serde(default)]
     has_vector_domain: bool,
     /// Its floats, little-endian, in base64. Not read by searches.
@@ -186,7 +189,8 @@ pub(super) fn prepare(document: &IndexedDocument, dims: BySpace<Option<usize>>) 
             },
             created_at,
             created_micros: document.created_at.0,
-            has_vector_general: rows.general.is_some(),
+            has_vector: rows.general.is_some() || rows.domain.is_some(),
+            has_vector_general: Some(rows.general.is_some()),
             has_vector_domain: rows.domain.is_some(),
             vector_general: rows.general.as_deref().map(encoded),
             vector_domain: rows.domain.as_deref().map(encoded),
@@ -284,7 +288,7 @@ impl PassageEntry {
     /// The floats of its vector in a space, little-endian; `None` if it has no vector there.
     pub(super) fn floats(&self, space: Space) -> Result<Option<Vec<u8>>, IndexError> {
         let (has_vector, vector) = match space {
-            Space::General => (self.has_vector_general, &self.vector_general),
+            Space::General => (self.has_vector_general.unwrap_or(self.has_vector), &self.vector_general),
             Space::Domain => (self.has_vector_domain, &self.vector_domain),
         };
         let bytes = vector.as_deref().map(|vector| BASE64.decode(vector)).transpose();
@@ -357,12 +361,39 @@ fn floats_of(bytes: &[u8]) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use lmao_ports::conformance::search as suite;
+
+    use super::{super::layout, *};
 
     #[test]
     fn terms_stand_in_order() {
         assert_eq!(terms_of("The parse_request, now!", Tongue::English), "the parse_request pars request now");
         assert_eq!(terms_of("", Tongue::English), "");
+    }
+
+    /// What a build reads that knows format 1 only.
+    #[derive(Deserialize)]
+    struct FirstFormat {
+        has_vector: bool,
+    }
+
+    #[test]
+    fn builds_of_the_first_format_read_passages() {
+        let mut document = suite::document(1, Uuid::nil(), &["both", "general", "domain", "none"]);
+        let row = || Some(vec![1.0; suite::DIMENSIONS]);
+        document.vectors.general = vec![row(), row(), None, None];
+        document.vectors.domain = vec![row(), None, row(), None];
+        let prepared = prepare(&document, BySpace::each(|_| Some(suite::DIMENSIONS))).unwrap();
+        let read = prepared.sources[1..].iter().map(|source| {
+            let FirstFormat { has_vector } = serde_json::from_slice(source).unwrap();
+            let Entry::Passage(entry) = serde_json::from_slice(source).unwrap() else { panic!("no passage") };
+            (has_vector, Space::ALL.map(|space| entry.floats(space).unwrap().is_some()))
+        });
+        let expected = [(true, [true, true]), (true, [true, false]), (true, [false, true]), (false, [false, false])];
+        assert_eq!(read.collect::<Vec<_>>(), expected);
+        // The mapping takes it: it is strict.
+        let body = layout::body(BySpace::default(), 0).unwrap();
+        assert_eq!(body["mappings"]["properties"]["has_vector"]["type"], "boolean");
     }
 
     #[test]
