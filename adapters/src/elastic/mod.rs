@@ -27,7 +27,7 @@
 //!
 //! **A rebuild** (`reset`) begins a new index beside the old one. The projector sees the new one at once; searches see the
 //! old one until the new one reaches as far, and then the alias moves and the old one goes, in one step. Likewise where an older
-//! version made the index: searches go on in it meanwhile, and conditions on what it has no field for let nothing through.
+//! version made the index, as soon as a projector changes something: searches go on in it meanwhile, and conditions on what it has no field for let nothing through.
 
 mod client;
 mod entries;
@@ -55,7 +55,7 @@ use self::{
     client::Client,
     error::{Error, STORE},
     state::State,
-    writer::Writer,
+    writer::{Writer, Written},
 };
 use crate::{
     Standing,
@@ -84,12 +84,12 @@ pub struct ElasticIndex {
 struct Feeder {
     writer: Arc<Mutex<Writer>>,
     /// The index that it writes.
-    index: watch::Receiver<Option<String>>,
+    index: watch::Receiver<Written>,
 }
 
 impl ElasticIndex {
-    /// Opens the index. One that feeds it creates it if it is missing, and begins it anew where an older version made it; for
-    /// one that searches it is empty until then. A server that is away is no error: it is looked at, and the index made, once
+    /// Opens the index. One that feeds it creates it if it is missing; where an older version made it, its first change begins
+    /// it anew, and it is empty until then. For one that searches it is empty until then. A server that is away is no error: it is looked at, and the index made, once
     /// it answers; calls fail until then, at once while nobody answers.
     ///
     /// # Errors
@@ -139,8 +139,8 @@ impl ElasticIndex {
         let Some(feeder) = &self.feeder else { return Ok(self.alias.clone()) };
         let known = feeder.index.borrow().clone();
         match known {
-            Some(index) => Ok(index),
-            None => feeder.writer.lock().await.locate(&self.client).await,
+            Written::At(index) => Ok(index),
+            Written::Unknown | Written::NotBegun => feeder.writer.lock().await.locate(&self.client).await,
         }
     }
 
@@ -151,10 +151,12 @@ impl ElasticIndex {
         Ok(stored.map(|stored| stored.state).unwrap_or_default())
     }
 
-    /// One that only searches makes no index: one that is not there yet is an empty one.
+    /// One that only searches makes no index, nor does one that feeds it replace an older one before its first change: one that
+    /// is not there yet is an empty one.
     fn or_empty<T: Default>(&self, answer: Result<T, Error>) -> Result<T, Error> {
+        let is_expected = self.feeder.as_ref().is_none_or(|feeder| *feeder.index.borrow() == Written::NotBegun);
         match answer {
-            Err(error) if self.feeder.is_none() && error.is_missing_index() => Ok(T::default()),
+            Err(error) if is_expected && error.is_missing_index() => Ok(T::default()),
             answer => answer,
         }
     }

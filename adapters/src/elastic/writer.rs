@@ -25,12 +25,25 @@ use crate::passages::spaces::BySpace;
 const STAGED: usize = 32 << 20;
 /// The server's limit of a vector.
 const MAX_DIMENSIONS: usize = 4_096;
+/// Times that an index is taken from a writer that is just writing its state.
+const RETIRE_ATTEMPTS: usize = 8;
 
 /// The last change of a document.
 #[derive(Debug)]
 enum Change {
     Put(Prepared),
     Delete,
+}
+
+/// Which index is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Written {
+    /// Not known yet, or no longer.
+    Unknown,
+    /// The newest one is of an older format, in which nothing is written: the first change begins its successor, which is
+    /// empty until then. Looked up each time, for somebody else may begin it.
+    NotBegun,
+    At(String),
 }
 
 /// What the next commit will write, and where.
@@ -40,9 +53,8 @@ pub(super) struct Writer {
     replicas: u32,
     /// Of this process, at this time.
     id: Uuid,
-    /// The index that is written; not yet, or no longer, known where it is `None`. Seen by those who only read, too: they
-    /// do not wait for a commit to end.
-    index: watch::Sender<Option<String>>,
+    /// The index that is written. Seen by those who only read, too: they do not wait for a commit to end.
+    index: watch::Sender<Written>,
     /// Of the vectors in the index, which cannot be changed there.
     dims: BySpace<Option<usize>>,
     /// The state that was seen last.
@@ -73,7 +85,7 @@ impl Writer {
             alias,
             replicas,
             id,
-            index: watch::Sender::new(None),
+            index: watch::Sender::new(Written::Unknown),
             dims: BySpace::default(),
             stored: None,
             is_owner: false,
@@ -89,39 +101,52 @@ impl Writer {
         }
     }
 
-    fn index(&self) -> Option<String> {
-        self.index.borrow().clone()
+    fn is_begun(&self) -> bool {
+        *self.index.borrow() != Written::NotBegun
     }
 
     /// Tells which index is written.
-    pub(super) fn watch(&self) -> watch::Receiver<Option<String>> {
+    pub(super) fn watch(&self) -> watch::Receiver<Written> {
         self.index.subscribe()
     }
 
-    /// The index that is written, looked up where it is not known: the newest.
+    /// The index that is written, looked up where it is not known: the newest. Where that one is of an older format, the
+    /// one that will come after it. Nothing of what is there is changed: those who only look come by here, too.
     pub(super) async fn locate(&mut self, client: &Client) -> Result<String, Error> {
-        if let Some(index) = self.index() {
-            return Ok(index);
+        if let Written::At(index) = &*self.index.borrow() {
+            return Ok(index.clone());
         }
-        let mut found = layout::ensure(client, &self.alias, self.replicas).await?;
+        let found = layout::ensure(client, &self.alias, self.replicas).await?;
         let nothing = || IndexError::from(Unavailable::plain(STORE, "no index can be made"));
-        let mut dims = layout::dimensions(client, &found.last().ok_or_else(nothing)?.name).await?;
-        if dims.is_none() {
-            tracing::info!(alias = self.alias, "the search index is of an older format; it is rebuilt from the log");
-            self.begin(client, &found).await?;
-            found = layout::ensure(client, &self.alias, self.replicas).await?;
-            dims = layout::dimensions(client, &found.last().ok_or_else(nothing)?.name).await?;
-        }
         let last = found.last().ok_or_else(nothing)?;
-        self.dims = dims.unwrap_or_default();
+        let dims = layout::dimensions(client, &last.name).await?;
+        let Some(dims) = dims else {
+            self.adopt(None);
+            self.index.send_replace(Written::NotBegun);
+            return Ok(layout::next_name(&self.alias, Some(last)));
+        };
+        self.dims = dims;
         let stored = state::read(client, &last.name).await?;
-        self.replaces = match found.iter().find(|found| found.is_serving && **found != *last) {
+        self.replaces = match found.iter().find(|found| found.is_serving && *found != last) {
             Some(serving) => Some((serving.name.clone(), reached_by(client, &serving.name).await?)),
             None => None,
         };
         self.adopt(stored);
-        self.index.send_replace(Some(last.name.clone()));
+        self.index.send_replace(Written::At(last.name.clone()));
         Ok(last.name.clone())
+    }
+
+    /// Likewise, for a change: one that is of an older format gets a successor, which is built from the log.
+    async fn locate_to_write(&mut self, client: &Client) -> Result<String, Error> {
+        let index = self.locate(client).await?;
+        if self.is_begun() {
+            return Ok(index);
+        }
+        tracing::info!(index, "the search index is of an older format; it is rebuilt from the log");
+        let found = layout::ensure(client, &self.alias, self.replicas).await?;
+        self.begin(client, &found).await?;
+        let index = self.locate(client).await?;
+        if self.is_begun() { Ok(index) } else { Err(Error::Fenced) }
     }
 
     /// Goes on from a state that another writer left: what was staged is nothing any more.
@@ -145,7 +170,7 @@ impl Writer {
     /// Looks everything up again before the next step, if another process has taken over or removed the index.
     pub(super) fn notice(&mut self, error: &Error) {
         if matches!(error, Error::Fenced) || error.is_missing_index() {
-            self.index.send_replace(None);
+            self.index.send_replace(Written::Unknown);
             self.is_owner = false;
             self.forget();
         }
@@ -154,6 +179,9 @@ impl Writer {
     /// How far the index reaches; what is known in memory only counts while nobody else has written.
     pub(super) async fn checkpoint(&mut self, client: &Client) -> Result<Position, Error> {
         let index = self.locate(client).await?;
+        if !self.is_begun() {
+            return Ok(Position::default());
+        }
         let stored = state::read(client, &index).await?;
         if stored == self.stored {
             return Ok(self.reached);
@@ -168,7 +196,7 @@ impl Writer {
 
     /// Becomes the one who writes: from here on, what writers before it send late is refused.
     async fn own(&mut self, client: &Client) -> Result<(String, u64), Error> {
-        let index = self.locate(client).await?;
+        let index = self.locate_to_write(client).await?;
         if let Some(stored) = self.stored.as_ref().filter(|_| self.is_owner) {
             return Ok((index, stored.state.epoch));
         }
@@ -204,7 +232,7 @@ impl Writer {
     }
 
     async fn stage(&mut self, client: &Client, document: Uuid, change: Change, bytes: usize) -> Result<(), Error> {
-        self.locate(client).await?;
+        self.locate_to_write(client).await?;
         self.staged_bytes += bytes;
         if let Some(Change::Put(replaced)) = self.staged.insert(document, change) {
             self.staged_bytes -= replaced.bytes;
@@ -262,7 +290,7 @@ impl Writer {
     }
 
     async fn write(&mut self, client: &Client, checkpoint: Position) -> Result<(), Error> {
-        self.locate(client).await?;
+        self.locate_to_write(client).await?;
         if !self.staged.is_empty() || !self.sent.is_empty() {
             self.send(client).await?;
             let (index, _) = self.own(client).await?;
@@ -318,7 +346,7 @@ impl Writer {
     /// Begins a new index. Searches see the old one until the new one has caught up with it.
     pub(super) async fn reset(&mut self, client: &Client) -> Result<(), Error> {
         self.forget();
-        self.index.send_replace(None);
+        self.index.send_replace(Written::Unknown);
         let found = layout::ensure(client, &self.alias, self.replicas).await?;
         self.begin(client, &found).await?;
         self.locate(client).await?;
@@ -347,7 +375,7 @@ impl Writer {
         space: Space,
         manifest: &ModelManifest,
     ) -> Result<(), Error> {
-        let index = self.locate(client).await?;
+        let index = self.locate_to_write(client).await?;
         let (known, dims) = (*self.dims.of(space), manifest.dimensions);
         if known == Some(dims) && self.models.of(space).as_ref() == Some(manifest) {
             return Ok(());
@@ -415,7 +443,7 @@ impl Writer {
         } else {
             layout::remove(client, &index).await?;
         }
-        self.index.send_replace(Some(next));
+        self.index.send_replace(Written::At(next));
         self.stored = Some(stored);
         Ok(())
     }
@@ -433,8 +461,18 @@ async fn copy(client: &Client, pages: &mut Pages<'_>, into: &str, epoch: u64) ->
     }
 }
 
-/// Takes an index from whoever writes it, so that they notice that there is a newer one.
-async fn retire(client: &Client, index: &str, writer: Uuid) -> Result<(), Error> {
+/// Takes an index from whoever writes it, so that they notice that there is a newer one. Who is at it meanwhile is outrun.
+pub(super) async fn retire(client: &Client, index: &str, writer: Uuid) -> Result<(), Error> {
+    for _ in 1..RETIRE_ATTEMPTS {
+        match retire_once(client, index, writer).await {
+            Err(Error::Fenced) => {}
+            retired => return retired,
+        }
+    }
+    retire_once(client, index, writer).await
+}
+
+async fn retire_once(client: &Client, index: &str, writer: Uuid) -> Result<(), Error> {
     let stored = match state::read(client, index).await {
         Err(Error::Index(IndexError::Damaged(_))) => return Ok(()),
         stored => stored?,

@@ -90,6 +90,7 @@ async fn an_older_index_serves_until_it_is_rebuilt() {
     let options = server.options();
     let document = suite::document(1, OWNER, &["quorvex"]);
     let searches = ElasticIndex::open(&options, Role::Search).await.unwrap();
+    let empty = searches.digest().await.unwrap();
     let first = layout::next_name(&searches.alias, None);
     older(&searches.client, &first, &searches.alias, &document).await;
     let searches = ElasticIndex::open(&options, Role::Search).await.unwrap();
@@ -113,11 +114,23 @@ async fn an_older_index_serves_until_it_is_rebuilt() {
         assert_eq!(searches.keyword(&"quorvex".into(), &early, 5).await.unwrap(), []);
     };
     as_before().await;
-    let index = open(&options).await;
-    assert_eq!((index.checkpoint().await.unwrap(), index.count().await.unwrap()), (Position(0), 0));
+    let [index, idle] = [open(&options).await, open(&options).await];
+    // Whoever only opens it and looks, on whatever node, leaves it to those that feed it.
+    let untouched = state::read(&searches.client, &first).await.unwrap();
+    assert_eq!(untouched.as_ref().unwrap().state.epoch, 1);
+    for index in [&index, &idle] {
+        assert_eq!((index.checkpoint().await.unwrap(), index.count().await.unwrap()), (Position(0), 0));
+        assert_eq!(found(index, "quorvex").await, []);
+        assert_eq!(index.model(Space::General).await.unwrap(), None);
+        assert!(!index.holds(document.document_id).await.unwrap());
+        assert_eq!(index.digest().await.unwrap(), empty);
+    }
+    assert_eq!(state::read(&searches.client, &first).await.unwrap(), untouched);
+    assert_eq!(layout::list(&searches.client, &searches.alias).await.unwrap().len(), 1);
     as_before().await;
     fill(&index, std::slice::from_ref(&document), 8).await;
     as_before().await;
+    assert_eq!((idle.checkpoint().await.unwrap(), idle.count().await.unwrap()), (Position(8), 1));
     // Another one goes on with what was begun.
     drop(index);
     let index = open(&options).await;
@@ -127,5 +140,22 @@ async fn an_older_index_serves_until_it_is_rebuilt() {
     assert!(left.len() == 1 && left[0].is_serving && left[0].name.ends_with("-000002"), "{left:?}");
     assert_eq!(searches.digest().await.unwrap(), index.digest().await.unwrap());
     assert_eq!(found(&searches, "quorvex").await, [(1, 0)]);
+    server.clean().await;
+}
+
+/// An index is taken from its writers even while they write: each of several succeeds.
+#[tokio::test]
+async fn an_index_is_retired_while_others_write() {
+    let server = Server::new();
+    let index = open(&server.options()).await;
+    fill(&index, &[], 1).await;
+    let name = layout::list(&index.client, &index.alias).await.unwrap().remove(0).name;
+    let before = state::read(&index.client, &name).await.unwrap().unwrap().state.epoch;
+    // Fewer than attempts: whoever fails was outrun by one that did not.
+    let writers = (1..6).map(|id| writer::retire(&index.client, &name, Uuid::from_u128(id)));
+    for retired in futures::future::join_all(writers).await {
+        retired.unwrap();
+    }
+    assert_eq!(state::read(&index.client, &name).await.unwrap().unwrap().state.epoch, before + 5);
     server.clean().await;
 }
