@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::{
     error,
     store::{Catalog, Change, Maps, State, Store, sync_directory},
-    text::{self, Searcher, TextIndex, TextWriter},
+    text::{self, Left, Searcher, TextIndex, TextWriter},
 };
 use crate::passages::spaces::BySpace;
 
@@ -82,12 +82,8 @@ impl Engine {
     pub(super) fn open(dir: &Path) -> Result<Self, IndexError> {
         let (text_dir, rows) = (dir.join("text"), dir.join("rows"));
         make(&text_dir)?;
-        if let Some(older) = older_format(&text_dir)? {
-            tracing::info!(
-                format = older,
-                reads = FORMAT,
-                "the search index is of an older format; it is rebuilt from the log"
-            );
+        if is_outdated(&text_dir)? {
+            tracing::info!(reads = FORMAT, "the search index is of an older format; it is rebuilt from the log");
             erase(dir)?;
             make(&text_dir)?;
         }
@@ -212,12 +208,14 @@ fn format_of(payload: &str) -> Result<u32, IndexError> {
     Ok(format)
 }
 
-/// The format of the index in `dir` where it is older than what is read here. Looked at before anything else is: what an older
+/// Whether the index in `dir` is of an older format than what is read here. Looked at before anything else is: what an older
 /// version laid out may make no sense now.
-fn older_format(dir: &Path) -> Result<Option<u32>, IndexError> {
-    let payload = text::last_payload(dir)?;
-    let format = payload.map(|payload| format_of(&payload)).transpose()?;
-    Ok(format.filter(|format| *format < FORMAT))
+fn is_outdated(dir: &Path) -> Result<bool, IndexError> {
+    Ok(match text::left_in(dir)? {
+        Left::Payload(payload) => format_of(&payload)? < FORMAT,
+        Left::OtherSchema => true,
+        Left::Nothing => false,
+    })
 }
 
 fn read(payload: &str) -> Result<Payload, IndexError> {

@@ -418,3 +418,18 @@ async fn a_reader_holds_up_nobody() {
     let found = index.engine.text.search(&read.text, (&query, &filter), [].into_iter(), &allowed, 9);
     assert_eq!(found.unwrap().len(), 2);
 }
+
+/// An index of an older version that was never committed to, so that nothing says its format, is made anew.
+#[tokio::test]
+async fn an_older_index_without_commits_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = dir.path().join("text");
+    fs::create_dir_all(&text).unwrap();
+    let mut schema = tantivy::schema::Schema::builder();
+    schema.add_u64_field("entry", tantivy::schema::INDEXED);
+    drop(tantivy::Index::create_in_dir(&text, schema.build()).unwrap());
+    let index = open(dir.path()).await;
+    fill(&index, 1..2, 3).await;
+    drop(index);
+    assert_eq!(open(dir.path()).await.count().await.unwrap(), 2);
+}

@@ -95,18 +95,32 @@ fn schema() -> (Schema, Fields) {
     (schema.build(), fields)
 }
 
-/// What the last commit in `dir` carried, without reading anything else of it; `None` where there is none. No other process
-/// has it open.
-pub(super) fn last_payload(dir: &Path) -> Result<Option<String>, IndexError> {
+/// What is found in a directory before anything of it is read.
+pub(super) enum Left {
+    /// No index, or one of this schema without any commit.
+    Nothing,
+    /// An index of another schema without any commit: there is nothing in it to be lost.
+    OtherSchema,
+    /// What the last commit carried.
+    Payload(String),
+}
+
+/// What an index in `dir` was left with, without reading anything else of it. No other process has it open.
+pub(super) fn left_in(dir: &Path) -> Result<Left, IndexError> {
     let failed = |e| error::text("open the keyword index", e);
     let directory = MmapDirectory::open(dir).map_err(|e| failed(e.into()))?;
     if !Index::exists(&directory).map_err(|e| failed(e.into()))? {
-        return Ok(None);
+        return Ok(Left::Nothing);
     }
     let lock = directory.acquire_lock(&INDEX_WRITER_LOCK);
     let _lock = lock.map_err(|e| failed(tantivy::TantivyError::LockFailure(e, None)))?;
     let index = Index::open(directory).map_err(failed)?;
-    Ok(index.load_metas().map_err(failed)?.payload)
+    let metas = index.load_metas().map_err(failed)?;
+    Ok(match metas.payload {
+        Some(payload) => Left::Payload(payload),
+        None if metas.segments.is_empty() && metas.schema != schema().0 => Left::OtherSchema,
+        None => Left::Nothing,
+    })
 }
 
 impl TextIndex {
