@@ -97,7 +97,13 @@ impl Engine {
         let store = compacted.as_ref().map_or(&writing.store, |(store, _)| store);
         let payload = writing.payload(store, checkpoint)?;
         let writer = open_writer(&self.text, &mut writing.writer)?;
-        for (id, change) in last_changes(&writing.staged) {
+        // In the order of their entries, not of a map: the same changes make the same segments.
+        let mut changes: Vec<_> = last_changes(&writing.staged).into_iter().collect();
+        changes.sort_unstable_by_key(|(id, change)| match change {
+            Change::Put(document, _) => (document.entry, *id),
+            Change::Delete(_) => (0, *id),
+        });
+        for (id, change) in changes {
             if let Some(replaced) = view.catalog.document(&id) {
                 writer.remove(replaced.entry);
             }

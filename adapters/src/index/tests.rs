@@ -433,3 +433,29 @@ async fn an_older_index_without_commits_is_made_anew() {
     drop(index);
     assert_eq!(open(dir.path()).await.count().await.unwrap(), 2);
 }
+
+/// Of equal passages those that came first are the best, however many are asked for and however they lie in segments.
+#[tokio::test]
+async fn ties_do_not_depend_on_depth() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = open(dir.path()).await;
+    index.use_model(Space::General, &suite::manifest("suite", suite::DIMENSIONS)).await.unwrap();
+    // Ids in no order, several in each commit.
+    for (commit, ids) in (0..200_u128).map(|n| 1 + n * 77 % 200).collect::<Vec<_>>().chunks(40).enumerate() {
+        for id in ids {
+            index.put(suite::document(*id, OWNER, &["quorvex"])).await.unwrap();
+        }
+        index.commit(Position(commit as u64 + 1)).await.unwrap();
+    }
+    let all = SearchFilter::all_of(OWNER);
+    let places = async |k: usize| {
+        let hits = index.keyword(&"quorvex".into(), &all, k).await.unwrap();
+        hits.into_iter().map(|hit| (hit.score.to_bits(), hit.document_id)).collect::<Vec<_>>()
+    };
+    let whole = places(200).await;
+    assert_eq!(whole.len(), 200);
+    assert_eq!(whole[0].0, whole[199].0, "they are not equal");
+    for k in [1, 7, 40, 150] {
+        assert_eq!(places(k).await, whole[..k]);
+    }
+}

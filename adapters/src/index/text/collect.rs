@@ -1,6 +1,6 @@
 //! The best matches that a filter allows.
 //!
-//! A match is shown to the filter only when its score would put it among the best so far, and it counts only if it is allowed.
+//! A match is shown to the filter only when its score may put it among the best so far, and it counts only if it is allowed.
 //! So tantivy may go on skipping blocks of passages that cannot win (block-max WAND), which conditions in its query would
 //! forbid: a filter costs next to nothing unless it leaves little, and then [`narrow`](super::query::narrow) helps.
 
@@ -30,9 +30,9 @@ pub(super) struct Best<'a> {
     pub allowed: &'a Allowed<'a>,
 }
 
-/// The worst on top; of equal scores the one that came later.
+/// The worst on top; of equal scores the one whose entry came later. Not by tantivy's order, which changes when segments merge.
 #[derive(Debug, PartialEq)]
-struct Candidate(Match, u32);
+struct Candidate(Match);
 
 impl Eq for Candidate {}
 
@@ -44,7 +44,8 @@ impl PartialOrd for Candidate {
 
 impl Ord for Candidate {
     fn cmp(&self, other: &Self) -> Ordering {
-        other.0.score.total_cmp(&self.0.score).then(self.1.cmp(&other.1))
+        let place = |Self(found): &Self| (found.entry, found.number);
+        other.0.score.total_cmp(&self.0.score).then_with(|| place(self).cmp(&place(other)))
     }
 }
 
@@ -56,7 +57,8 @@ impl Best<'_> {
         let alive = reader.alive_bitset();
         weight.for_each_pruning(Score::MIN, reader, &mut |doc, score| {
             let worst = |best: &BinaryHeap<Candidate>| match best.peek() {
-                Some(Candidate(worst, _)) if best.len() >= self.k => worst.score,
+                // What is equally good is shown, too: it may have come earlier.
+                Some(Candidate(worst)) if best.len() >= self.k => worst.score.next_down(),
                 _ => Score::MIN,
             };
             if alive.is_some_and(|alive| alive.is_deleted(doc)) {
@@ -68,7 +70,7 @@ impl Best<'_> {
                 return worst(&best);
             };
             if self.allowed.allows(entry, number) {
-                best.push(Candidate(Match { entry, number, score }, doc));
+                best.push(Candidate(Match { entry, number, score }));
                 if best.len() > self.k {
                     best.pop();
                 }
