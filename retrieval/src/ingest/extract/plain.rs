@@ -14,7 +14,7 @@ const HEADING_CHARS: usize = 80;
 pub(super) fn extract(text: &str) -> Result<Extraction, Failure> {
     let mut builder = Builder::new();
     let mut paragraph: Vec<&str> = vec![];
-    let text = without_running_lines(text);
+    let (text, removed) = without_running_lines(text);
     for line in text.split('\n') {
         if line.trim().is_empty() {
             flush(&mut builder, &mut paragraph);
@@ -23,7 +23,13 @@ pub(super) fn extract(text: &str) -> Result<Extraction, Failure> {
         }
     }
     flush(&mut builder, &mut paragraph);
-    finish(builder, None, None)
+    let mut extraction = finish(builder, None, None)?;
+    if removed > 0 {
+        extraction.warnings.push(format!(
+            "{removed} lines that repeat at the top or bottom of the pages (headers, footers, page numbers) were left out"
+        ));
+    }
+    Ok(extraction)
 }
 
 fn flush(builder: &mut Builder, lines: &mut Vec<&str>) {
@@ -162,5 +168,15 @@ mod tests {
                 code "Roses are red\nViolets are blue" in Title of it all > 2.1 Scope
             "#]],
         );
+    }
+
+    #[test]
+    fn what_is_left_out_of_pages_is_told() {
+        let pages: Vec<_> = (1..5).map(|n| format!("Words of chapter {}.\n\n- {n} -\n", n * n)).collect();
+        let found = extract(&pages.join("\u{c}")).unwrap();
+        assert_eq!(found.document.text.matches("Words of chapter").count(), 4);
+        assert!(!found.document.text.contains("- 2 -"), "{}", found.document.text);
+        assert_eq!(found.warnings.len(), 1);
+        assert!(found.warnings[0].starts_with("4 lines that repeat"), "{:?}", found.warnings);
     }
 }
