@@ -7,14 +7,16 @@ use super::{Block, Kind, MAX_BLOCK_BYTES, MAX_LANGUAGE_BYTES, Section, TextDocum
 
 /// Bytes of text that a document may have: more than its greatest number of passages can hold is refused early.
 pub const MAX_TEXT_BYTES: usize = 128 * 1024 * 1024;
+/// Blocks that a document may have: each costs memory beyond its text, which may be a letter.
+pub const MAX_BLOCKS: usize = 1_000_000;
 /// Bytes of a section's title; a longer heading is kept whole in the text.
 const MAX_TITLE_BYTES: usize = 160;
 /// Headings are this deep at most.
 const MAX_LEVEL: u8 = 6;
 
-/// The text is longer than [`MAX_TEXT_BYTES`].
+/// The text is longer than [`MAX_TEXT_BYTES`], or has more than [`MAX_BLOCKS`].
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the text is longer than {MAX_TEXT_BYTES} bytes")]
+#[error("the text is longer than {MAX_TEXT_BYTES} bytes or has more than {MAX_BLOCKS} blocks")]
 pub struct TooLong;
 
 /// Builds a [`TextDocument`] from front to back. Once the text is too long, what comes after is dropped and
@@ -61,7 +63,7 @@ impl Builder {
     /// A heading; opens a section of this level (1 to 6) and closes those of the same level and below.
     pub fn heading(&mut self, level: u8, text: &str) {
         let text = clean_prose(text);
-        if text.is_empty() {
+        if text.is_empty() || self.full {
             return;
         }
         let level = level.clamp(1, MAX_LEVEL);
@@ -137,7 +139,9 @@ impl Builder {
 
     fn insert(&mut self, inner: &TextDocument, deeper: u8, within: Option<u32>) {
         let separator = if self.is_empty() || inner.text.is_empty() { "" } else { "\n\n" };
-        if self.full || self.document.text.len() + separator.len() + inner.text.len() > MAX_TEXT_BYTES {
+        let blocks = self.document.blocks.len() + inner.blocks.len();
+        let bytes = self.document.text.len() + separator.len() + inner.text.len();
+        if self.full || bytes > MAX_TEXT_BYTES || blocks > MAX_BLOCKS {
             self.full = true;
             return;
         }
@@ -190,7 +194,8 @@ impl Builder {
         if text.trim().is_empty() || self.full {
             return;
         }
-        if self.document.text.len() + separator.len() + text.len() > MAX_TEXT_BYTES {
+        let bytes = self.document.text.len() + separator.len() + text.len();
+        if bytes > MAX_TEXT_BYTES || self.document.blocks.len() >= MAX_BLOCKS {
             self.full = true;
             return;
         }
@@ -306,5 +311,21 @@ mod tests {
         }
         assert!(builder.len() <= MAX_TEXT_BYTES);
         assert_eq!(builder.finish(), Err(TooLong));
+    }
+
+    #[test]
+    fn too_many_blocks_are_refused_without_keeping_them() {
+        let mut part = Builder::new();
+        (0..MAX_BLOCKS / 100).for_each(|_| part.paragraph("a"));
+        let part = part.finish().unwrap();
+        let mut builder = Builder::new();
+        (0..100).for_each(|_| builder.extend(&part));
+        assert_eq!(builder.clone().finish().unwrap().blocks.len(), MAX_BLOCKS);
+        let mut appended = builder.clone();
+        appended.extend(&part);
+        builder.paragraph("a");
+        builder.heading(1, "b");
+        assert_eq!((builder.document.blocks.len(), builder.document.sections.len()), (MAX_BLOCKS, 0));
+        assert_eq!([appended.finish(), builder.finish()], [Err(TooLong), Err(TooLong)]);
     }
 }

@@ -11,7 +11,7 @@ use std::ops::Range;
 use lmao_ports::PageTurn;
 use serde::{Deserialize, Serialize};
 
-pub use build::{Builder, MAX_TEXT_BYTES, TooLong};
+pub use build::{Builder, MAX_BLOCKS, MAX_TEXT_BYTES, TooLong};
 pub use clean::{clean_code, clean_line, clean_prose, is_boilerplate};
 pub use language::code_language;
 pub use lines::{join_wrapped, without_running_lines};

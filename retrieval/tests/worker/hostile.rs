@@ -15,6 +15,7 @@ pub(crate) async fn run(world: &World) {
     deep_documents_end(world).await;
     absurd_sheets_end(world).await;
     large_pages_end(world).await;
+    large_plain_files_end(world).await;
     a_dropped_call_leaves_no_child(world).await;
 }
 
@@ -27,6 +28,23 @@ async fn deep_html_ends(world: &World) {
         let (extracted, text) = world.extract("deep.html", page.into_bytes()).await.expect(open);
         assert_eq!(extracted.format, "html");
         assert!(text.text.ends_with("deep words"), "{open}: {:?}", text.text);
+    }
+}
+
+/// What takes many times its bytes in memory is read in the child; what is only long, is taken there.
+async fn large_plain_files_end(world: &World) {
+    let of = |piece: &str, mib: usize| piece.repeat((mib << 20) / piece.len()).into_bytes();
+    let long = of("A line of a long log that somebody wants to search.\n\n", 24);
+    let (extracted, _) = world.extract("long.txt", long).await.expect("a long text");
+    assert!(extracted.words > 4_000_000, "{}", extracted.words);
+    for (name, bytes, reasons) in [
+        ("letters.txt", of("a\n\n", 8), &["document_too_large"][..]),
+        ("pages.txt", [&b"a"[..], &of("\u{c}", 24)].concat(), &["none"]),
+        ("wide.csv", [&b"a,b\nc,d\ne"[..], &of(",", 24), b"\n"].concat(), &["none", "extraction_crashed"]),
+    ] {
+        let found = world.extract(name, bytes).await;
+        let reason = found.as_ref().map_or_else(|failure| failure.reason.as_str(), |_| "none");
+        assert!(reasons.contains(&reason), "{name}: {reason}");
     }
 }
 

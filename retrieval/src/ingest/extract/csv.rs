@@ -8,6 +8,9 @@ use crate::{
     text::Builder,
 };
 
+/// Values of a row that are read: what has more is no table of text, and each value costs memory even if it is empty.
+const MAX_COLUMNS: usize = 1000;
+
 pub(super) fn extract(text: &str) -> Result<Extraction, Failure> {
     let head = &text[..text.floor_char_boundary(HEAD_BYTES)];
     let delimiter = delimiter(head, Known::of(head.len(), text.len()));
@@ -19,17 +22,22 @@ pub(super) fn extract(text: &str) -> Result<Extraction, Failure> {
     let mut builder = Builder::new();
     let mut rows = Rows::new(&mut builder);
     let mut width = None;
-    let mut uneven = 0_usize;
+    let (mut uneven, mut cut) = (0_usize, 0_usize);
     for record in reader.records() {
         // The text is UTF-8 and lengths may differ: nothing else can be wrong.
         let Ok(record) = record else { continue };
         uneven += usize::from(*width.get_or_insert(record.len()) != record.len());
-        rows.push(record.iter().map(str::to_owned).collect());
+        cut += usize::from(record.len() > MAX_COLUMNS);
+        rows.push(record.iter().take(MAX_COLUMNS).map(str::to_owned).collect());
     }
     rows.end();
     let mut extraction = finish(builder, None, None)?;
     if uneven > 0 {
         extraction.warnings.push(format!("{uneven} rows have more or fewer values than the first"));
+    }
+    if cut > 0 {
+        let warning = format!("{cut} rows have more than {MAX_COLUMNS} values; the further ones were left out");
+        extraction.warnings.push(warning);
     }
     Ok(extraction)
 }
@@ -51,5 +59,15 @@ mod tests {
         assert_eq!(found.warnings, ["1 rows have more or fewer values than the first"]);
         assert_eq!(extract("a\tb\n1\t2\n").unwrap().document.text, "| a | b |\n| 1 | 2 |");
         assert_eq!(extract("one\ntwo\n").unwrap().document.text, "| one |\n| two |");
+    }
+
+    #[test]
+    fn of_a_very_wide_row_the_first_values_are_read() {
+        let row = |value: &str| vec![value; MAX_COLUMNS + 500].join(",");
+        let found = extract(&format!("{}\n{}\na\n", row("x"), row("y"))).unwrap();
+        let count = |what: &str| found.document.text.matches(what).count();
+        assert_eq!([count("x"), count("y"), count("a")], [MAX_COLUMNS, MAX_COLUMNS, 1]);
+        let warning = "2 rows have more than 1000 values; the further ones were left out";
+        assert!(found.warnings.iter().any(|told| told == warning), "{:?}", found.warnings);
     }
 }

@@ -27,7 +27,7 @@ use super::{
     decode::{Declaration, decode},
     detect::{Format, HEAD_BYTES, language},
 };
-use crate::text::{Builder, MAX_TEXT_BYTES, TextDocument};
+use crate::text::{Builder, MAX_BLOCKS, MAX_TEXT_BYTES, TextDocument};
 use members::Budget;
 use package::Package;
 pub(super) use source::Source;
@@ -77,12 +77,11 @@ pub(super) const fn max_bytes(format: Format) -> u64 {
     }
 }
 
-/// Whether a file of this format and size is read in this process: the parsers of plain formats are trusted, and what is
-/// kept in memory is bounded by the size.
+/// Whether a file of this format and size is read in this process: the parsers of plain formats are trusted, and what they
+/// keep in memory is some ten times the size, whatever is in the file.
 pub(super) const fn is_harmless(format: Format, bytes: u64) -> bool {
     match format {
-        Format::Markdown | Format::Text | Format::Code | Format::Csv => bytes <= 64 * MIB,
-        Format::Json | Format::Jsonl => bytes <= 4 * MIB,
+        Format::Markdown | Format::Text | Format::Code | Format::Csv | Format::Json | Format::Jsonl => bytes <= 4 * MIB,
         _ => false,
     }
 }
@@ -232,7 +231,11 @@ fn encrypted(what: &str) -> Failure {
 pub(super) fn too_large() -> Failure {
     Failure::lasting(
         "document_too_large",
-        format!("The document has more than {} MiB of text. Split it into parts.", MAX_TEXT_BYTES / (1024 * 1024)),
+        format!(
+            "The document has more than {} MiB of text or more than {MAX_BLOCKS} paragraphs, items or values. Split it into \
+             parts.",
+            MAX_TEXT_BYTES / (1024 * 1024)
+        ),
     )
 }
 
@@ -295,5 +298,13 @@ mod tests {
         let (_, extraction) = extract(Format::Text, "x", source).unwrap();
         assert_eq!(extraction.document.text, "one\n\ntwo\n\nthree");
         assert_eq!(extraction.words(), 3);
+    }
+
+    #[test]
+    fn large_files_are_read_in_a_process_of_their_own() {
+        for format in [Format::Markdown, Format::Text, Format::Code, Format::Csv, Format::Json, Format::Jsonl] {
+            assert!(is_harmless(format, 4 * MIB) && !is_harmless(format, 4 * MIB + 1), "{format:?}");
+        }
+        assert!(!is_harmless(Format::Pdf, 1));
     }
 }
