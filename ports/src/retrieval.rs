@@ -67,6 +67,9 @@ pub struct SearchRequest {
     pub explain: Explain,
     /// What may take part: everything, unless somebody measures what a part adds.
     pub stages: Stages,
+    /// Of a further page: [`SearchResults::reranked`] of the first one. As many are read again, so that this page continues
+    /// that one. `None` reads what time allows.
+    pub reranked: Option<usize>,
 }
 
 impl SearchRequest {
@@ -83,6 +86,7 @@ impl SearchRequest {
             conversation: vec![],
             explain: Explain::No,
             stages: Stages::ALL,
+            reranked: None,
         }
     }
 }
@@ -225,8 +229,9 @@ impl Hit {
 pub struct SearchResults {
     /// Best first.
     pub hits: Vec<Hit>,
-    /// Different passages that the legs found, before cutting to `max_results`. They look no deeper than the page needs, so a
-    /// later page may know of more.
+    /// Different passages that the legs found, before cutting to `max_results`. They look at least one deeper than the page, if
+    /// it ends before the 1000th: it is the last one if this is no more than `offset + max_results`. A later page may know of
+    /// more.
     pub total: usize,
     /// What kind of question it was taken for.
     pub intent: Intent,
@@ -234,6 +239,13 @@ pub struct SearchResults {
     pub explained: Option<QueryExplained>,
     /// What the reader should know: `the semantic leg is off: …`.
     pub notices: Vec<String>,
+    /// Whether something did not take part that may do so the next time, as a model that is still loading: such results are
+    /// not to be given again in place of a search. The reader need not know of all that.
+    #[serde(default)]
+    pub partial: bool,
+    /// Passages that the reranker read, or that it was told to read by the request.
+    #[serde(default)]
+    pub reranked: usize,
     /// How long it took.
     pub took: Duration,
 }

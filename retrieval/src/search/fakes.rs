@@ -46,6 +46,8 @@ pub(crate) struct MemoryIndex {
     pub(crate) domain: Option<ModelManifest>,
     /// Whether every leg fails.
     pub(crate) broken: bool,
+    /// Whether passages' vectors cannot be read.
+    pub(crate) vectors_fail: bool,
 }
 
 impl MemoryIndex {
@@ -57,7 +59,7 @@ impl MemoryIndex {
 
     pub(crate) fn of(contents: &[&str]) -> Self {
         let hits = (0..).zip(contents).map(|(n, content)| hit(u128::from(n) + 1, n, "", "prose", content)).collect();
-        Self { hits, model: Some(HashedWords::default().0), domain: None, broken: false }
+        Self { hits, model: Some(HashedWords::default().0), domain: None, broken: false, vectors_fail: false }
     }
 
     fn ranked(&self, k: usize, score: impl Fn(&str) -> f32) -> Result<Vec<LegHit>, IndexError> {
@@ -142,6 +144,9 @@ impl SearchIndex for MemoryIndex {
         )
     }
     async fn vectors(&self, space: Space, wanted: &[(Uuid, u32)]) -> Result<Vec<Option<Vec<f32>>>, IndexError> {
+        if self.vectors_fail {
+            return Err(IndexError::Damaged("a bad page".to_owned()));
+        }
         let of = |(document, ordinal): &(Uuid, u32)| {
             let hit = self.hits.iter().find(|hit| hit.document_id == *document && hit.ordinal == *ordinal);
             hit.filter(|hit| self.is_in(space, hit)).map(|hit| hashed(&hit.content))
@@ -229,25 +234,39 @@ impl Embedder for HashedWords {
     }
 }
 
-/// A semantic leg in a given state.
+/// The semantic legs, each in a given state.
 #[derive(Debug)]
-pub(crate) struct Leg(pub(crate) SemanticState);
+pub(crate) struct Leg {
+    pub(crate) general: SemanticState,
+    pub(crate) domain: SemanticState,
+}
 
 impl Leg {
+    /// Both in the same state.
+    pub(crate) fn both(state: SemanticState) -> Arc<Self> {
+        Arc::new(Self { general: state.clone(), domain: state })
+    }
     pub(crate) fn ready() -> Arc<Self> {
-        Arc::new(Self(SemanticState::Ready(Arc::new(HashedWords::default()))))
+        Self::both(SemanticState::Ready(Arc::new(HashedWords::default())))
     }
     pub(crate) fn off() -> Arc<Self> {
-        Arc::new(Self(SemanticState::Off("no model could be had".to_owned())))
+        Self::both(SemanticState::Off("no model could be had".to_owned()))
+    }
+    /// With the general model, and that of code in this state.
+    pub(crate) fn with_domain(domain: SemanticState) -> Arc<Self> {
+        Arc::new(Self { general: SemanticState::Ready(Arc::new(HashedWords::default())), domain })
     }
 }
 
 #[async_trait]
 impl Semantics for Leg {
-    fn state(&self, _: Space) -> SemanticState {
-        self.0.clone()
+    fn state(&self, space: Space) -> SemanticState {
+        match space {
+            Space::General => self.general.clone(),
+            Space::Domain => self.domain.clone(),
+        }
     }
-    async fn settled(&self, _: Space) -> SemanticState {
-        self.0.clone()
+    async fn settled(&self, space: Space) -> SemanticState {
+        self.state(space)
     }
 }

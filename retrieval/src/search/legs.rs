@@ -24,6 +24,8 @@ pub(super) enum Readiness {
     Ready(Arc<dyn Embedder>),
     /// The index holds no vectors there.
     Empty,
+    /// Its model is not there yet: why.
+    Loading(String),
     /// It cannot be used: why.
     Off(SearchError),
 }
@@ -32,7 +34,8 @@ pub(super) enum Readiness {
 pub(super) async fn readiness(index: &dyn SearchIndex, semantics: &dyn Semantics, space: Space) -> Readiness {
     let embedder = match semantics.state(space) {
         SemanticState::Ready(embedder) => embedder,
-        SemanticState::Loading(why) | SemanticState::Off(why) => return Readiness::Off(SearchError::SemanticOff(why)),
+        SemanticState::Loading(why) => return Readiness::Loading(why),
+        SemanticState::Off(why) => return Readiness::Off(SearchError::SemanticOff(why)),
     };
     let wanted = &embedder.manifest().id;
     match index.model(space).await {

@@ -38,7 +38,7 @@ use self::{
     query::{Query, Question},
     relevance::{Background, Judge},
     report::{Report, Told},
-    rerank::Outcome,
+    rerank::{Extent, Outcome},
 };
 
 pub use self::{
@@ -55,6 +55,10 @@ const SECOND: f32 = 0.8;
 /// What the reader of an index without vectors should know.
 const UNEMBEDDED: &str =
     "the documents have no vectors yet and were searched by keyword only; `lmao models reembed` adds them";
+
+/// The same, where nothing but vectors was asked for.
+const NOT_SEARCHED: &str =
+    "the documents have no vectors yet, so that a semantic search finds none; `lmao models reembed` adds them";
 
 /// The spaces of vectors that can be asked.
 #[derive(Debug, Default)]
@@ -120,8 +124,7 @@ impl Hybrid {
         let page = ranked.into_iter().skip(request.offset).take(request.max_results);
         let hits: Vec<Hit> = page.map(|candidate| hit(candidate, &judges, request.explain)).collect();
         report.stage("judged", hits.len());
-        let (notices, explained) = report.finish();
-        Ok(SearchResults { hits, total, intent: query.intent, explained, notices, ..SearchResults::default() })
+        Ok(SearchResults { hits, total, intent: query.intent, ..report.finish() })
     }
 
     async fn understand(&self, request: &SearchRequest, report: &mut Report) -> Result<Query, SearchError> {
@@ -162,7 +165,8 @@ impl Hybrid {
             expansion: (stages.expansion && keyword).into(),
             vectors: request.diversity.is_some().into(),
             filter,
-            wanted: request.offset + request.max_results,
+            // One more tells whether there is another page.
+            wanted: request.offset + request.max_results + 1,
         })
     }
 
@@ -186,11 +190,20 @@ impl Hybrid {
                 _ if !takes_part => {}
                 Readiness::Ready(embedder) => models.push((space, embedder)),
                 Readiness::Empty => empty |= space == Space::General,
+                Readiness::Loading(why) => {
+                    report.partial = true;
+                    off.push((space, SearchError::SemanticOff(why)));
+                }
                 Readiness::Off(error) => off.push((space, error)),
             }
         }
-        if by == SearchType::Semantic && models.is_empty() && !off.is_empty() {
-            return Err(off.remove(0).1);
+        if by == SearchType::Semantic && models.is_empty() {
+            // Without a vector in the general space there is nothing that the other one's model could have found.
+            return if empty || off.is_empty() {
+                Ok(Spaces { models, unembedded: empty })
+            } else {
+                Err(off.remove(0).1)
+            };
         }
         for (space, error) in &off {
             // That there is no code model is how most people run it.
@@ -216,10 +229,13 @@ impl Hybrid {
         });
         let mut passes = try_join_all(asked).await?;
         let found = passes.iter().any(|pass| !pass.ranked.is_empty());
-        if plan.unembedded && (found || request.search_type == SearchType::Semantic) {
+        if plan.unembedded && request.search_type == SearchType::Semantic {
+            report.left_out(NOT_SEARCHED.to_owned(), Told::Always);
+        } else if plan.unembedded && found {
             report.left_out(UNEMBEDDED.to_owned(), Told::Always);
         }
         for pass in &mut passes {
+            report.partial |= pass.partial;
             let others = Others::of(pass.directions.len());
             for (space, error) in pass.failed.drain(..) {
                 if request.search_type == SearchType::Semantic && others == Others::Silent {
@@ -243,23 +259,30 @@ impl Hybrid {
         let wanted = matches!(request.search_type, SearchType::Hybrid | SearchType::Code)
             && request.stages.reranking
             && query.intent != Intent::ChitChat;
-        if !wanted || ranked.is_empty() {
+        let extent = request.reranked.map_or(Extent::Timed, Extent::Again);
+        report.reranked = request.reranked.unwrap_or_default();
+        if !wanted || ranked.is_empty() || extent == Extent::Again(0) {
             return;
         }
         let reranker: Arc<dyn Reranker> = match self.reranking.as_ref().map(|reranking| reranking.state()) {
             Some(RerankerState::Ready(reranker)) => reranker,
-            Some(RerankerState::Loading(why) | RerankerState::Off(why)) => {
+            Some(RerankerState::Loading(why)) => {
+                report.partial = true;
+                return report.left_out(format!("reranking is off: {why}"), Told::Asked);
+            }
+            Some(RerankerState::Off(why)) => {
                 return report.left_out(format!("reranking is off: {why}"), Told::Asked);
             }
             None => return report.left_out("reranking is off: no model is configured".to_owned(), Told::Asked),
         };
-        let read = match rerank::rerank(&query.whole.text, ranked, &reranker).await {
+        let read = match rerank::rerank(&query.whole.text, ranked, &reranker, extent).await {
             Outcome::Read(read) => read,
             Outcome::CutOff(read, why) => {
                 report.left_out(why, Told::Always);
                 read
             }
         };
+        report.reranked = request.reranked.unwrap_or(read);
         report.stage("reranked", read);
     }
 }

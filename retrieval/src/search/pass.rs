@@ -73,6 +73,9 @@ pub(super) struct Pass {
     pub(super) expansions: Vec<(String, f32)>,
     /// Legs by meaning that did not answer.
     pub(super) failed: Vec<(Space, SearchError)>,
+    /// Whether it lacks the passages' vectors or what all texts have in common with the question, which may be there the next
+    /// time.
+    pub(super) partial: bool,
     pub(super) costs: Vec<StageCost>,
 }
 
@@ -95,6 +98,7 @@ impl Plan {
                 Err(why) => failed.push(why),
             }
         }
+        let mut partial = directions.iter().any(|direction| direction.floor.is_none());
         laps.end("embedded", 0);
         let words = KeywordQuery { text: question.text.clone(), boosted: expansions.clone() };
         let words = (self.keyword == Asked::Yes).then_some(words);
@@ -115,13 +119,14 @@ impl Plan {
             let spaces: Vec<Space> = directions.iter().map(|direction| direction.space).collect();
             if let Err(error) = pool.fetch(index, &spaces).await {
                 tracing::warn!(%error, "ranked without the passages' vectors");
+                partial = true;
             }
             laps.end("vectors", pool.candidates.len());
         }
         let legs = self.rank(&mut pool, &directions, &weights);
         laps.end("fused", pool.candidates.len());
         let Pool { candidates: ranked, tail, .. } = pool;
-        Ok(Pass { ranked, tail, directions, legs, expansions, failed, costs: laps.costs })
+        Ok(Pass { ranked, tail, directions, legs, expansions, failed, partial, costs: laps.costs })
     }
 
     /// Asks the keyword leg again if what was found says what an acronym of the question stands for, or how it is abbreviated.

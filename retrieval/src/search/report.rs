@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use lmao_ports::{Explain, QueryExplained, StageCost};
+use lmao_ports::{Explain, QueryExplained, SearchResults, StageCost};
 
 /// What is being told.
 #[derive(Debug)]
@@ -10,12 +10,17 @@ pub(super) struct Report {
     explain: Explain,
     pub(super) notices: Vec<String>,
     pub(super) explained: QueryExplained,
+    /// Whether something is missing that may be there the next time.
+    pub(super) partial: bool,
+    /// Passages that were reranked.
+    pub(super) reranked: usize,
     laps: Laps,
 }
 
 impl Report {
     pub(super) fn new(explain: Explain) -> Self {
-        Self { explain, notices: vec![], explained: QueryExplained::default(), laps: Laps::new() }
+        let explained = QueryExplained::default();
+        Self { explain, notices: vec![], explained, partial: false, reranked: 0, laps: Laps::new() }
     }
 
     /// A stage ended with so many passages.
@@ -37,10 +42,12 @@ impl Report {
         self.explained.left_out.push(why);
     }
 
-    /// The end.
-    pub(super) fn finish(mut self) -> (Vec<String>, Option<QueryExplained>) {
+    /// The end: results without a hit yet.
+    pub(super) fn finish(mut self) -> SearchResults {
         self.explained.stages = self.laps.costs;
-        (self.notices, (self.explain == Explain::Yes).then_some(self.explained))
+        let explained = (self.explain == Explain::Yes).then_some(self.explained);
+        let Self { notices, partial, reranked, .. } = self;
+        SearchResults { explained, notices, partial, reranked, ..SearchResults::default() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reranking: a cross-encoder reads question and passage together (Nogueira & Cho, Passage Re-ranking with BERT, 2019), which
 //! tells more than two vectors and costs a model's run for each pair. So only the best are read, best first, as far as the
-//! time allows; what was not read keeps its order behind them.
+//! time allows; what was not read keeps its order behind them. The pages of one search are cut from the same order only if as
+//! many are read for each: the first one decides how many.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,6 +16,17 @@ const READ: usize = 50;
 const BATCH: usize = 10;
 /// How long it may take.
 const BUDGET: Duration = Duration::from_millis(1500);
+/// How long it may take to read again what was read for the first page: the machine may be busier now.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// How much is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// What time allows.
+    Timed,
+    /// As much as for the page before.
+    Again(usize),
+}
 
 /// What became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,10 +38,19 @@ pub(super) enum Outcome {
 }
 
 /// Puts the best results in the cross-encoder's order.
-pub(super) async fn rerank(query: &str, results: &mut [Candidate], reranker: &Arc<dyn Reranker>) -> Outcome {
+pub(super) async fn rerank(
+    query: &str,
+    results: &mut [Candidate],
+    reranker: &Arc<dyn Reranker>,
+    extent: Extent,
+) -> Outcome {
     let span = Span::here(|| format!("rerank {}", reranker.id()).into());
-    let deadline = Instant::now() + BUDGET;
-    let wanted = results.len().min(READ);
+    let (budget, most) = match extent {
+        Extent::Timed => (BUDGET, READ),
+        Extent::Again(read) => (AGAIN, read.min(READ)),
+    };
+    let deadline = Instant::now() + budget;
+    let wanted = results.len().min(most);
     let mut scores: Vec<f32> = Vec::with_capacity(wanted);
     let mut cut = None;
     for batch in results[..wanted].chunks(BATCH) {
@@ -40,7 +61,7 @@ pub(super) async fn rerank(query: &str, results: &mut [Candidate], reranker: &Ar
                 cut = Some(format!("it gave {} scores for {} passages", batch_scores.len(), batch.len()));
             }
             Ok(Err(EmbedError::Model { message, .. })) => cut = Some(message),
-            Err(_) => cut = Some(format!("its {} ms were up", BUDGET.as_millis())),
+            Err(_) => cut = Some(format!("its {} ms were up", budget.as_millis())),
         }
         if cut.is_some() {
             break;
@@ -53,7 +74,11 @@ pub(super) async fn rerank(query: &str, results: &mut [Candidate], reranker: &Ar
         Some(why) => {
             let read_of =
                 if read == 0 { "no result was".to_owned() } else { format!("only the first {read} results were") };
-            Outcome::CutOff(read, format!("{read_of} reranked: {why}"))
+            let repeats = match extent {
+                Extent::Timed => "",
+                Extent::Again(_) => "; this page may repeat or miss results of the one before",
+            };
+            Outcome::CutOff(read, format!("{read_of} reranked: {why}{repeats}"))
         }
     }
 }

@@ -2,8 +2,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lmao_ports::{
-    ChatMessage, ChatRole, EmbedError, Explain, Hit, IndexError, Intent, ModelManifest, Reranker, RerankerState,
-    Reranking, Retriever, SearchError, SearchFilter, SearchRequest, SearchResults, SearchType, SemanticState, Stages,
+    ChatMessage, ChatRole, EmbedError, Embedder, Explain, Hit, IndexError, Intent, ModelManifest, Reranker,
+    RerankerState, Reranking, Retriever, SearchError, SearchFilter, SearchRequest, SearchResults, SearchType,
+    SemanticState, Stages, TokenSpan,
 };
 use uuid::Uuid;
 
@@ -54,7 +55,7 @@ async fn max_results_cuts_and_total_does_not() {
 
 #[tokio::test]
 async fn without_a_model_hybrid_goes_on_by_keyword_and_says_why() {
-    let loading = Arc::new(Leg(SemanticState::Loading("downloading 40 %".to_owned())));
+    let loading = Leg::both(SemanticState::Loading("downloading 40 %".to_owned()));
     for (leg, why) in [(Leg::off(), "no model could be had"), (loading, "downloading 40 %")] {
         let index = || MemoryIndex::of(&PASSAGES);
         let found = search(index(), Arc::clone(&leg), "borrow", SearchType::Hybrid).await.unwrap();
@@ -84,6 +85,59 @@ async fn an_index_without_vectors_says_so_when_it_has_passages() {
     assert!(found.notices[0].contains("no vectors yet"));
     let found = search(index(&[]), Leg::ready(), "borrow", SearchType::Hybrid).await.unwrap();
     assert!(found.hits.is_empty() && found.notices.is_empty());
+}
+
+#[tokio::test]
+async fn a_semantic_search_of_an_index_without_vectors_finds_nothing_and_says_why() {
+    let index = MemoryIndex { model: None, ..MemoryIndex::of(&PASSAGES) };
+    // That there is no code model has nothing to do with it.
+    let leg = Leg::with_domain(SemanticState::Off("no code model is configured".to_owned()));
+    let found = search(index, leg, "borrow", SearchType::Semantic).await.unwrap();
+    assert_eq!((found.hits.len(), found.notices.len()), (0, 1), "{:?}", found.notices);
+    assert!(found.notices[0].contains("no vectors yet") && found.notices[0].contains("reembed"));
+    let refused = search(MemoryIndex::of(&PASSAGES), Leg::off(), "borrow", SearchType::Semantic).await;
+    assert!(matches!(refused, Err(SearchError::SemanticOff(reason)) if reason == "no model could be had"));
+}
+
+/// Embeds questions, and cannot embed passages.
+#[derive(Debug)]
+struct NoBackground(HashedWords);
+
+#[async_trait]
+impl Embedder for NoBackground {
+    fn manifest(&self) -> &ModelManifest {
+        self.0.manifest()
+    }
+    async fn passages(&self, _: Vec<String>) -> Result<Vec<Vec<f32>>, EmbedError> {
+        Err(EmbedError::Model { model: self.0.0.id.clone(), message: "it is busy".to_owned() })
+    }
+    async fn query(&self, text: &str) -> Result<Vec<f32>, EmbedError> {
+        self.0.query(text).await
+    }
+    fn tokens(&self, text: &str) -> Vec<TokenSpan> {
+        self.0.tokens(text)
+    }
+}
+
+#[tokio::test]
+async fn what_may_be_there_the_next_time_makes_results_partial_without_a_word() {
+    let index = || MemoryIndex::of(&PASSAGES);
+    let off = || SemanticState::Off("no code model is configured".to_owned());
+    let found = async |index, leg, state| {
+        let hybrid = Hybrid::new(Arc::new(index), leg).reranking(Arc::new(Stage(state)));
+        let found = hybrid.search(request("borrow", SearchType::Hybrid)).await.unwrap();
+        assert!(!found.hits.is_empty() && found.notices.is_empty(), "{:?}", found.notices);
+        found.partial
+    };
+    let no_reranker = || RerankerState::Off("no folder is configured".to_owned());
+    assert!(!found(index(), Leg::with_domain(off()), no_reranker()).await, "what is off stays so");
+    let loading = || "downloading 40 %".to_owned();
+    assert!(found(index(), Leg::with_domain(SemanticState::Loading(loading())), no_reranker()).await);
+    assert!(found(index(), Leg::with_domain(off()), RerankerState::Loading(loading())).await);
+    let unread = MemoryIndex { vectors_fail: true, ..index() };
+    assert!(found(unread, Leg::with_domain(off()), no_reranker()).await);
+    let general = SemanticState::Ready(Arc::new(NoBackground(HashedWords::default())));
+    assert!(found(index(), Arc::new(Leg { general, domain: off() }), no_reranker()).await);
 }
 
 #[tokio::test]
@@ -144,6 +198,23 @@ async fn pages_follow_each_other_whatever_their_size() {
     }
 }
 
+#[tokio::test]
+async fn full_pages_lead_to_the_last_passage() {
+    let contents: Vec<String> = (0..250).map(|n| format!("study of lift number {n}")).collect();
+    let contents: Vec<&str> = contents.iter().map(String::as_str).collect();
+    let hybrid = Hybrid::new(Arc::new(MemoryIndex::of(&contents)), Leg::ready());
+    for search_type in [SearchType::Hybrid, SearchType::Keyword] {
+        let mut all = std::collections::BTreeSet::new();
+        for offset in [0, 100, 200] {
+            let page = SearchRequest { offset, max_results: 100, ..request("study of lift", search_type) };
+            let found = hybrid.search(page).await.unwrap();
+            assert_eq!(found.total > offset + 100, offset < 200, "{} at {offset}", found.total);
+            all.extend(ids(&found.hits));
+        }
+        assert_eq!(all.len(), 250);
+    }
+}
+
 /// A cross-encoder that likes short passages, and fails or hangs from a call on.
 #[derive(Debug)]
 struct Brief {
@@ -176,11 +247,21 @@ impl Reranking for Stage {
 }
 
 async fn reranked(good: usize, then: Option<&'static str>) -> SearchResults {
+    reranked_page(good, then, None, 0).await
+}
+
+async fn reranked_page(
+    good: usize,
+    then: Option<&'static str>,
+    reranked: Option<usize>,
+    offset: usize,
+) -> SearchResults {
     let calls = std::sync::atomic::AtomicUsize::new(0);
     let stage = Stage(RerankerState::Ready(Arc::new(Brief { calls, good, then })));
     let hybrid = Hybrid::new(Arc::new(many(60)), Leg::ready()).reranking(Arc::new(stage));
     let asked = request("study of lift", SearchType::Hybrid);
-    hybrid.search(SearchRequest { max_results: 60, explain: Explain::Yes, ..asked }).await.unwrap()
+    let asked = SearchRequest { max_results: 60, explain: Explain::Yes, offset, reranked, ..asked };
+    hybrid.search(asked).await.unwrap()
 }
 
 fn rank(hit: &Hit, stage: &str) -> Option<usize> {
@@ -209,6 +290,20 @@ async fn a_cross_encoder_that_fails_or_is_slow_leaves_the_rest_as_it_was() {
     let found = reranked(0, Some("broken")).await;
     assert!(found.hits.is_sorted_by_key(|hit| rank(hit, "fused")));
     assert!(found.notices[0].contains("no result was reranked"));
+}
+
+#[tokio::test]
+async fn a_further_page_reads_what_the_first_one_did() {
+    let first = reranked(2, Some("busy")).await;
+    assert_eq!(first.reranked, 20);
+    // The model has the time for all of them now, and yet the order is that of the first page.
+    let second = reranked_page(99, None, Some(first.reranked), 15).await;
+    assert_eq!((ids(&second.hits), second.reranked), (ids(&first.hits[15..]), 20));
+    assert!(second.notices.is_empty(), "{:?}", second.notices);
+    let cut = reranked_page(1, Some("busy"), Some(20), 15).await;
+    assert!(cut.notices[0].contains("may repeat or miss") && cut.reranked == 20, "{:?}", cut.notices);
+    let unread = reranked_page(99, None, Some(0), 15).await;
+    assert!(unread.hits.is_sorted_by_key(|hit| rank(hit, "fused")), "the model came after the first page");
 }
 
 #[tokio::test]
