@@ -241,9 +241,8 @@ impl Search {
         let request = body.request(user.0.id, &page)?;
         app.catch_up(position.0.as_deref(), Reads::Search).await?;
         let (query, explain) = (request.query.clone(), request.explain);
-        let mut found = app.state.retriever.search(request).await?;
+        let found = app.state.retriever.search(request).await?;
         let next = page.next(&found);
-        found.hits.truncate(page.wanted);
         let explained = match (explain, found.explained) {
             (Explain::Yes, Some(explained)) => Some(QueryExplain::new(explained, models(&*app.state.index).await?)),
             _ => None,
@@ -286,7 +285,8 @@ impl SearchBody {
             diversity: self.diversity,
             conversation: self.conversation.into_iter().map(Into::into).collect(),
             explain: if self.explain { Explain::Yes } else { Explain::No },
-            ..SearchRequest::new(self.query, filter, page.asked(), self.search_type.into())
+            reranked: page.reranked,
+            ..SearchRequest::new(self.query, filter, page.wanted, self.search_type.into())
         })
     }
 
@@ -305,6 +305,8 @@ impl SearchBody {
 struct Page {
     offset: usize,
     wanted: usize,
+    /// Behind a cursor: how many passages were reranked for the first page.
+    reranked: Option<usize>,
     /// Of the search: a cursor of another one is refused.
     identity: String,
 }
@@ -316,41 +318,39 @@ impl Page {
             return Err(bad("max_results", format!("max_results is a number from 1 to {MAX_RESULTS}")));
         }
         let identity = body.identity();
-        let offset = match (&body.cursor, body.offset) {
+        let (offset, reranked) = match (&body.cursor, body.offset) {
             (Some(_), Some(_)) => return Err(bad("cursor", "a page begins at a cursor or at an offset, not at both")),
-            (Some(cursor), None) => offset_of(cursor, &identity)?,
-            (None, offset) => offset.unwrap_or(0),
+            (Some(cursor), None) => {
+                let (offset, reranked) = continued(cursor, &identity)?;
+                (offset, Some(reranked))
+            }
+            (None, offset) => (offset.unwrap_or(0), None),
         };
         if offset.saturating_add(wanted) > MAX_DEPTH && body.cursor.is_none() {
             let text = format!("offset and max_results are at most {MAX_DEPTH} together; search for less");
             return Err(bad("offset", text));
         }
         // The last page that a cursor leads to may be a short one.
-        Ok(Self { offset, wanted: wanted.min(MAX_DEPTH.saturating_sub(offset)).max(1), identity })
+        Ok(Self { offset, wanted: wanted.min(MAX_DEPTH.saturating_sub(offset)).max(1), reranked, identity })
     }
 
-    /// Results asked for: one more than wanted tells whether there is another page.
-    fn asked(&self) -> usize {
-        (self.wanted + 1).min(MAX_RESULTS).min(MAX_DEPTH.saturating_sub(self.offset)).max(1)
-    }
-
-    /// The cursor of the page behind this one.
+    /// The cursor of the page behind this one. The search looks deeper than the page: it knows of more if there are.
     fn next(&self, found: &SearchResults) -> Option<String> {
         let end = self.offset + self.wanted;
-        let more = if self.asked() > self.wanted {
-            found.hits.len() > self.wanted
-        } else {
-            found.hits.len() == self.wanted && found.total > end
-        };
-        (more && end < MAX_DEPTH).then(|| format!("{end:x}-{}", self.identity))
+        let reranked = self.reranked.unwrap_or(found.reranked);
+        (found.total > end && end < MAX_DEPTH).then(|| format!("{end:x}-{reranked:x}-{}", self.identity))
     }
 }
 
-fn offset_of(cursor: &str, identity: &str) -> Result<usize, ApiError> {
-    let text = "cursor is the `next` of the page before, sent with all else as it was";
-    let (offset, of) = cursor.split_once('-').ok_or_else(|| bad("cursor", text))?;
-    let offset = usize::from_str_radix(offset, 16).ok().filter(|offset| *offset < MAX_DEPTH);
-    offset.filter(|_| of == identity).ok_or_else(|| bad("cursor", text))
+/// The offset and the number of reranked passages that a cursor of this search names.
+fn continued(cursor: &str, identity: &str) -> Result<(usize, usize), ApiError> {
+    let read = || {
+        let (offset, rest) = cursor.split_once('-')?;
+        let (reranked, of) = rest.split_once('-')?;
+        let number = |text| usize::from_str_radix(text, 16).ok().filter(|number| *number < MAX_DEPTH);
+        Some((number(offset)?, number(reranked)?)).filter(|_| of == identity)
+    };
+    read().ok_or_else(|| bad("cursor", "cursor is the `next` of the page before, sent with all else as it was"))
 }
 
 /// The models whose vectors the index holds, by space.

@@ -257,7 +257,8 @@ impl Retriever for FindsNothing {
             "panic" => panic!("asked to"),
             "invalid" => Err(SearchError::Invalid("say more".to_owned())),
             "semantic" => Err(SearchError::SemanticOff("no model".to_owned())),
-            "many" => Ok(many(&request)),
+            "many" => Ok(many(&request, MANY)),
+            "deep" => Ok(many(&request, DEEP)),
             _ => Ok(SearchResults { notices: vec!["there is nothing here".to_owned()], ..SearchResults::default() }),
         }
     }
@@ -265,8 +266,13 @@ impl Retriever for FindsNothing {
 
 /// Passages that a search for `many` finds.
 pub(crate) const MANY: u64 = 27;
+/// And one for `deep`.
+pub(crate) const DEEP: u64 = 250;
 
-fn many(request: &SearchRequest) -> SearchResults {
+/// Looks one deeper than the page, as the pipeline does. What was reranked for the first page is asked of the others.
+fn many(request: &SearchRequest, all: u64) -> SearchResults {
+    assert_eq!(request.reranked, (request.offset > 0 && all == DEEP).then_some(20).or(request.reranked));
+    let deep = u64::try_from(request.offset + request.max_results + 1).unwrap().min(all);
     let explained = |stage| (request.explain == Explain::Yes).then_some(stage);
     let hit = |n: u64| Hit {
         chunk_id: Uuid::from_u128(u128::from(n) + 1),
@@ -290,8 +296,9 @@ fn many(request: &SearchRequest) -> SearchResults {
         }),
     };
     SearchResults {
-        hits: (0..MANY).skip(request.offset).take(request.max_results).map(hit).collect(),
-        total: usize::try_from(MANY).unwrap(),
+        hits: (0..all).skip(request.offset).take(request.max_results).map(hit).collect(),
+        total: usize::try_from(deep).unwrap(),
+        reranked: if request.offset == 0 { 20 } else { 0 },
         intent: Intent::HowTo,
         explained: (request.explain == Explain::Yes).then(|| QueryExplained {
             rewritten: request.query.clone(),

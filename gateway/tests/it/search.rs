@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    ports::MANY,
+    ports::{DEEP, MANY},
     world::{Got, World, send},
 };
 
@@ -13,21 +13,29 @@ async fn search(world: &World, token: &str, body: &Value) -> Got {
     send(world.client().post(SEARCH).body_json(body), token).await
 }
 
-#[tokio::test]
-async fn pages_follow_each_other_to_the_end() {
-    let world = World::new().await;
-    let ann = world.ann().await;
-    let mut body = json!({ "query": "many", "max_results": 10 });
+/// Goes through all pages; gives the last page's request with the places of what was found.
+async fn through(world: &World, ann: &str, query: &str, max_results: usize) -> (Value, Vec<u64>) {
+    let mut body = json!({ "query": query, "max_results": max_results });
     let mut seen = vec![];
     loop {
-        let got = search(&world, &ann, &body).await;
+        let got = search(world, ann, &body).await;
         let results = got.body["results"].as_array().expect("results").clone();
-        assert!(results.len() <= 10, "{got:?}");
+        assert!(results.len() <= max_results, "{got:?}");
         seen.extend(results.into_iter().map(|result| result["metadata"]["ordinal"].as_u64().expect("a place")));
         let Some(next) = got.body["next"].as_str() else { break };
         body["cursor"] = json!(next);
     }
+    (body, seen)
+}
+
+#[tokio::test]
+async fn pages_follow_each_other_to_the_end() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    let (body, seen) = through(&world, &ann, "many", 10).await;
     assert_eq!(seen, (0..MANY).collect::<Vec<_>>(), "each once, in order");
+    let (_, seen) = through(&world, &ann, "deep", 100).await;
+    assert_eq!(seen, (0..DEEP).collect::<Vec<_>>(), "by the largest pages, too");
 
     let other = json!({ "query": "many", "max_results": 10, "search_type": "code", "cursor": body["cursor"] });
     let refused = search(&world, &ann, &other).await;
