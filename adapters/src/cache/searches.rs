@@ -2,25 +2,28 @@
 //!
 //! A result is remembered under everything that it depends on: whose documents, the whole request, and the position that the
 //! index had reached before it was searched. A commit that changes the index moves that position, and nothing older is found
-//! any more. What names no position is only for the time when the index does not answer, and says so.
+//! any more. What names no position is only for the time when the index does not answer, and says so; what was deleted since
+//! is left out, as the tables know it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use lmao_events::{Hash, Position};
 use lmao_ports::{
-    Cache, Explain, IndexError, Retriever, SearchError, SearchIndex, SearchRequest, SearchResults, Unavailable,
+    Cache, Explain, Hit, IndexError, ReadModel, Retriever, SearchError, SearchIndex, SearchRequest, SearchResults,
+    Unavailable,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::CacheAside;
 
 /// How long a result is found again. What changes without a commit, as a model or a setting, is seen after that.
 const FRESH: Duration = Duration::from_secs(5 * 60);
 /// How long it is kept for a time without an index.
-const KEPT: Duration = Duration::from_secs(60 * 60);
+const KEPT: Duration = Duration::from_secs(10 * 60);
 /// Larger results are not remembered, in bytes.
 const MAX_BYTES: usize = 256 * 1024;
 
@@ -29,6 +32,7 @@ const MAX_BYTES: usize = 256 * 1024;
 pub struct RememberedSearches {
     retriever: Arc<dyn Retriever>,
     index: Arc<dyn SearchIndex>,
+    tables: Arc<dyn ReadModel>,
     aside: CacheAside,
     cache: Arc<dyn Cache>,
 }
@@ -48,15 +52,20 @@ enum Passing {
 }
 
 impl RememberedSearches {
-    /// In front of `retriever`, which searches `index`.
+    /// In front of `retriever`, which searches `index`. `tables` know which documents there are.
     #[must_use]
-    pub fn new(retriever: Arc<dyn Retriever>, index: Arc<dyn SearchIndex>, cache: Arc<dyn Cache>) -> Self {
-        Self { retriever, index, aside: CacheAside::new(Arc::clone(&cache)), cache }
+    pub fn new(
+        retriever: Arc<dyn Retriever>,
+        index: Arc<dyn SearchIndex>,
+        tables: Arc<dyn ReadModel>,
+        cache: Arc<dyn Cache>,
+    ) -> Self {
+        Self { retriever, index, tables, aside: CacheAside::new(Arc::clone(&cache)), cache }
     }
 
     async fn found(&self, request: SearchRequest, key: &str, position: Position) -> Result<Bytes, Passing> {
         let results = self.retriever.search(request).await.map_err(Passing::Failed)?;
-        let is_partial = !results.notices.is_empty();
+        let is_partial = results.partial || !results.notices.is_empty();
         let remembered = Remembered { position, results };
         let bytes = serde_json::to_vec(&remembered).map(Bytes::from).unwrap_or_default();
         if bytes.is_empty() || bytes.len() > MAX_BYTES {
@@ -72,16 +81,30 @@ impl RememberedSearches {
     }
 
     /// What was found when the index last answered, or why it does not now.
-    async fn before(&self, key: &str, away: Unavailable) -> Result<SearchResults, SearchError> {
+    async fn before(&self, key: &str, owner: Uuid, away: Unavailable) -> Result<SearchResults, SearchError> {
         let known = self.cache.get(key).await.ok().flatten();
         let Some(Remembered { position, mut results }) = known.and_then(|bytes| serde_json::from_slice(&bytes).ok())
         else {
             return Err(IndexError::Unavailable(away).into());
         };
+        results.hits = self.present(owner, std::mem::take(&mut results.hits)).await.map_err(IndexError::Unavailable)?;
         results.notices.push(format!(
             "the search index is away: these results are from the cache, as of position {position}; what came since is missing"
         ));
         Ok(results)
+    }
+
+    /// Those of documents that are still there: what somebody deleted is not shown again. Asks for each document of a page
+    /// once.
+    async fn present(&self, owner: Uuid, hits: Vec<Hit>) -> Result<Vec<Hit>, Unavailable> {
+        let mut known: HashMap<Uuid, bool> = HashMap::new();
+        for hit in &hits {
+            if !known.contains_key(&hit.document_id) {
+                let is_there = self.tables.document(owner, hit.document_id).await?.is_some();
+                known.insert(hit.document_id, is_there);
+            }
+        }
+        Ok(hits.into_iter().filter(|hit| known.get(&hit.document_id) == Some(&true)).collect())
     }
 }
 
@@ -93,9 +116,10 @@ impl Retriever for RememberedSearches {
         let Some(key) = key(&request).filter(|_| request.explain == Explain::No) else {
             return self.retriever.search(request).await;
         };
+        let owner = request.filter.owner;
         let position = match self.index.checkpoint().await {
             Ok(position) => position,
-            Err(IndexError::Unavailable(away)) => return self.before(&key, away).await,
+            Err(IndexError::Unavailable(away)) => return self.before(&key, owner, away).await,
             Err(_) => return self.retriever.search(request).await,
         };
         let computed = self.found(request, &key, position);
@@ -103,7 +127,7 @@ impl Retriever for RememberedSearches {
             Ok(bytes) => serde_json::from_slice::<Remembered>(&bytes).map(|remembered| remembered.results),
             Err(Passing::Partial(results)) => return Ok(*results),
             Err(Passing::Failed(SearchError::Index(IndexError::Unavailable(away)))) => {
-                return self.before(&key, away).await;
+                return self.before(&key, owner, away).await;
             }
             Err(Passing::Failed(error)) => return Err(error),
         };

@@ -167,6 +167,7 @@ impl Parts {
         let retriever: Arc<dyn Retriever> = Arc::new(RememberedSearches::new(
             retriever(&index, &models, llm.as_ref().filter(|_| config.llm.rewrite_questions)),
             Arc::clone(&index),
+            Arc::clone(&read_model),
             Arc::clone(&cache),
         ));
         let answerer = answerer(llm.as_ref(), &semantics, &index);
