@@ -53,7 +53,7 @@ pub use read_model::{
 };
 pub use retrieval::{
     Explain, Hit, HitExplained, Intent, QueryExplained, Retriever, SearchError, SearchRequest, SearchResults,
-    SearchType, StageCost, StageRank, Stages,
+    SearchType, StageCost, StageRank, Stages, passage_id, section_id,
 };
 pub use search::{
     ChunkRecord, IndexError, IndexedDocument, KeywordQuery, Leg, LegHit, PageTurn, ParentChunk, SearchFilter,

@@ -3,6 +3,7 @@
 use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
+use lmao_events::derive_id;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -248,6 +249,23 @@ pub struct SearchResults {
     pub reranked: usize,
     /// How long it took.
     pub took: Duration,
+}
+
+/// The id of a document's passage at this place: it follows from the file's SHA-256 (hexadecimal), so that what is taken in
+/// again keeps its passages' ids.
+#[must_use]
+pub fn passage_id(document: Uuid, sha256: &str, ordinal: u32) -> Uuid {
+    derive_id(document, &format!("chunk {} {ordinal}", prefix(sha256)))
+}
+
+/// The id of the section that consists of the passages from `first` to `last`.
+#[must_use]
+pub fn section_id(document: Uuid, sha256: &str, first: u32, last: u32) -> Uuid {
+    derive_id(document, &format!("section {} {first} {last}", prefix(sha256)))
+}
+
+fn prefix(sha256: &str) -> &str {
+    sha256.get(..16).unwrap_or(sha256)
 }
 
 /// Why a search found nothing at all.

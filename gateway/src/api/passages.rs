@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lmao_ports::{ChunkRecord, DocumentRow, SearchIndex};
+use lmao_ports::{ChunkRecord, DocumentRow, SearchIndex, passage_id, section_id};
 use poem_openapi::{
     Enum, Object, OpenApi,
     param::{Header, Path, Query},
@@ -23,6 +23,8 @@ const MAX_PAGE: u32 = 200;
 const AT_ONCE: u32 = 256;
 /// Passages of a section that are joined.
 const MAX_JOINED: u32 = 512;
+/// Ids of sections that are computed to find one: all that are no longer than this allows.
+const SECTION_IDS: u32 = 1 << 20;
 
 /// What a chunk is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum, Serialize)]
@@ -166,23 +168,51 @@ impl Passages {
         };
         let wanted: Uuid = chunk_id.0.parse().map_err(|_| absent())?;
         let document = document(app, user, &id.0, position.0.as_deref()).await?;
-        let (index, total) = (&*app.state.index, document.chunks_count.unwrap_or_default());
-        // The index knows passages by their place: they are looked through in order.
-        for first in (0..total).step_by(AT_ONCE as usize) {
-            for chunk in chunks(index, document.id, first..first.saturating_add(AT_ONCE).min(total)).await? {
-                if chunk.chunk_id == wanted {
-                    return Ok(Reply::ok(ChunkBody::from(&*chunk)));
-                }
-                if let Some(parent) = chunk.parent.filter(|parent| parent.chunk_id == wanted) {
-                    let end = parent.last.saturating_add(1).min(parent.first.saturating_add(MAX_JOINED));
-                    let parts = chunks(index, document.id, parent.first..end).await?;
-                    let section = joined(wanted, &parts).ok_or_else(absent)?;
-                    return Ok(Reply::ok(ChunkBody { cut: end <= parent.last, ..section }));
-                }
+        let (index, id, total) = (&*app.state.index, document.id, document.chunks_count.unwrap_or_default());
+        let place = tokio::task::spawn_blocking(move || place(id, &document.content_hash, total, wanted)).await;
+        let place = place.map_err(|error| ApiError::internal(format!("looking for a passage ended early: {error}")))?;
+        match place.ok_or_else(absent)? {
+            Place::Passage(ordinal) => {
+                let found = chunks(index, id, ordinal..ordinal.saturating_add(1)).await?;
+                let chunk = found.first().filter(|chunk| chunk.chunk_id == wanted).ok_or_else(absent)?;
+                Ok(Reply::ok(ChunkBody::from(&**chunk)))
+            }
+            Place::Section(first, last) => {
+                let end = last.saturating_add(1).min(first.saturating_add(MAX_JOINED));
+                let parts = chunks(index, id, first..end).await?;
+                let is_known = parts.iter().any(|part| part.parent.is_some_and(|parent| parent.chunk_id == wanted));
+                let section = joined(wanted, &parts).filter(|_| is_known).ok_or_else(absent)?;
+                Ok(Reply::ok(ChunkBody { cut: end <= last, ..section }))
             }
         }
-        Err(absent())
     }
+}
+
+/// Where in a document something stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Passage(u32),
+    /// From the first passage to the last.
+    Section(u32, u32),
+}
+
+/// Where the passage or section of this id stands. The index knows passages by their place only, and an id does not tell it:
+/// but it follows from the place, so that the ids of all places are computed, which costs less than to read the document. Of
+/// sections there could be many more than there are: short ones come first, and in a long document those of very many
+/// passages are given up.
+fn place(document: Uuid, sha256: &str, total: u32, wanted: Uuid) -> Option<Place> {
+    if wanted.get_version() != Some(uuid::Version::Sha1) {
+        return None;
+    }
+    let passage = (0..total).find(|ordinal| passage_id(document, sha256, *ordinal) == wanted).map(Place::Passage);
+    let longest = (SECTION_IDS / total.max(1)).max(2);
+    let section = || {
+        let runs =
+            (2..=longest.min(total)).flat_map(|length| (0..=total - length).map(move |at| (at, at + length - 1)));
+        let mut runs = runs.map(|(first, last)| (first, last, section_id(document, sha256, first, last)));
+        runs.find(|(_, _, id)| *id == wanted).map(|(first, last, _)| Place::Section(first, last))
+    };
+    passage.or_else(section)
 }
 
 /// A document of the sender, at least as of this position.
@@ -269,6 +299,22 @@ mod tests {
             language: None,
             parent: None,
         })
+    }
+
+    #[test]
+    fn a_place_follows_from_an_id() {
+        let (document, sha256) = (Uuid::from_u128(9), "0123456789abcdef0123456789abcdef");
+        let at = |wanted| place(document, sha256, 70, wanted);
+        assert_eq!(at(passage_id(document, sha256, 69)), Some(Place::Passage(69)));
+        assert_eq!(at(passage_id(document, sha256, 70)), None);
+        assert_eq!(at(section_id(document, sha256, 0, 69)), Some(Place::Section(0, 69)));
+        assert_eq!(at(section_id(document, sha256, 67, 68)), Some(Place::Section(67, 68)));
+        assert_eq!(at(section_id(document, sha256, 67, 70)), None);
+        assert_eq!(at(passage_id(Uuid::from_u128(8), sha256, 1)), None, "of another document");
+        // Found by its place in a document of the most passages.
+        let far = section_id(document, sha256, 99_990, 99_996);
+        assert_eq!(place(document, sha256, 100_000, far), Some(Place::Section(99_990, 99_996)));
+        assert_eq!(place(document, sha256, u32::MAX, Uuid::from_u128(1)), None, "none that was derived");
     }
 
     #[test]

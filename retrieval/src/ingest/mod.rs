@@ -14,10 +14,10 @@ mod worker;
 use std::{fs::File, io::Read, path::Path, sync::Arc};
 
 use async_trait::async_trait;
-use lmao_events::{BlobRef, Failure, derive_id, document};
+use lmao_events::{BlobRef, Failure, document};
 use lmao_ports::{
     Blobs, ChunkRecord, Embedder, EmbeddingCache, Folder, IndexedDocument, Ingestion, ParentChunk, SemanticState,
-    Semantics, Space, Vectors,
+    Semantics, Space, Vectors, passage_id, section_id,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -287,19 +287,18 @@ fn records<'a>(
     document_id: Uuid,
     content: &'a str,
 ) -> impl Iterator<Item = ChunkRecord> + 'a {
-    let prefix = content.get(..16).unwrap_or(content);
     // Bounded by MAX_CHUNKS.
     let number = |ordinal: usize| u32::try_from(ordinal).unwrap_or(u32::MAX);
     let parent = move |Run { first, last }: Run| {
-        let chunk_id = derive_id(document_id, &format!("section {prefix} {first} {last}"));
-        ParentChunk { chunk_id, first: number(first), last: number(last) }
+        let (first, last) = (number(first), number(last));
+        ParentChunk { chunk_id: section_id(document_id, content, first, last), first, last }
     };
     let parents = chunk::parents(&passages.spans, &passages.outline);
     passages.spans.iter().zip(parents).enumerate().map(move |(ordinal, (span, run))| {
         let path = passages.outline.path(span.section);
         let section = path[..path.floor_char_boundary(MAX_SECTION_BYTES)].to_owned();
         ChunkRecord {
-            chunk_id: derive_id(document_id, &format!("chunk {prefix} {ordinal}")),
+            chunk_id: passage_id(document_id, content, number(ordinal)),
             ordinal: number(ordinal),
             content: document.text[span.start..span.end].to_owned(),
             chunk_type: span.kind.name().to_owned(),
