@@ -23,11 +23,11 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::text::TextDocument;
-use chunk::{Nature, Passages, Reader, Run, Sizer};
+use chunk::{Nature, Passages, Program, Reader, Run, Sizer, Syntaxes};
 use detect::{Format, HEAD_BYTES};
 use extract::{Extraction, Source};
 use store::{internal, missing, off_thread};
-use worker::{Pool, Request};
+use worker::{FileRequest, Pool};
 pub use worker::{Worker, worker_main};
 
 pub use self::embed::Rejected;
@@ -92,6 +92,19 @@ impl Ingest {
         }
     }
 
+    /// What parsing tells of the programs of a document: nothing where the child that parses them fails, since code is found
+    /// cut between lines, too.
+    async fn syntaxes(&self, document_id: Uuid, programs: Vec<Program>) -> Syntaxes {
+        if programs.is_empty() {
+            return Syntaxes::default();
+        }
+        self.workers.syntaxes(programs).await.unwrap_or_else(|failure| {
+            let Failure { reason, message, .. } = failure;
+            tracing::warn!(%document_id, reason, message, "code cannot be parsed and is cut between lines");
+            Syntaxes::default()
+        })
+    }
+
     /// Runs work on a whole text off the async threads, only so many at once. The permit stays with the work, since a
     /// dropped call does not stop it.
     async fn with_text<T: Send + 'static>(
@@ -121,7 +134,7 @@ impl Ingestion for Ingest {
             self.with_text(move || extract::extract(format, &filename, source)).await?
         } else {
             extract::check_size(format, content.size)?;
-            self.workers.extract(&Request { path, content, filename, format }).await?
+            self.workers.extract(FileRequest { path, content, filename, format }).await?
         };
         let (extraction, words, bytes) = off_thread(move || {
             let bytes = extraction.document.encode().map_err(|error| internal(&error.to_string()))?;
@@ -149,14 +162,26 @@ impl Ingestion for Ingest {
         let content = file.content.sha256.to_string();
         let format = extracted.format.clone();
         let language = extracted.language.clone().filter(|_| format == Format::Code.name());
+        let is_mail = format == MAIL;
+        let decode = move |bytes: &[u8]| TextDocument::decode(bytes).map_err(|_| missing("extracted text", &text));
+        let (bytes, programs, language) = self
+            .with_text(move || {
+                let nature = Nature { language: language.as_deref(), is_mail };
+                let programs = chunk::programs(&decode(&bytes)?, nature);
+                Ok((bytes, programs, language))
+            })
+            .await?;
+        // No turn at texts is held meanwhile: files that keep a child busy hold up nothing else.
+        let syntaxes = self.syntaxes(document_id, programs).await;
         let (batches, chunks) = self
             .with_text(move || {
-                let document = TextDocument::decode(&bytes).map_err(|_| missing("extracted text", &text))?;
+                let document = decode(&bytes)?;
                 drop(bytes);
                 let usual = USUAL_MAX_TOKENS - SECTION_TOKENS;
                 let sizer = Sizer::new(general.map(reader), domain.map(reader), usual);
-                let nature = Nature { language: language.as_deref(), is_mail: format == MAIL };
-                let passages = chunk::cut(&document, &sizer, nature, document::MAX_CHUNKS).ok_or_else(too_many)?;
+                let nature = Nature { language: language.as_deref(), is_mail };
+                let passages = chunk::cut(&document, &sizer, nature, &syntaxes, document::MAX_CHUNKS);
+                let passages = passages.ok_or_else(too_many)?;
                 let mut records = records(&document, &passages, document_id, &content);
                 let mut batches = vec![];
                 loop {

@@ -302,8 +302,8 @@ async fn the_model_reads_all_of_every_passage() {
         if filename == "kinds.py" {
             assert!(indexed.chunks.iter().all(|chunk| chunk.chunk_type == "code"));
             assert!(indexed.chunks.iter().all(|chunk| chunk.language.as_deref() == Some("python")));
-            assert!(indexed.chunks.iter().all(|chunk| section(chunk, "class Kind") && chunk.parent.is_some()));
-            has(&|chunk| section(chunk, "class Kind5(Base) > def method_3"));
+            // No child can be started that would parse it: it is cut between lines.
+            assert!(indexed.chunks.iter().all(|chunk| chunk.section.is_none()));
         } else {
             has(&|chunk| section(chunk, "Guide > Part 11 of") && section(chunk, " > name | price"));
             has(&|chunk| chunk.content.contains("fn part_3()") && ["code", "mixed"].contains(&&*chunk.chunk_type));

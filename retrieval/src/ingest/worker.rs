@@ -1,5 +1,5 @@
-//! Extraction in a process of its own, for formats whose parsers may loop, crash or eat all memory on hostile files. The
-//! child limits itself before it reads anything; the parent limits time and output, and says what happened.
+//! Extraction, and parsing of programs, in a process of its own, since parsers may loop, crash or eat all memory on hostile
+//! files. The child limits itself before it reads anything; the parent limits time and output, and says what happened.
 
 use std::{
     ffi::OsString,
@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use super::{
+    chunk::{self, Program, Syntax, Syntaxes},
     detect::Format,
     extract::{self, Extraction, Source},
     store::{internal, off_thread},
@@ -32,8 +33,8 @@ const MEMORY_BYTES: u64 = 2 << 30;
 const CPU_SECONDS: u64 = 120;
 /// Stack of the extracting thread; parsers of nested formats recurse.
 const STACK_BYTES: usize = 64 << 20;
-/// Bytes of a request at most: a path, a name and a hash.
-const REQUEST_BYTES: u64 = 64 * 1024;
+/// Bytes of a request at most: a path, a name and a hash, or the programs of a document.
+const REQUEST_BYTES: u64 = 64 << 20;
 /// Bytes of the child's complaints that are kept.
 const STDERR_BYTES: u64 = 4096;
 
@@ -57,7 +58,16 @@ const LIMITS: Limits = Limits { time: Duration::from_secs(180), output: 256 << 2
 
 /// What the child is to do.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Request {
+enum Request {
+    /// Answered by the true format and what was extracted, or a failure.
+    Extract(FileRequest),
+    /// Answered by what parsing tells of each.
+    Syntax(Vec<Program>),
+}
+
+/// A file to be extracted.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct FileRequest {
     pub(super) path: PathBuf,
     pub(super) content: BlobRef,
     pub(super) filename: String,
@@ -77,13 +87,11 @@ impl Pool {
     }
 
     /// Extracts in a child; waits while too many run. Dropping the future kills the child.
-    pub(super) async fn extract(&self, request: &Request) -> Result<(Format, Extraction), Failure> {
-        let request = rmp_serde::to_vec(request).map_err(|error| internal(&error.to_string()))?;
-        let _permit = self.permits.acquire().await.map_err(|error| internal(&error.to_string()))?;
-        let output = run(&self.worker, &request, LIMITS).await?;
+    pub(super) async fn extract(&self, request: FileRequest) -> Result<(Format, Extraction), Failure> {
+        let output = self.ask(&Request::Extract(request)).await?;
         off_thread(move || {
-            let answer: Result<(Format, Extraction), Failure> = rmp_serde::from_slice(&output)
-                .map_err(|error| crashed(&format!("it ended without a readable answer: {error}")))?;
+            let answer: Result<(Format, Extraction), Failure> =
+                rmp_serde::from_slice(&output).map_err(|error| unreadable(&error))?;
             let (format, extraction) = answer?;
             // The child may have been taken over by the file it read: nothing in its answer is believed unchecked.
             extraction.document.check().map_err(|error| crashed(&error.to_string()))?;
@@ -91,6 +99,27 @@ impl Pool {
         })
         .await
     }
+
+    /// Parses the programs of a document in a child, like [`extract`](Self::extract). What it tells is to be checked.
+    pub(super) async fn syntaxes(&self, programs: Vec<Program>) -> Result<Syntaxes, Failure> {
+        let starts: Vec<usize> = programs.iter().map(|program| program.start).collect();
+        let output = self.ask(&Request::Syntax(programs)).await?;
+        off_thread(move || {
+            let answer: Vec<Option<Syntax>> = rmp_serde::from_slice(&output).map_err(|error| unreadable(&error))?;
+            Ok(starts.into_iter().zip(answer).filter_map(|(start, syntax)| Some((start, syntax?))).collect())
+        })
+        .await
+    }
+
+    async fn ask(&self, request: &Request) -> Result<Vec<u8>, Failure> {
+        let request = rmp_serde::to_vec(request).map_err(|error| internal(&error.to_string()))?;
+        let _permit = self.permits.acquire().await.map_err(|error| internal(&error.to_string()))?;
+        run(&self.worker, &request, LIMITS).await
+    }
+}
+
+fn unreadable(error: &rmp_serde::decode::Error) -> Failure {
+    crashed(&format!("it ended without a readable answer: {error}"))
 }
 
 fn crashed(what: &str) -> Failure {
@@ -197,7 +226,7 @@ fn verdict(status: std::process::ExitStatus, complaints: &str) -> Failure {
 }
 
 /// The child's whole life: limits itself (address space 2 GiB, CPU 120 s, no core file), reads a request from standard
-/// input, extracts, and writes the answer to standard output. Call it first thing in `main`, before any other thread
+/// input, extracts or parses, and writes the answer to standard output. Call it first thing in `main`, before any other thread
 /// exists.
 #[must_use]
 pub fn worker_main() -> ExitCode {
@@ -215,18 +244,30 @@ fn serve() -> Result<(), Box<dyn std::error::Error>> {
     let mut request = vec![];
     std::io::stdin().lock().take(REQUEST_BYTES).read_to_end(&mut request)?;
     let request: Request = rmp_serde::from_slice(&request)?;
-    let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || {
-        extract::extract(request.format, &request.filename, Source::Blob(request.path, request.content))
-    })?;
-    let answer = thread.join().unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(crashed(said.unwrap_or("the parser gave up")))
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+    let answer = Bytes::from(match request {
+        Request::Extract(FileRequest { path, content, filename, format }) => {
+            let extract = move || extract::extract(format, &filename, Source::Blob(path, content));
+            let answer = thread.spawn(extract)?.join().unwrap_or_else(|panic| Err(crashed(said(&*panic))));
+            rmp_serde::to_vec(&answer)?
+        }
+        Request::Syntax(programs) => {
+            let parse = |program: &Program| chunk::parse(&program.text, &program.language);
+            let parse = move || programs.iter().map(parse).collect::<Vec<_>>();
+            let answer = thread.spawn(parse)?.join().map_err(|panic| said(&*panic).to_owned())?;
+            rmp_serde::to_vec(&answer)?
+        }
     });
-    let answer = Bytes::from(rmp_serde::to_vec(&answer)?);
     let mut out = std::io::stdout().lock();
     out.write_all(&answer)?;
     out.flush()?;
     Ok(())
+}
+
+/// The words of a panic.
+fn said(panic: &(dyn std::any::Any + Send)) -> &str {
+    let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    said.unwrap_or("the parser gave up")
 }
 
 #[cfg(unix)]
@@ -290,7 +331,10 @@ mod tests {
     async fn an_answer_that_lies_is_refused() {
         let worker = Worker { program: "/bin/sh".into(), args: vec!["-c".into(), "echo nonsense".into()] };
         let content = BlobRef { sha256: lmao_events::ContentHash([0; 32]), size: 0 };
-        let request = Request { path: "/dev/null".into(), content, filename: "x".into(), format: Format::Pdf };
-        assert_eq!(Pool::new(worker).extract(&request).await.unwrap_err().reason, "extraction_crashed");
+        let request = FileRequest { path: "/dev/null".into(), content, filename: "x".into(), format: Format::Pdf };
+        let pool = Pool::new(worker);
+        assert_eq!(pool.extract(request).await.unwrap_err().reason, "extraction_crashed");
+        let program = Program { start: 0, language: "rust".into(), text: "fn a() {}".into() };
+        assert_eq!(pool.syntaxes(vec![program]).await.unwrap_err().reason, "extraction_crashed");
     }
 }

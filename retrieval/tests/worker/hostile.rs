@@ -6,6 +6,8 @@ use crate::support::{World, gzipped, pdf, zipped};
 
 /// Runs all of them.
 pub(crate) async fn run(world: &World) {
+    programs_are_cut_by_their_syntax(world).await;
+    a_program_that_kills_its_parser_is_cut_by_lines(world).await;
     deep_html_ends(world).await;
     pages_of_a_pdf_are_known(world).await;
     a_cut_pdf_says_what_is_lost(world).await;
@@ -17,6 +19,43 @@ pub(crate) async fn run(world: &World) {
     large_pages_end(world).await;
     large_plain_files_end(world).await;
     a_dropped_call_leaves_no_child(world).await;
+}
+
+async fn programs_are_cut_by_their_syntax(world: &World) {
+    let method = |n: usize| {
+        let body: String = (0..20).map(|m| format!("        total_{m} = compute(n, {m}, {n})\n")).collect();
+        format!("    def method_{n}(self, n):\n{body}        return total_0\n\n")
+    };
+    let class = |n: usize| format!("class Kind{n}(Base):\n{}", (0..4).map(method).collect::<String>());
+    let program: String = (0..6).map(class).collect();
+    let guide = format!("# Kinds\n\nOf all kinds.\n\n```python\n{program}```\n\nThat was it.\n");
+    for (filename, text) in [("kinds.py", program), ("guide.md", guide)] {
+        let passages = world.chunk(filename, text.into_bytes()).await;
+        let is_method = |at: &str| at.ends_with("class Kind5(Base) > def method_3");
+        let found = passages.iter().any(|passage| passage.section.as_deref().is_some_and(is_method));
+        assert!(found, "{filename}: {passages:#?}");
+        let is_member = |at: &str| at.contains("class Kind");
+        let members = passages.iter().filter(|passage| passage.section.as_deref().is_some_and(is_member));
+        let whole = members.filter(|passage| passage.chunk_type == "code" && passage.parent.is_some());
+        assert!(whole.count() > 20, "{filename}: {passages:#?}");
+    }
+}
+
+async fn a_program_that_kills_its_parser_is_cut_by_lines(world: &World) {
+    // The grammar's scanner keeps the length of the word in one byte, and aborts when it reads that back.
+    let word = "A".repeat(300);
+    let body = |n: usize| (0..40).map(|m| format!("  total_{m} = compute(a, {m}, {n})\n")).collect::<String>();
+    let methods: String = (0..20).map(|n| format!("def method_{n}(a)\n{}end\n\n", body(n))).collect();
+    let program = format!("{methods}text = <<{word}\nsome words\n{word}\n\n{methods}");
+    let passages = world.chunk("heredoc.rb", program.clone().into_bytes()).await;
+    let content = |passage: &lmao_ports::ChunkRecord| passage.content.clone();
+    let all: String = passages.iter().map(content).collect();
+    let letters = |text: &str| text.split_whitespace().collect::<String>();
+    assert_eq!(letters(&all), letters(&program));
+    assert!(passages.iter().all(|passage| passage.chunk_type == "code" && passage.section.is_none()), "{passages:#?}");
+    // Nothing is left of it: the next program is parsed.
+    let passages = world.chunk("fine.rb", methods.into_bytes()).await;
+    assert!(passages.iter().any(|passage| passage.section.as_deref().is_some_and(|at| at.starts_with("def method"))));
 }
 
 async fn deep_html_ends(world: &World) {

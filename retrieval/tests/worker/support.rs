@@ -12,7 +12,8 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use lmao_events::{BlobRef, ContentHash, Failure, document};
 use lmao_ports::{
-    Blobs, EmbeddingCache, EmbeddingKey, Folder, Ingestion, PendingBlob, SemanticState, Semantics, Space, Unavailable,
+    Blobs, ChunkRecord, EmbeddingCache, EmbeddingKey, Folder, Ingestion, PendingBlob, SemanticState, Semantics, Space,
+    Unavailable,
 };
 use lmao_retrieval::{
     ingest::{Ingest, Worker},
@@ -94,15 +95,34 @@ impl World {
         }
     }
 
+    async fn upload(&self, filename: &str, bytes: Vec<u8>) -> document::Uploaded {
+        let content = self.files.put(self.folder, bytes.into()).await.expect("a blob");
+        let metadata = serde_json::json!({});
+        let owner = self.folder.owner;
+        document::Uploaded { owner, filename: filename.into(), content, metadata, attempt: None }
+    }
+
+    /// The passages of a file.
+    #[allow(dead_code, reason = "the benchmark shares this module and cuts nothing")]
+    pub(crate) async fn chunk(&self, filename: &str, bytes: Vec<u8>) -> Vec<ChunkRecord> {
+        let file = self.upload(filename, bytes).await;
+        let extracted = self.ingest.extract(self.folder, &file).await.expect("a text");
+        let chunked = self.ingest.chunk(self.folder, &file, &extracted).await.expect("passages");
+        let mut passages = vec![];
+        for batch in chunked.batches {
+            let bytes = self.files.get(self.folder, &batch).await.expect("an answer").expect("a blob");
+            passages.extend(rmp_serde::from_slice::<Vec<ChunkRecord>>(&bytes).expect("passages"));
+        }
+        passages
+    }
+
     pub(crate) async fn extract(
         &self,
         filename: &str,
         bytes: Vec<u8>,
     ) -> Result<(document::Extracted, TextDocument), Failure> {
-        let content = self.files.put(self.folder, bytes.into()).await.expect("a blob");
-        let metadata = serde_json::json!({});
-        let owner = self.folder.owner;
-        let file = document::Uploaded { owner, filename: filename.into(), content, metadata, attempt: None };
+        let file = self.upload(filename, bytes).await;
+        let content = file.content;
         let extracted = self.ingest.extract(self.folder, &file).await;
         // Thousands of files are read in a row.
         let forget = |blob: &BlobRef| _ = std::fs::remove_file(self.files.folder.path().join(blob.sha256.to_string()));

@@ -10,14 +10,18 @@ mod code;
 mod outline;
 mod pack;
 mod parents;
+mod programs;
 mod sizer;
 mod split;
 
 use lmao_ports::TokenSpan;
 
+pub(super) use code::{Syntax, parse};
 use outline::Outline;
 use pack::Packer;
 pub(super) use parents::{Run, parents};
+pub(super) use programs::{Program, Syntaxes, programs};
+use programs::{code_language, sections, stretches};
 pub(super) use sizer::{Reader, Sizer};
 use split::Cut;
 
@@ -112,24 +116,21 @@ pub(super) struct Nature<'a> {
     pub(super) is_mail: bool,
 }
 
-/// Cuts a document; `None` when there are more than `limit` passages. Takes time in proportion to the text.
+/// Cuts a document; `None` when there are more than `limit` passages, hardly any more of which are made then. Takes time in
+/// proportion to the text. Programs that `syntaxes` has nothing fitting of are cut between lines.
 pub(super) fn cut<'a>(
     document: &'a TextDocument,
     sizer: &Sizer,
     nature: Nature<'a>,
+    syntaxes: &Syntaxes,
     limit: usize,
 ) -> Option<Passages<'a>> {
-    let outline = Outline::of(document);
-    let mut cutter =
-        Cutter { document, sizer, nature, packer: Packer::new(document, sizer, outline, nature), table: None };
-    let mut rest = document.blocks.as_slice();
-    while let Some(block) = rest.first() {
-        // Each section is cut on its own.
-        let of_section = rest.iter().take_while(|other| other.section == block.section).count();
-        let (section, behind) = rest.split_at(of_section);
-        rest = behind;
+    let packer = Packer::new(document, sizer, Outline::of(document), nature);
+    let mut cutter = Cutter { document, sizer, nature, syntaxes, limit, packer, table: None };
+    // Each section is cut on its own.
+    for section in sections(document) {
         cutter.section(section);
-        if cutter.packer.len() > limit {
+        if cutter.is_full() {
             return None;
         }
     }
@@ -159,37 +160,45 @@ struct Cutter<'a, 'b> {
     document: &'a TextDocument,
     sizer: &'b Sizer,
     nature: Nature<'a>,
+    syntaxes: &'b Syntaxes,
+    /// Passages at most.
+    limit: usize,
     packer: Packer<'a, 'b>,
     /// The section of the last table's rows, and where its last block ended.
     table: Option<(Option<u32>, usize)>,
 }
 
 impl<'a> Cutter<'a, '_> {
-    /// Blocks of one section in a row.
+    /// Blocks of one section in a row, until there are too many passages.
     fn section(&mut self, blocks: &'a [Block]) {
         let long = blocks.len() >= LONG_SECTION;
-        let mut rest = blocks;
-        while let Some(block) = rest.first() {
-            let language = self.language(block);
-            let same = |other: &&Block| language.is_some() && self.language(other) == language;
-            let run = rest.iter().take_while(same).count().max(1);
-            let (run, behind) = rest.split_at(run);
-            rest = behind;
-            if !language.is_some_and(|language| self.code(run, language)) {
-                run.iter().for_each(|block| self.block(block, language, long));
+        for stretch in stretches(blocks, self.nature) {
+            if self.is_full() {
+                return;
+            }
+            let language = stretch.first().and_then(|block| code_language(block, self.nature));
+            if language.is_some_and(|language| self.code(stretch, language)) {
+                continue;
+            }
+            for block in stretch {
+                if self.is_full() {
+                    return;
+                }
+                self.block(block, language, long);
             }
         }
     }
 
-    fn language(&self, block: &'a Block) -> Option<&'a str> {
-        (block.kind == Kind::Code).then(|| block.language.as_deref().or(self.nature.language)).flatten()
+    /// Whether there are too many passages already.
+    fn is_full(&self) -> bool {
+        self.packer.len() > self.limit
     }
 
     /// Blocks of one program, by its syntax; `false` where that is not to be had.
     fn code(&mut self, blocks: &'a [Block], language: &'a str) -> bool {
         let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return true };
         let text = &self.document.text[first.start..last.end];
-        let Some(tree) = code::parse(text, language) else { return false };
+        let Some(syntax) = self.syntaxes.get(&first.start).filter(|syntax| syntax.covers(text)) else { return false };
         let mut tokens: Vec<TokenSpan> = vec![];
         for block in blocks {
             let offset = block.start - first.start;
@@ -197,9 +206,12 @@ impl<'a> Cutter<'a, '_> {
             tokens.extend(of_block.map(|token| TokenSpan { start: token.start + offset, end: token.end + offset }));
         }
         let source = code::Source { text, tokens: &tokens, section: first.section, budget: self.sizer.budget() };
-        let units = code::units(&tree, &source, self.packer.outline_mut());
+        let units = code::units(syntax, &source, self.packer.outline_mut());
         let long = units.len() >= LONG_SECTION;
         for unit in units {
+            if self.is_full() {
+                break;
+            }
             let anchor = long && self.is_anchor(&text[unit.start..unit.end], unit.tokens);
             self.packer.add(Piece {
                 start: first.start + unit.start,

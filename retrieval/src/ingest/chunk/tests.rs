@@ -120,6 +120,18 @@ fn check_parents(passages: &Passages<'_>) {
     }
 }
 
+/// Cuts a document whose programs are parsed here, which only texts that no parser dies of allow.
+pub(super) fn cut<'a>(
+    document: &'a TextDocument,
+    sizer: &Sizer,
+    nature: Nature<'a>,
+    limit: usize,
+) -> Option<Passages<'a>> {
+    let parsed = |program: Program| Some((program.start, parse(&program.text, &program.language)?));
+    let syntaxes = programs(document, nature).into_iter().filter_map(parsed).collect();
+    super::cut(document, sizer, nature, &syntaxes, limit)
+}
+
 fn cut_by(document: &TextDocument, max: usize) -> (Passages<'_>, Arc<Pieces>) {
     let model = pieces(512);
     let sizer = Sizer::new(Some(Reader { model: Arc::clone(&model) as _, reads: max }), None, 0);
@@ -305,6 +317,26 @@ fn a_megabyte_without_a_space_is_cut_in_one_reading() {
     let (found, model) = cut_by(&document, 400);
     assert!(model.read.load(Relaxed) <= document.text.len() * 2, "the tokenizer read the text again and again");
     check(&document, &found, &model, 400);
+}
+
+#[test]
+fn too_many_passages_are_not_all_made() {
+    for code in [false, true] {
+        let mut builder = Builder::new();
+        for n in 0..2000 {
+            if code {
+                builder.code(&words(n, 100));
+            } else {
+                builder.paragraph(&words(n, 100));
+            }
+        }
+        let document = builder.finish().unwrap();
+        let model = pieces(512);
+        let sizer = Sizer::new(Some(Reader { model: Arc::clone(&model) as _, reads: 400 }), None, 0);
+        assert!(cut(&document, &sizer, Nature::default(), 3).is_none());
+        let read = model.read.load(Relaxed);
+        assert!(read * 20 < document.text.len(), "{read} of {} bytes were read", document.text.len());
+    }
 }
 
 #[test]

@@ -7,15 +7,16 @@ mod syntax;
 mod units;
 
 use lmao_ports::TokenSpan;
-use tree_sitter::{Node, Tree};
 
 use super::{Budget, Outline, split};
 use crate::text::Kind;
-pub(super) use syntax::parse;
-use units::Item;
+use syntax::Part;
+pub(in crate::ingest) use syntax::{Syntax, parse};
 
-/// Types in modules in namespaces: units within units are looked for this deep.
-const MAX_NESTING: usize = 8;
+/// Whether parsing a program may tell anything.
+pub(super) fn is_parsable(text: &str, language: &str) -> bool {
+    text.len() <= syntax::MAX_BYTES && syntax::has_grammar(language)
+}
 
 /// A program in a document.
 #[derive(Debug, Clone, Copy)]
@@ -50,42 +51,37 @@ pub(super) struct Unit {
 
 /// The units of a program, in order; together they are all of it but white space. Types that are taken apart become sections
 /// below that of the program.
-pub(super) fn units(tree: &Tree, source: &Source<'_>, outline: &mut Outline) -> Vec<Unit> {
-    let text = source.text;
-    let items = units::items(tree.root_node(), 0, text.len(), text);
-    if let Some(unit) = whole(&items, source) {
+pub(super) fn units(syntax: &Syntax, source: &Source<'_>, outline: &mut Outline) -> Vec<Unit> {
+    if let Some(unit) = whole(&syntax.parts, source) {
         return vec![unit];
     }
     let mut found = vec![];
-    let mut open = vec![(items.into_iter(), source.section)];
-    while let Some((items, section)) = open.last_mut() {
+    // As deep as parts lie in each other.
+    let mut open = vec![(syntax.parts.iter(), source.section)];
+    while let Some((parts, section)) = open.last_mut() {
         let section = *section;
-        let Some(item) = items.next() else {
+        let Some(part) = parts.next() else {
             open.pop();
             continue;
         };
-        let tokens = source.tokens_in(item.start, item.end);
-        let fits = tokens.len() <= source.budget.max;
-        let members = if fits || open.len() > MAX_NESTING { vec![] } else { members(&item, text) };
-        if members.is_empty() {
-            let label = item.node.and_then(|node| label::of(node, text));
-            lines(&item, tokens, source.budget, |start, end, tokens| {
-                found.push(Unit { start, end, tokens, section, label: label.clone() });
+        let tokens = source.tokens_in(part.start, part.end);
+        if tokens.len() <= source.budget.max || part.members.is_empty() {
+            lines(part, tokens, source, |start, end, tokens| {
+                found.push(Unit { start, end, tokens, section, label: part.name.clone() });
             });
         } else {
-            let title = item.node.and_then(|node| label::signature(node, text));
-            let section = title.map_or(section, |title| Some(outline.child(section, &title)));
-            open.push((members.into_iter(), section));
+            let section = part.name.as_deref().map_or(section, |title| Some(outline.child(section, title)));
+            open.push((part.members.iter(), section));
         }
     }
     found
 }
 
 /// A program that is no longer than a passage should be.
-fn whole(items: &[Item<'_>], source: &Source<'_>) -> Option<Unit> {
-    let (first, last) = (items.first()?, items.last()?);
+fn whole(parts: &[Part], source: &Source<'_>) -> Option<Unit> {
+    let (first, last) = (parts.first()?, parts.last()?);
     let tokens = source.tokens_in(first.start, last.end).len();
-    let mut labels = items.iter().filter_map(|item| label::of(item.node?, source.text));
+    let mut labels = parts.iter().filter_map(|part| part.name.clone());
     let label = labels.next().filter(|_| labels.next().is_none());
     (tokens <= source.budget.target).then_some(Unit {
         start: first.start,
@@ -96,21 +92,15 @@ fn whole(items: &[Item<'_>], source: &Source<'_>) -> Option<Unit> {
     })
 }
 
-/// What a unit consists of: its head, then its members, of which the last has what closes it; none where it has no members.
-fn members<'tree>(item: &Item<'tree>, text: &'tree str) -> Vec<Item<'tree>> {
-    let body = |node: Node<'tree>| units::body(node);
-    item.node.and_then(body).map_or_else(Vec::new, |body| units::items(body, item.start, item.end, text))
-}
-
-/// An item in parts that fit, between lines.
-fn lines(item: &Item<'_>, tokens: &[TokenSpan], budget: Budget, mut part: impl FnMut(usize, usize, usize)) {
-    let shifted = |token: &TokenSpan| TokenSpan { start: token.start - item.start, end: token.end - item.start };
-    if tokens.len() <= budget.max {
-        return part(item.start, item.end, tokens.len());
+/// A part in stretches that fit, between lines.
+fn lines(part: &Part, tokens: &[TokenSpan], source: &Source<'_>, mut stretch: impl FnMut(usize, usize, usize)) {
+    let shifted = |token: &TokenSpan| TokenSpan { start: token.start - part.start, end: token.end - part.start };
+    if tokens.len() <= source.budget.max {
+        return stretch(part.start, part.end, tokens.len());
     }
     let tokens: Vec<TokenSpan> = tokens.iter().map(shifted).collect();
-    for cut in split::split(item.text, &tokens, Kind::Code, budget) {
-        part(item.start + cut.start, item.start + cut.end, cut.tokens);
+    for cut in split::split(&source.text[part.start..part.end], &tokens, Kind::Code, source.budget) {
+        stretch(part.start + cut.start, part.start + cut.end, cut.tokens);
     }
 }
 

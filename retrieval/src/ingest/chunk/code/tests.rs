@@ -2,7 +2,10 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::{
-    ingest::chunk::{Nature, Outline, Reader, Sizer, cut, tests::pieces},
+    ingest::chunk::{
+        Nature, Outline, Reader, Sizer, Syntaxes,
+        tests::{cut, pieces},
+    },
     text::{Builder, TextDocument},
 };
 
@@ -229,6 +232,25 @@ fn what_does_not_parse_is_cut_by_its_lines() {
 }
 
 #[test]
+fn a_syntax_that_does_not_fit_is_not_believed() {
+    let code = (0..90).map(|n| format!("fn né_{n}() {{ work({n}) }}\n\n")).collect::<String>();
+    let document = document(&code);
+    let sizer = Sizer::new(None, None, 400);
+    let nature = Nature { language: Some("rust"), is_mail: false };
+    let by_lines = crate::ingest::chunk::cut(&document, &sizer, nature, &Syntaxes::new(), 1000).unwrap();
+    let honest = parse(&document.text, "rust").unwrap();
+    let with = |syntax: Syntax| {
+        crate::ingest::chunk::cut(&document, &sizer, nature, &Syntaxes::from([(0, syntax)]), 1000).unwrap().spans
+    };
+    assert_ne!(with(honest.clone()), by_lines.spans);
+    // Of another text, of less of it, and with a byte of a letter.
+    let others = ["fn a() {}", &code[..code.len() / 2], &code.replace('é', "")];
+    for other in others.map(|other| parse(other.trim_end(), "rust").unwrap()) {
+        assert_eq!(with(other), by_lines.spans);
+    }
+}
+
+#[test]
 fn hostile_programs_end() {
     let open = |piece: &str, n: usize| piece.repeat(n);
     let cases = [
@@ -242,6 +264,7 @@ fn hostile_programs_end() {
         ("c", open("#if A\n", 50_000)),
         ("java", open("class A { ", 40_000) + &open("}", 40_000)),
         ("go", open("x", 900_000)),
+        ("javascript", open("a;", 500_000)),
     ];
     for (language, code) in cases {
         let document = document(&code);

@@ -44,7 +44,6 @@ const MAX_WRAPPERS: usize = 4;
 pub(super) struct Item<'tree> {
     pub(super) start: usize,
     pub(super) end: usize,
-    pub(super) text: &'tree str,
     /// What it declares; `None` for comments and heads.
     pub(super) node: Option<Node<'tree>>,
 }
@@ -78,7 +77,7 @@ pub(super) fn body(node: Node<'_>) -> Option<Node<'_>> {
 /// What stands between `from` and `to`, by the children of a node that begin there: each with the comments and attributes above
 /// it. Together the items are all of the stretch but white space; what precedes the first child comes first, what follows the
 /// last belongs to it. None if there are no such children.
-pub(super) fn items<'tree>(node: Node<'tree>, from: usize, to: usize, text: &'tree str) -> Vec<Item<'tree>> {
+pub(super) fn items<'tree>(node: Node<'tree>, from: usize, to: usize, text: &str) -> Vec<Item<'tree>> {
     let mut starts: Vec<(usize, Option<Node<'tree>>)> = vec![];
     let mut cursor = node.walk();
     // Comments and attributes that wait for what they are about, and where they end.
@@ -126,7 +125,7 @@ fn stretches<'tree>(
     starts: &[(usize, Option<Node<'tree>>)],
     from: usize,
     to: usize,
-    text: &'tree str,
+    text: &str,
 ) -> Vec<Item<'tree>> {
     let Some((first, _)) = starts.first() else { return vec![] };
     let head = std::iter::once((from, None)).filter(|_| !text[from..*first].trim().is_empty());
@@ -140,7 +139,7 @@ fn stretches<'tree>(
         let blank = stretch.len() - stretch.trim_start().len();
         let start = start + stretch[..blank].rfind('\n').map_or(0, |at| at + 1);
         let end = start + text[start..end].trim_end().len();
-        items.push(Item { start, end, text: &text[start..end], node: *node });
+        items.push(Item { start, end, node: *node });
     }
     items
 }
