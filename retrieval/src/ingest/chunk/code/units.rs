@@ -78,6 +78,7 @@ pub(super) fn body(node: Node<'_>) -> Option<Node<'_>> {
 /// it. Together the items are all of the stretch but white space; what precedes the first child comes first, what follows the
 /// last belongs to it. None if there are no such children.
 pub(super) fn items<'tree>(node: Node<'tree>, from: usize, to: usize, text: &str) -> Vec<Item<'tree>> {
+    let mut lines = Lines::new(text, from);
     let mut starts: Vec<(usize, Option<Node<'tree>>)> = vec![];
     let mut cursor = node.walk();
     // Comments and attributes that wait for what they are about, and where they end.
@@ -90,7 +91,7 @@ pub(super) fn items<'tree>(node: Node<'tree>, from: usize, to: usize, text: &str
         if skipped || child.start_byte() < from || child.end_byte() > to {
             continue;
         }
-        let start = line_start(text, child.start_byte());
+        let start = lines.start(child.start_byte());
         if is_above(child) {
             // A comment behind something on its line belongs to that.
             if before.is_some_and(|before| line_ends(before, child, text) == 0) {
@@ -121,12 +122,7 @@ pub(super) fn items<'tree>(node: Node<'tree>, from: usize, to: usize, text: &str
 }
 
 /// From where items begin to what each is.
-fn stretches<'tree>(
-    starts: &[(usize, Option<Node<'tree>>)],
-    from: usize,
-    to: usize,
-    text: &str,
-) -> Vec<Item<'tree>> {
+fn stretches<'tree>(starts: &[(usize, Option<Node<'tree>>)], from: usize, to: usize, text: &str) -> Vec<Item<'tree>> {
     let Some((first, _)) = starts.first() else { return vec![] };
     let head = std::iter::once((from, None)).filter(|_| !text[from..*first].trim().is_empty());
     let starts: Vec<_> = head.chain(starts.iter().copied()).collect();
@@ -162,8 +158,58 @@ fn line_ends(above: Node<'_>, below: Node<'_>, text: &str) -> usize {
     between.matches('\n').count() + usize::from(ended)
 }
 
-/// The beginning of the line if only white space stands before `at`, else `at`.
-fn line_start(text: &str, at: usize) -> usize {
-    let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
-    if text[line..at].trim().is_empty() { line } else { at }
+/// Where lines begin, asked for in the order of the text: each byte is looked at once, however long the lines are.
+#[derive(Debug)]
+struct Lines<'a> {
+    text: &'a str,
+    /// Looked at so far.
+    seen: usize,
+    /// The beginning of the line that this is in.
+    line: usize,
+    /// Whether only white space stands between the two.
+    blank: bool,
+}
+
+impl<'a> Lines<'a> {
+    /// From here on: the beginning of a line, or of the first thing that is asked about.
+    fn new(text: &'a str, from: usize) -> Self {
+        let blank = from == 0 || text.as_bytes().get(from - 1) == Some(&b'\n');
+        Self { text, seen: from, line: from, blank }
+    }
+
+    /// The beginning of the line if only white space stands before `at`, else `at`.
+    fn start(&mut self, at: usize) -> usize {
+        let mut unseen = self.text.get(self.seen..at).unwrap_or_default();
+        if let Some(end) = unseen.rfind('\n') {
+            self.line = self.seen + end + 1;
+            self.blank = true;
+            unseen = &unseen[end + 1..];
+        }
+        self.blank &= unseen.trim().is_empty();
+        self.seen = self.seen.max(at);
+        if self.blank { self.line } else { at }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_beginnings_of_lines_are_found_in_one_reading() {
+        // Looking back to the beginning of the line for each statement, or over the blanks there, would take hours.
+        let statements = 4_000_000;
+        let text = " ".repeat(statements) + &"a;".repeat(statements);
+        let mut lines = Lines::new(&text, 0);
+        assert_eq!(lines.start(statements), 0);
+        for at in (1..statements).map(|n| statements + n * 2) {
+            assert_eq!(lines.start(at), at);
+        }
+        let text = "a; b\n\n  c; d\ne";
+        let mut lines = Lines::new(text, 0);
+        let found: Vec<_> = [0, 3, 8, 11, 13].into_iter().map(|at| lines.start(at)).collect();
+        assert_eq!(found, [0, 3, 6, 11, 13]);
+        // What begins within a line does not begin it.
+        assert_eq!(Lines::new(text, 3).start(3), 3);
+    }
 }
