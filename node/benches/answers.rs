@@ -38,7 +38,7 @@ const OTHERS: usize = 100;
 /// Passages that an answer is made of, as the plan of a chat asks for.
 const PASSAGES: usize = 12;
 /// As a chat asks for it.
-const DIVERSITY: f32 = 0.3;
+const DIVERSITY: f32 = 0.15;
 /// The collection of hidden sentences, and what each of them begins with.
 const HIDDEN: &str = "hidden";
 const MARK: &str = "This is said of it:";

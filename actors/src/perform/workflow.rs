@@ -25,8 +25,9 @@ use super::{EffectContext, Hands, Perform, Performed, Sent, UNTIL_UNPARKED, sess
 const HISTORY: usize = 8;
 /// Versions of the session to look for them in.
 const HISTORY_VERSIONS: u64 = 24;
-/// How much unlikeness counts when passages are chosen for an answer: three that say the same leave no room for a fourth.
-const DIVERSITY: f32 = 0.3;
+/// How much unlikeness counts when passages are chosen for an answer: three that say the same leave no room for a fourth. At
+/// 0.3 the ranking loses a seventh of its nDCG on Cranfield, at 0.15 a thirtieth.
+const DIVERSITY: f32 = 0.15;
 
 #[async_trait]
 impl Perform<Workflow> for Hands {
