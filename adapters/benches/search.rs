@@ -44,7 +44,9 @@ fn main() {
         index.commit(Position(2)).await.unwrap();
     });
     let all = SearchFilter::all_of(OWNER);
-    let hybrid_of = |index: &EmbeddedIndex, spaces| runtime.block_on(time(&questions, async |q| hybrid(index, q, &all, spaces).await));
+    let hybrid_of = |index: &EmbeddedIndex, spaces| {
+        runtime.block_on(time(&questions, async |q| hybrid(index, q, &all, spaces).await))
+    };
     rows.push(("hybrid, two owners".to_owned(), hybrid_of(&index, Spaces::One)));
     let (recall, bytes) = (runtime.block_on(recall(&index, &corpus, &questions)), bytes(dir.path()));
     drop(index);
