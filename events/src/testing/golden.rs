@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::samples::every_event;
-use crate::{AnyEvent, Category, EventData, decode_any, schema};
+use crate::{AnyEvent, Category, EventData, decode_any, schema, set_of};
 
 #[derive(Serialize, Deserialize)]
 struct Golden {
@@ -106,5 +106,25 @@ fn the_committed_schemas_are_those_of_the_code() {
         let text = fs::read_to_string(folder.join(&file)).expect("readable");
         let committed: Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(committed, schema.to_value(), "{file}: run `cargo xtask schemas`");
+    }
+}
+
+/// The first set of events: what no build is without. Never longer than this.
+const FIRST_SET: &str = "claim.Claimed.v1 claim.Released.v1 document.BlobsRemoved.v1 document.Chunked.v1 document.Deleted.v1 \
+    document.Embedded.v1 document.EmbeddingSkipped.v1 document.Extracted.v1 document.Failed.v1 document.Indexed.v1 \
+    document.Published.v2 document.ReembedRequested.v1 document.RetryRequested.v1 document.StepFailed.v1 \
+    document.Uploaded.v2 session.MessageReceived.v1 session.Opened.v1 session.ReplyCompleted.v1 \
+    session.ReplyFailed.v1 tool-call.AttemptFailed.v1 tool-call.AttemptStarted.v1 tool-call.Finished.v1 \
+    tool-call.Requested.v1 user.Activated.v1 user.ClaimGranted.v1 user.ClaimReleased.v1 user.LoggedIn.v1 \
+    user.Registered.v1 user.RegistrationRefused.v1 workflow.AnswerSynthesized.v1 workflow.Planned.v1 \
+    workflow.ReplyDelivered.v1 workflow.Started.v1 workflow.TaskCompleted.v1 workflow.TaskFailed.v1 \
+    workflow.WorkflowFailed.v1";
+
+#[test]
+fn what_came_after_the_first_set_says_so() {
+    for event in every_event() {
+        let EventData { name, version, .. } = event.encode();
+        let known = FIRST_SET.split(' ').any(|known| known == format!("{}.{name}.v{version}", event.category()));
+        assert_eq!(set_of(&event.encode()) == 1, known, "{name} version {version}: give it an entry in `SINCE`");
     }
 }
