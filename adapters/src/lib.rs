@@ -23,6 +23,8 @@ pub mod postgres;
 mod read_model;
 pub mod redis;
 pub mod sqlite;
+mod tls;
+pub mod tools;
 
 pub use breaker::Standing;
-pub mod tools;
+pub use tls::CertificatesError;

@@ -83,7 +83,7 @@ impl System {
         serde_json::from_str(&said).unwrap_or_else(|error| panic!("lmao {arguments:?} prints no JSON: {error}\n{said}"))
     }
 
-    fn output(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn output(&self, arguments: &[&str]) -> Output {
         let mut command = lmao(arguments);
         command.envs(self.settings()).arg("--json").arg("--data").arg(self.data("commands"));
         command.output().expect("lmao can be started")

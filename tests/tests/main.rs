@@ -27,6 +27,7 @@ mod serve;
 mod support;
 mod telemetry;
 mod tidy;
+mod tls;
 mod tools;
 mod upgrade;
 mod users;

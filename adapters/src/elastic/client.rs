@@ -25,7 +25,10 @@ use super::{
     error::{Error, Refusal, STORE},
     options::ElasticOptions,
 };
-use crate::breaker::{Breaker, Standing};
+use crate::{
+    breaker::{Breaker, Standing},
+    tls,
+};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -170,7 +173,9 @@ impl Client {
             }
             let answered = self.once(method, path, query, body.clone()).await;
             match &answered {
-                Err(error) if error.is_silence() => self.breaker.failed(&error.to_string()),
+                Err(error) if error.is_silence() || matches!(error, Error::Untrusted { .. }) => {
+                    self.breaker.failed(&error.to_string());
+                }
                 _ => self.breaker.answered(),
             }
             match answered {
@@ -201,6 +206,8 @@ impl Client {
             let endpoint = self.endpoint.clone();
             if source.is_timeout() {
                 Error::TimedOut { endpoint, seconds: TIMEOUT.as_secs() }
+            } else if tls::is_refused(&source) {
+                Error::Untrusted { endpoint, source }
             } else {
                 Error::Unreachable { endpoint, source }
             }

@@ -20,6 +20,13 @@ pub(super) enum Error {
         #[source]
         source: elasticsearch::Error,
     },
+    /// Its certificate, or how it speaks TLS, is not accepted here; nothing was sent.
+    #[error("{endpoint} is not trusted")]
+    Untrusted {
+        endpoint: String,
+        #[source]
+        source: elasticsearch::Error,
+    },
     /// There was no answer for a while, and it was not asked.
     #[error("no answer from {endpoint} lately; it is asked again within seconds")]
     Away { endpoint: String },
@@ -150,6 +157,9 @@ impl From<Error> for IndexError {
             Error::Refused(refusal) => refusal.advice(),
             Error::Unreachable { .. } | Error::Away { .. } => {
                 "Elasticsearch cannot be reached; check that it runs, its address and the network"
+            }
+            Error::Untrusted { .. } => {
+                "TLS with Elasticsearch failed; check its certificate, and the `ca` in the URL that it has to be signed by"
             }
             Error::TimedOut { .. } => "Elasticsearch does not answer in time; look at its health and its load",
             Error::Unreadable { .. } => "what answers is not Elasticsearch, or of another version; check the address",

@@ -18,7 +18,10 @@ use super::{
     STORE,
     url::{Address, Login},
 };
-use crate::breaker::{Breaker, Standing};
+use crate::{
+    breaker::{Breaker, Standing},
+    tls,
+};
 
 /// The oldest server that has batched direct gets.
 const OLDEST: (i64, i64, i64) = (2, 11, 0);
@@ -63,8 +66,8 @@ impl fmt::Debug for Nats {
 }
 
 impl Nats {
-    /// Connects to the servers of `url`, `nats://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…][?namespace=NAME]` (`tls://` for TLS), and
-    /// checks that they can do what the stores need.
+    /// Connects to the servers of `url`, `nats://[USER:PASSWORD@]HOST:PORT[,HOST:PORT…][?namespace=NAME]` (`tls://` for TLS, then
+    /// `ca=FILE` with it), and checks that they can do what the stores need.
     ///
     /// # Errors
     /// [`Unavailable`]: the URL is wrong; no server answers or lets us in; it is too old, has no JetStream, or takes too little
@@ -72,7 +75,12 @@ impl Nats {
     pub async fn connect(url: &str) -> Result<Self, Unavailable> {
         let address = Address::parse(url)?;
         let servers = address.servers.join(",");
-        let options = options(address.login);
+        let mut options = options(address.login);
+        if let Some(ca) = address.ca {
+            let trust = tls::trusting(&ca)
+                .map_err(|error| Unavailable::new(STORE, "the URL's ca names no certificates", error))?;
+            options = options.tls_client_config(trust);
+        }
         let addresses: Result<Vec<async_nats::ServerAddr>, _> =
             address.servers.iter().map(|server| server.parse()).collect();
         let addresses = addresses

@@ -1,4 +1,7 @@
-//! The URL of a NATS server or cluster: `nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT][,HOST[:PORT]…][?namespace=NAME]`, or `tls://…`.
+//! The URL of a NATS server or cluster: `nats://[USER:PASSWORD@|TOKEN@]HOST[:PORT][,HOST[:PORT]…][?namespace=NAME]`, or `tls://…`,
+//! where `ca=FILE` names the certificates to trust instead of the system's.
+
+use std::path::PathBuf;
 
 use lmao_ports::Unavailable;
 
@@ -24,6 +27,8 @@ pub(super) struct Address {
     pub(super) servers: Vec<String>,
     pub(super) login: Login,
     pub(super) namespace: Option<String>,
+    /// Certificates in PEM, trusted instead of the system's.
+    pub(super) ca: Option<PathBuf>,
 }
 
 impl Address {
@@ -46,17 +51,19 @@ impl Address {
             return Err(wrong("names no host, or something behind it"));
         }
         let servers = hosts.iter().map(|host| format!("{scheme}://{host}")).collect();
-        let mut namespace = None;
+        let (mut namespace, mut ca) = (None, None);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
                 Some(("namespace", name)) if is_namespace(name) => namespace = Some(name.to_owned()),
                 Some(("namespace", _)) => {
                     return Err(wrong("has a namespace that is taken or is not of a-z, 0-9 and -, at most 64 of them"));
                 }
-                _ => return Err(wrong("has a parameter other than namespace")),
+                Some(("ca", file)) if scheme == "tls" && !file.is_empty() => ca = Some(PathBuf::from(decoded(file))),
+                Some(("ca", _)) => return Err(wrong("has a ca without a file, or without tls://")),
+                _ => return Err(wrong("has a parameter other than namespace and ca")),
             }
         }
-        Ok(Self { servers, login, namespace })
+        Ok(Self { servers, login, namespace, ca })
     }
 }
 
@@ -102,6 +109,8 @@ mod tests {
         let parsed = Address::parse("nats://s3cret@one/").unwrap();
         assert_eq!((parsed.login, parsed.namespace), (Login::Token("s3cret".to_owned()), None));
         assert_eq!(parsed.servers, ["nats://one"]);
+        let parsed = Address::parse("tls://one?ca=/etc/our%20ca.pem&namespace=blue").unwrap();
+        assert_eq!((parsed.ca, parsed.namespace.as_deref()), (Some("/etc/our ca.pem".into()), Some("blue")));
     }
 
     #[test]
@@ -114,6 +123,8 @@ mod tests {
             "nats://ada:secret@one?namespace=A",
             "nats://ada:secret@one?namespace=events",
             "nats://ada:secret@one?name=x",
+            "nats://ada:secret@one?ca=/etc/ca.pem",
+            "tls://ada:secret@one?ca=",
         ] {
             let error = Address::parse(url).unwrap_err().to_string();
             assert!(error.contains("namespace=NAME") && !error.contains("secret"), "{error}");

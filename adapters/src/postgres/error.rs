@@ -3,6 +3,8 @@
 use lmao_ports::{ProjectionError, Unavailable};
 use sqlx::Error;
 
+use crate::tls;
+
 /// The name of the store in errors.
 pub(super) const STORE: &str = "postgres";
 
@@ -67,8 +69,10 @@ pub(super) fn explain(error: &Error) -> &'static str {
             "no connection within the time for it; start the server, or check the host and port in the URL"
         }
         Error::PoolClosed => "this process is ending",
-        Error::Io(_) => "the server cannot be reached; start it, or check the host and port in the URL",
-        Error::Tls(_) => {
+        Error::Io(error) if !tls::is_refused(error) => {
+            "the server cannot be reached; start it, or check the host and port in the URL"
+        }
+        Error::Tls(_) | Error::Io(_) => {
             "TLS with the server failed; check `sslmode` and `sslrootcert` in the URL and the server's certificate"
         }
         Error::Configuration(_) => {

@@ -1,6 +1,11 @@
 //! The connection to Redis, and the limits of waiting for it.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use fred::{
     clients::Client,
@@ -8,13 +13,16 @@ use fred::{
     interfaces::{ClientLike, EventInterface},
     types::{
         Builder, ConnectHandle,
-        config::{Config, ReconnectPolicy},
+        config::{Config, ReconnectPolicy, TlsConnector},
     },
 };
 use lmao_ports::Unavailable;
 use tokio::{sync::broadcast::error::RecvError, time::timeout};
 
-use crate::breaker::{Breaker, Standing};
+use crate::{
+    breaker::{Breaker, Standing},
+    tls::{self, CertificatesError},
+};
 
 /// The longest that a call takes, unless the URL says otherwise by `timeout_ms` (1 to 60,000).
 pub const CALL: Duration = Duration::from_millis(250);
@@ -34,7 +42,7 @@ const MAX_QUEUED: usize = 10_000;
 pub enum OpenError {
     /// The URL is none of a Redis server.
     #[error(
-        "{url} is no URL of a Redis server: redis[s]://[[user]:password@]host[:port][/database][?prefix=…&timeout_ms=…]"
+        "{url} is no URL of a Redis server: redis[s]://[[user]:password@]host[:port][/database][?prefix=…&timeout_ms=…&ca=…]"
     )]
     Url {
         /// Without its password.
@@ -43,6 +51,9 @@ pub enum OpenError {
         #[source]
         source: RedisError,
     },
+    /// The URL's `ca` names no certificates.
+    #[error(transparent)]
+    Certificates(CertificatesError),
     /// The server does not let us in.
     #[error("the Redis server refuses the user or the password")]
     Refused(#[source] RedisError),
@@ -62,7 +73,7 @@ impl Connection {
     pub(super) async fn open(url: &str) -> Result<(Self, String), OpenError> {
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
         let no_url = |source| OpenError::Url { url: without_password(address), source };
-        let (mut prefix, mut limit) = (String::new(), CALL);
+        let (mut prefix, mut limit, mut ca) = (String::new(), CALL, None);
         for option in query.split('&').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
                 Some(("prefix", value)) => value.clone_into(&mut prefix),
@@ -70,6 +81,8 @@ impl Connection {
                     Ok(ms @ 1..=MAX_CALL_MS) => limit = Duration::from_millis(ms),
                     _ => return Err(no_url(RedisError::new(ErrorKind::Url, "timeout_ms is out of range"))),
                 },
+                Some(("ca", file)) if address.starts_with("rediss:") => ca = Some(Path::new(file)),
+                Some(("ca", _)) => return Err(no_url(RedisError::new(ErrorKind::Url, "ca is for rediss://"))),
                 _ => return Err(no_url(RedisError::new(ErrorKind::Url, format!("{option} is not known")))),
             }
         }
@@ -78,6 +91,10 @@ impl Connection {
             _ => return Err(no_url(RedisError::new(ErrorKind::Url, "the scheme is another one"))),
         };
         config.fail_fast = false; // a server that is away comes back
+        if let Some(file) = ca {
+            let trust = tls::trusting(file).map_err(OpenError::Certificates)?;
+            config.tls = Some(TlsConnector::from(trust).into());
+        }
 
         let (min, max) = RECONNECT_MS;
         let client = Builder::from_config(config)
@@ -99,12 +116,14 @@ impl Connection {
             .map_err(no_url)?;
         let mut errors = client.error_rx();
         let connection = Self { task: client.connect(), client, breaker: Breaker::default(), limit };
+        let why = Mutex::new(None);
         let refused = async {
             loop {
                 match errors.recv().await {
                     Ok((error, _)) if *error.kind() == ErrorKind::Auth => break error,
+                    Ok((error, _)) => *why.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
                     Err(RecvError::Closed) => std::future::pending().await,
-                    _ => {}
+                    Err(RecvError::Lagged(_)) => {}
                 }
             }
         };
@@ -112,7 +131,8 @@ impl Connection {
             error = refused => return Err(OpenError::Refused(error)),
             connected = timeout(CONNECT, connection.client.wait_for_connect()) => {
                 if !matches!(connected, Ok(Ok(()))) {
-                    tracing::warn!("redis is away; its caches are passed over until it answers");
+                    let why = why.lock().unwrap_or_else(PoisonError::into_inner).take().map(|error| error.to_string());
+                    tracing::warn!(why, "redis is away; its caches are passed over until it answers");
                 }
             }
         }

@@ -65,8 +65,8 @@ pub struct RedisCache {
 }
 
 impl RedisCache {
-    /// Connects to `redis://[[user]:password@]host[:port][/database][?prefix=…&timeout_ms=…]`, or `rediss://…` for TLS. A server
-    /// that is away is no error: it is connected to as soon as it answers, and calls fail until then.
+    /// Connects to `redis://[[user]:password@]host[:port][/database][?prefix=…&timeout_ms=…]`, or `rediss://…` for TLS, then
+    /// `ca=FILE` with it, certificates in PEM to trust instead of the system's. A server that is away is no error: it is connected to as soon as it answers, and calls fail until then.
     ///
     /// # Errors
     /// The URL is none, or the server refuses the password.

@@ -87,7 +87,7 @@ impl System {
 }
 
 /// A part of what a node says of itself.
-async fn part(client: &Client, name: &str) -> Value {
+pub(crate) async fn part(client: &Client, name: &str) -> Value {
     let health = client.get("/health").await.expect("an answer").body;
     let parts = health["components"].as_array().expect("parts");
     parts.iter().find(|part| part["name"] == name).unwrap_or_else(|| panic!("{name} is a part: {health}")).clone()
