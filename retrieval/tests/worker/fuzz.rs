@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use lmao_ports::ChunkRecord;
+
 use crate::support::World;
 
 /// No file takes longer: the worker's own limit and a little.
@@ -132,6 +134,27 @@ const TEXT: &[&[u8]] =
     &[b"\xff\xfe", b"\xef\xbb\xbf", b"\x1b$B", b"```", b"| a |", b"\"\"", b"{\"a\":[", b"---\n", b"\n\n# ", b"\\u0000"];
 const ZIP: &[&[u8]] = &[b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"\xff\xff\xff\xff", b"../", b"ustar"];
 
+const CODE: &[&[u8]] = &[
+    b"((((((((",
+    b"{{{{{{{{",
+    b"<<<<<<<<",
+    b"`${`${",
+    b"\"\"\"",
+    b"<<~A\n",
+    b"R\"(",
+    b"/*",
+    b"//",
+    b"#if 1\n",
+    b"=begin\n",
+    b"$\"{",
+    b"f'{",
+    b"a<b<c>>",
+    b"\n\t \t",
+    b"%w[",
+    b"?.",
+    b"r#\"",
+];
+
 const TARGETS: &[Target] = &[
     Target { name: "pdf", files: &["groff.pdf", "reportlab.pdf"], words: PDF },
     Target { name: "docx", files: &["pandoc.docx", "python-docx.docx"], words: XML },
@@ -146,6 +169,22 @@ const TARGETS: &[Target] = &[
     Target { name: "csv", files: &["table.csv", "table-excel.csv"], words: TEXT },
     Target { name: "json", files: &["data.json", "records.jsonl"], words: TEXT },
     Target { name: "markdown", files: &["front-matter.md"], words: TEXT },
+    Target {
+        name: "code",
+        files: &[
+            "kettle.c",
+            "kettle.cpp",
+            "Kettle.cs",
+            "kettle.go",
+            "Kettle.java",
+            "kettle.jsx",
+            "kettle.py",
+            "kettle.rb",
+            "kettle.ts",
+            "brew.rs",
+        ],
+        words: CODE,
+    },
     Target { name: "text", files: &["latin1.txt", "utf16.txt", "brew", "brew.rs"], words: TEXT },
 ];
 
@@ -181,10 +220,15 @@ async fn fuzz(world: &World, target: &Target, options: &Options) {
         let other = &seeds[random.below(seeds.len())].1;
         let bytes = mutate(bytes, other, target.words, &mut random);
         let started = Instant::now();
-        let ended = tokio::time::timeout(PATIENCE, world.extract(name, bytes.clone())).await;
+        let ended = tokio::time::timeout(PATIENCE, world.passages(name, bytes.clone())).await;
         slowest = slowest.max(started.elapsed());
         let outcome = match ended {
-            Ok(Ok(_)) => "text".to_owned(),
+            Ok(Ok((text, passages))) => {
+                if let Some(fault) = wrong_place(&text.text, &passages) {
+                    report(target, seed, &bytes, &fault);
+                }
+                "text".to_owned()
+            }
             Ok(Err(failure)) => {
                 let fault = failure.retryable || failure.message.is_empty() || failure.reason == "internal_error";
                 if fault {
@@ -211,8 +255,31 @@ fn report(target: &Target, seed: u64, bytes: &[u8], what: &str) -> ! {
     panic!("target {}, seed {seed}: {what}; the file is {}", target.name, path.display());
 }
 
+/// What is said of a passage and is not so: passages are pieces of the text, in order.
+fn wrong_place(text: &str, passages: &[ChunkRecord]) -> Option<String> {
+    let mut ordinals = 0..;
+    let mut before = 0;
+    for passage in passages {
+        let at = |place: u64| usize::try_from(place).expect("64 bits");
+        let range = at(passage.start)..at(passage.end);
+        if text.get(range) != Some(&passage.content) {
+            return Some(format!("a passage is not where it says: {passage:?}"));
+        }
+        if passage.start < before || Some(passage.ordinal) != ordinals.next() || passage.content.is_empty() {
+            return Some(format!("a passage is out of order: {passage:?}"));
+        }
+        if passage.parent.is_some_and(|parent| !(parent.first..=parent.last).contains(&passage.ordinal)) {
+            return Some(format!("a passage is not in its section: {passage:?}"));
+        }
+        before = passage.start;
+    }
+    None
+}
+
 fn fixture(name: &str) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/formats").join(name);
+    let folder =
+        if name.to_lowercase().starts_with("kettle") { "tests/fixtures/programs" } else { "../tests/fixtures/formats" };
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder).join(name);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

@@ -105,15 +105,27 @@ impl World {
     /// The passages of a file.
     #[allow(dead_code, reason = "the benchmark shares this module and cuts nothing")]
     pub(crate) async fn chunk(&self, filename: &str, bytes: Vec<u8>) -> Vec<ChunkRecord> {
+        self.passages(filename, bytes).await.expect("passages").1
+    }
+
+    /// The text of a file, and its passages.
+    #[allow(dead_code, reason = "the benchmark shares this module and cuts nothing")]
+    pub(crate) async fn passages(
+        &self,
+        filename: &str,
+        bytes: Vec<u8>,
+    ) -> Result<(TextDocument, Vec<ChunkRecord>), Failure> {
         let file = self.upload(filename, bytes).await;
-        let extracted = self.ingest.extract(self.folder, &file).await.expect("a text");
-        let chunked = self.ingest.chunk(self.folder, &file, &extracted).await.expect("passages");
+        let extracted = self.ingest.extract(self.folder, &file).await;
+        self.forget(&file.content);
+        let extracted = extracted?;
+        let chunked = self.ingest.chunk(self.folder, &file, &extracted).await;
+        let text = self.stored(&extracted.text).await;
         let mut passages = vec![];
-        for batch in chunked.batches {
-            let bytes = self.files.get(self.folder, &batch).await.expect("an answer").expect("a blob");
-            passages.extend(rmp_serde::from_slice::<Vec<ChunkRecord>>(&bytes).expect("passages"));
+        for batch in chunked?.batches {
+            passages.extend(rmp_serde::from_slice::<Vec<ChunkRecord>>(&self.stored(&batch).await).expect("passages"));
         }
-        passages
+        Ok((TextDocument::decode(&text).expect("a text document"), passages))
     }
 
     pub(crate) async fn extract(
@@ -122,15 +134,22 @@ impl World {
         bytes: Vec<u8>,
     ) -> Result<(document::Extracted, TextDocument), Failure> {
         let file = self.upload(filename, bytes).await;
-        let content = file.content;
         let extracted = self.ingest.extract(self.folder, &file).await;
-        // Thousands of files are read in a row.
-        let forget = |blob: &BlobRef| _ = std::fs::remove_file(self.files.folder.path().join(blob.sha256.to_string()));
-        forget(&content);
+        self.forget(&file.content);
         let extracted = extracted?;
-        let bytes = self.files.get(self.folder, &extracted.text).await.expect("an answer").expect("a blob");
-        forget(&extracted.text);
-        Ok((extracted, TextDocument::decode(&bytes).expect("a text document")))
+        let text = self.stored(&extracted.text).await;
+        Ok((extracted, TextDocument::decode(&text).expect("a text document")))
+    }
+
+    /// A blob, which is gone then: thousands of files are read in a row.
+    async fn stored(&self, blob: &BlobRef) -> Bytes {
+        let bytes = self.files.get(self.folder, blob).await.expect("an answer").expect("a blob");
+        self.forget(blob);
+        bytes
+    }
+
+    fn forget(&self, blob: &BlobRef) {
+        let _gone = std::fs::remove_file(self.files.folder.path().join(blob.sha256.to_string()));
     }
 }
 
