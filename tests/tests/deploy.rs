@@ -152,6 +152,11 @@ fn the_manifests_hang_together() {
             assert_eq!(workload["spec"]["selector"], label(name), "{name}");
             let labels = &workload["spec"]["template"]["metadata"]["labels"];
             assert_eq!(*labels, label(name)["matchLabels"], "{name}");
+            // Where Prometheus looks is where the nodes tell of themselves.
+            let port = &workload["spec"]["template"]["metadata"]["annotations"]["prometheus.io/port"];
+            let listens = settings.iter().find(|(name, _)| name == "LMAO_TELEMETRY__METRICS_LISTEN");
+            let listens = listens.and_then(|(_, address)| address.rsplit(':').next());
+            assert_eq!(port.as_str(), listens, "{name}");
         }
     }
     assert_eq!(names, BTreeSet::from(["gateway", "worker", "projector"].map(str::to_owned)));

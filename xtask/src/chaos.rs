@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::Value;
 
-use crate::test;
+use crate::{prometheus, test};
 
 /// The test.
 const TEST: &str = "chaos::what_was_accepted_ends_exactly_once_whatever_dies";
@@ -45,6 +45,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     command.args(["--", "--nocapture", "--exact", TEST]).envs(servers.variables());
     command.env("LMAO_TEST_CHAOS_SECONDS", (u32::from(options.minutes) * 60).to_string());
     command.env("LMAO_TEST_CHAOS_SEED", options.seed.to_string());
+    prometheus::name_to(&mut command)?;
     crate::announce(&command);
 
     let mut child = command.stdout(Stdio::piped()).spawn().context("cargo test could not be started")?;

@@ -5,6 +5,7 @@
 mod bench;
 mod chaos;
 mod otelcol;
+mod prometheus;
 mod schemas;
 mod servers;
 mod test;

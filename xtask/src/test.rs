@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::{
-    otelcol,
+    otelcol, prometheus,
     servers::{Kind, Servers},
 };
 
@@ -49,6 +49,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut tests = crate::cargo();
     if end_to_end && std::env::var_os(otelcol::VARIABLE).is_none() {
         tests.env(otelcol::VARIABLE, otelcol::obtain()?.unwrap_or_default());
+    }
+    if end_to_end {
+        prometheus::name_to(&mut tests)?;
     }
     tests.args(["test", "--no-fail-fast"]).args(&packages);
     tests.args(["--", "--show-output"]).args(&options.filter);

@@ -2,6 +2,7 @@
 //! killed, paused and restarted at random while clients talk, upload and run tools. Whatever was accepted ends exactly once,
 //! nobody waits in vain, no stream has a gap, and the projections are those that the log makes.
 
+mod dashboard;
 mod process;
 mod proxy;
 mod script;
@@ -27,6 +28,7 @@ use tokio::{
 use uuid::Uuid;
 
 use self::{
+    dashboard::Watcher,
     process::{Process, Program},
     script::{Victims, disturb},
     status::{check_well, operate},
@@ -100,7 +102,8 @@ async fn run() {
     let mut breaches = Breaches::default();
 
     let (name, counting) = (format!("t{}", Uuid::new_v4().simple()), Arc::new(Counting::start().await));
-    let (system, victims, gateways) = start(&folder, &name, &counting).await;
+    let Started { system, victims, gateways, nodes } = start(&folder, &name, &counting).await;
+    let watcher = Watcher::start(&folder, &nodes).await;
     let client = log_in(&gateways[0]).await;
     println!("everything runs");
     let disturbed = excuses(&victims, &gateways);
@@ -150,6 +153,10 @@ async fn run() {
     let records = breaches.judge("the chains", spawn_local(async move { check_chains(&to).await }).await);
     let of = Arc::clone(&system);
     breaches.judge("status", spawn_local(async move { check_well(&of).await }).await);
+    let dashboard = match watcher {
+        Some(watcher) => breaches.judge("the dashboard", spawn_local(async move { watcher.check().await }).await),
+        None => Value::Null,
+    };
     let live = breaches.judge("live projections", spawn_local(async move { live(&client).await }).await);
 
     let mut failed_starts = 0;
@@ -175,7 +182,7 @@ async fn run() {
         "longest_wait_ms": u64::try_from(tally.longest.as_millis()).unwrap_or(u64::MAX),
         "messages": messages.ended, "messages_failed": messages.failed,
         "documents": documents.ended, "documents_failed": documents.failed,
-        "tools": tools, "status": status, "records": records, "breaches": breaches.0,
+        "tools": tools, "status": status, "dashboard": dashboard, "records": records, "breaches": breaches.0,
     });
     println!("chaos: {report}");
     assert!(breaches.0.is_empty(), "{} breaches:\n{}", breaches.0.len(), breaches.0.join("\n"));
@@ -183,8 +190,17 @@ async fn run() {
     fs::remove_dir_all(&folder).expect("the folder is ours");
 }
 
-/// Everything that runs, and where the gateways are.
-async fn start(folder: &Path, name: &str, counting: &Counting) -> (Arc<System>, Victims, Vec<String>) {
+/// Everything that runs.
+struct Started {
+    system: Arc<System>,
+    victims: Victims,
+    /// URLs.
+    gateways: Vec<String>,
+    /// Where each node tells of itself.
+    nodes: Vec<String>,
+}
+
+async fn start(folder: &Path, name: &str, counting: &Counting) -> Started {
     let (mut processes, log) = servers::nats(folder);
     let (redis, cache) = servers::redis(folder);
     processes.push(redis);
@@ -215,17 +231,20 @@ async fn start(folder: &Path, name: &str, counting: &Counting) -> (Arc<System>, 
     spawn_blocking(move || migrate(&migrating)).await.expect("the stores are made");
 
     let roles = [(Kind::Gateway, "gateway", 2), (Kind::Worker, "worker", 3), (Kind::Projector, "projector", 2)];
-    let mut gateways = vec![];
+    let (mut gateways, mut nodes) = (vec![], vec![]);
     for (kind, role, count) in roles {
         for n in 1..=count {
-            let (name, [port]) = (format!("{role}-{n}"), servers::free_ports());
+            let (name, [port, metrics]) = (format!("{role}-{n}"), servers::free_ports());
             let (data, settings) = (folder.join(&name), settings.clone());
             let address = format!("127.0.0.1:{port}");
             gateways.extend((kind == Kind::Gateway).then(|| format!("http://{address}")));
+            let metrics = format!("127.0.0.1:{metrics}");
+            nodes.push(metrics.clone());
             let probe = format!("http://{address}/health/live");
             let command = move || {
                 let mut command = lmao(&["serve", "--listen", &address, "--roles", role, "--data"]);
                 command.arg(&data).envs(settings.iter().map(|(name, value)| (name, value)));
+                command.env("LMAO_TELEMETRY__METRICS_LISTEN", &metrics);
                 command
             };
             let output = folder.join(format!("{name}.out"));
@@ -235,7 +254,7 @@ async fn start(folder: &Path, name: &str, counting: &Counting) -> (Arc<System>, 
     let proxies = vec![(Kind::Postgres, postgres), (Kind::Elasticsearch, elasticsearch)];
     let victims = Victims { processes, proxies };
     victims.calm().await;
-    (system, victims, gateways)
+    Started { system, victims, gateways, nodes }
 }
 
 /// Makes all stores, three copies of each stream; a cluster that was just started may have no leader yet.
