@@ -13,7 +13,7 @@ use tokio::{
 use crate::{
     Cluster, Keyring, OpenedLog,
     dispatch::{Core, Directories, FromInside, parked, sweep},
-    perform::{DocumentWorld, Hands, Internal, Nothing, Perform, ToolWorld, World},
+    perform::{DocumentWorld, Hands, Internal, Nothing, Perform, Starts, ToolWorld, World},
     placement::{Owned, follow},
     shell::{Directory, Supervisor},
     waker::{self, Wake},
@@ -64,6 +64,7 @@ pub struct Runtime {
     cluster: Option<Cluster>,
     journal: OpenedLog,
     supervisors: Vec<ActorCell>,
+    starts: Arc<Starts>,
     stop_waker: Option<oneshot::Sender<()>>,
     waker: Option<JoinHandle<()>>,
     /// What runs beside, until the core is drained.
@@ -123,6 +124,7 @@ impl Runtime {
         let vault = |error| Unavailable::new("vault", "the secret of keyed ids cannot be read", error);
         let keyed_ids = stores.keyring.keyed_ids().await.map_err(vault)?;
         let journal = OpenedLog::new(Arc::clone(&stores.log), stores.keyring.clone());
+        let starts = Starts::new(Arc::clone(&stores.snapshots));
         let hands = Hands {
             world,
             commands,
@@ -132,6 +134,7 @@ impl Runtime {
             entropy: Arc::clone(&stores.entropy),
             keyed_ids,
             runs: Arc::new(Semaphore::new(limits.runs)),
+            starts: Arc::clone(&starts),
         };
         let gate = Arc::new(Semaphore::new(limits.waiting));
         let mut tree = Tree { stores, owned, limits, gate: Arc::clone(&gate), parked, supervisors: vec![] };
@@ -146,6 +149,7 @@ impl Runtime {
             cluster: None,
             journal,
             supervisors: tree.supervisors,
+            starts,
             stop_waker: Some(stop_waker),
             waker: Some(waker),
             beside: vec![sweeper.abort_handle()],
@@ -180,6 +184,7 @@ impl Runtime {
             }
         });
         futures::future::join_all(ending).await;
+        self.starts.forget_all().await;
         if let Some(stop) = self.stop_waker.take() {
             let _ = stop.send(());
         }

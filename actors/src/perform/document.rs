@@ -7,19 +7,24 @@ use lmao_events::{
     Failure, Version,
     document::{Command, Document, Effect, StepOutcome},
 };
-use lmao_ports::{Folder, ParkedStream, ProjectionError, Unparked};
-use tokio::sync::Semaphore;
+use lmao_ports::{Folder, ParkedStream, ProjectionError, Unavailable, Unparked};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{EffectContext, Hands, Perform, Performed};
+use super::{
+    EffectContext, Hands, Perform, Performed,
+    starts::{MAX_STARTS, Start},
+};
 
 /// How long one wait for the search projection takes.
 const INDEXED_WITHIN: Duration = Duration::from_secs(30);
+/// Extractions and cuts at once.
+const READERS: u32 = 2;
 
 /// The hands of documents, with bounds on how many steps run at once.
 #[derive(Debug)]
 pub(crate) struct DocumentWorld {
     hands: Hands,
-    /// Extractions and cuts at once.
+    /// [`READERS`] turns.
     reading: Semaphore,
     /// Batches that wait for the embedding model: two, so that it never idles.
     embedding: Semaphore,
@@ -27,7 +32,7 @@ pub(crate) struct DocumentWorld {
 
 impl DocumentWorld {
     pub(crate) fn new(hands: Hands) -> Arc<Self> {
-        Arc::new(Self { hands, reading: Semaphore::new(2), embedding: Semaphore::new(2) })
+        Arc::new(Self { hands, reading: Semaphore::new(READERS as usize), embedding: Semaphore::new(2) })
     }
 
     /// A step's outcome; none when there is nothing to do but wait.
@@ -36,18 +41,17 @@ impl DocumentWorld {
         let folder = |owner, attempt| Folder { owner, document: context.stream.id, attempt };
         match effect {
             Effect::Extract { file } => {
-                // Never closed while the runtime lives; so below.
-                let _permit = self.reading.acquire().await;
-                self.status(context, "extracting");
+                let Some(_turn) = self.turn(context, Reading::Extracting).await? else { return Ok(None) };
                 steps.extract(folder(file.owner, file.attempt), &file).await.map(StepOutcome::Extracted).map(Some)
             }
             Effect::Chunk { file, extracted } => {
-                let _permit = self.reading.acquire().await;
-                self.status(context, "chunking");
+                let Some(_turn) = self.turn(context, Reading::Chunking).await? else { return Ok(None) };
                 let folder = folder(file.owner, file.attempt);
                 steps.chunk(folder, &file, &extracted).await.map(StepOutcome::Chunked).map(Some)
             }
             Effect::Embed { owner, attempt, batch, chunks, model } => {
+                // Never closed while the runtime lives. Its starts are not counted: what the model reads is bounded, and a model
+                // that ends the process would have every document failed.
                 let _permit = self.embedding.acquire().await;
                 self.status(context, "embedding");
                 steps.embed(folder(owner, attempt), batch, &chunks, model.as_deref()).await.map(Some)
@@ -59,6 +63,37 @@ impl DocumentWorld {
                 Ok(Some(StepOutcome::BlobsRemoved))
             }
         }
+    }
+
+    /// A turn at reading what somebody handed in; none while the starts cannot be counted.
+    async fn turn(&self, context: &EffectContext, reading: Reading) -> Result<Option<Turn<'_>>, Failure> {
+        let turn = self.counted(context, reading).await.unwrap_or_else(|error| {
+            tracing::warn!(stream = %context.stream, %error, "a document waits, since its starts cannot be counted");
+            Ok(None)
+        })?;
+        if turn.is_some() {
+            self.status(context, reading.status());
+        }
+        Ok(turn)
+    }
+
+    /// A file that was being read each time when the process ended is not read again; one that was so before is read alone,
+    /// lest others be counted with it.
+    async fn counted(
+        &self,
+        context: &EffectContext,
+        reading: Reading,
+    ) -> Result<Result<Option<Turn<'_>>, Failure>, Unavailable> {
+        let starts = &self.hands.starts;
+        let before = starts.without_end(context).await?;
+        if before >= MAX_STARTS {
+            drop(starts.again(context));
+            return Ok(Err(reading.deadly(before)));
+        }
+        let turns = if before == 0 { 1 } else { READERS };
+        // Never closed while the runtime lives.
+        let permit = self.reading.acquire_many(turns).await.ok();
+        Ok(Ok(Some(Turn { _start: starts.begin(context, before).await?, _permit: permit })))
     }
 
     /// The search projection may be far behind: that is a wait, not a failure.
@@ -90,6 +125,41 @@ impl DocumentWorld {
     fn status(&self, context: &EffectContext, state: &str) {
         self.hands.text_frame(context.stream, context.stream.id, state, state);
     }
+}
+
+/// The steps that read what somebody handed in, however large and deep it is.
+#[derive(Debug, Clone, Copy)]
+enum Reading {
+    Extracting,
+    Chunking,
+}
+
+impl Reading {
+    const fn status(self) -> &'static str {
+        match self {
+            Self::Extracting => "extracting",
+            Self::Chunking => "chunking",
+        }
+    }
+
+    fn deadly(self, times: u8) -> Failure {
+        let doing = match self {
+            Self::Extracting => "its text was extracted",
+            Self::Chunking => "it was cut into passages",
+        };
+        let text = format!(
+            "The server ended {times} times while {doing}, so it is left alone. The file is probably damaged, made to cause \
+             harm or too large for this machine; save it anew or split it, or try again if the server ended for other reasons."
+        );
+        Failure::lasting("server_ended", text)
+    }
+}
+
+/// A turn at reading.
+#[derive(Debug)]
+struct Turn<'a> {
+    _start: Start,
+    _permit: Option<SemaphorePermit<'a>>,
 }
 
 fn unavailable(error: &ProjectionError) -> Failure {

@@ -5,6 +5,7 @@
 
 mod document;
 mod session;
+mod starts;
 mod tool_call;
 mod user;
 mod workflow;
@@ -21,7 +22,7 @@ use lmao_tools::Registry;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-pub(crate) use self::{document::DocumentWorld, tool_call::ToolWorld};
+pub(crate) use self::{document::DocumentWorld, starts::Starts, tool_call::ToolWorld};
 
 /// On whose behalf an effect is performed.
 #[derive(Debug, Clone)]
@@ -94,6 +95,8 @@ pub(crate) struct Hands {
     pub(crate) keyed_ids: [u8; 32],
     /// Runs of workflows and tools at once.
     pub(crate) runs: Arc<Semaphore>,
+    /// Starts of steps that may end the process.
+    pub(crate) starts: Arc<Starts>,
 }
 
 /// The pause before a command that could not be delivered is sent again.

@@ -13,6 +13,7 @@
 
 mod attempts;
 mod conversation;
+mod deadly;
 mod meeting;
 mod node;
 mod parked;

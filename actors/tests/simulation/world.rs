@@ -34,6 +34,10 @@ pub(crate) struct World {
     pub(crate) runs: Mutex<BTreeMap<Uuid, u32>>,
     /// Answering panics and no document can be loaded, until that is repaired.
     pub(crate) broken: AtomicBool,
+    /// Whoever extracts or cuts a file of this name dies of it.
+    pub(crate) deadly: Mutex<Option<(&'static str, doc::Step)>>,
+    /// Nothing that is handed in is read to its end.
+    pub(crate) hung: AtomicBool,
     /// Documents have vectors in both spaces.
     pub(crate) in_both: AtomicBool,
     /// What makes documents findable; without it they are at once.
@@ -48,6 +52,8 @@ impl World {
             disk: Arc::clone(disk),
             runs: Mutex::default(),
             broken: AtomicBool::new(false),
+            deadly: Mutex::default(),
+            hung: AtomicBool::new(false),
             in_both: AtomicBool::new(false),
             search: Mutex::default(),
             searches: Mutex::default(),
@@ -85,6 +91,16 @@ struct FromNode {
 impl FromNode {
     fn search(&self) -> Option<Arc<dyn Projection>> {
         self.world.search.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn survives(&self, filename: &str, step: doc::Step) {
+        if *self.world.deadly.lock().unwrap_or_else(PoisonError::into_inner) == Some((filename, step)) {
+            self.node.kill();
+            self.node.alive().await;
+        }
+        if self.world.hung.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
     }
 
     async fn works(&self, step: &str) -> Result<(), Failure> {
@@ -173,6 +189,7 @@ fn blob(text: &str) -> BlobRef {
 #[async_trait]
 impl Ingestion for FromNode {
     async fn extract(&self, _: Folder, file: &doc::Uploaded) -> Result<doc::Extracted, Failure> {
+        self.survives(&file.filename, doc::Step::Extract).await;
         self.works("extract").await?;
         Ok(doc::Extracted {
             text: blob(&file.filename),
@@ -188,7 +205,8 @@ impl Ingestion for FromNode {
         })
     }
 
-    async fn chunk(&self, _: Folder, _: &doc::Uploaded, _: &doc::Extracted) -> Result<doc::Chunked, Failure> {
+    async fn chunk(&self, _: Folder, file: &doc::Uploaded, _: &doc::Extracted) -> Result<doc::Chunked, Failure> {
+        self.survives(&file.filename, doc::Step::Chunk).await;
         self.works("chunk").await?;
         Ok(doc::Chunked { batches: vec![blob("a"), blob("b"), blob("c")], chunks: 3 })
     }
