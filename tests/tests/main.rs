@@ -11,6 +11,7 @@ mod bad_input;
 mod chaos;
 mod cli;
 mod crash;
+mod deadly;
 mod damage;
 mod degradation;
 mod deploy;

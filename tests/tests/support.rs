@@ -133,6 +133,11 @@ impl Server {
         String::from_utf8_lossy(&text[text.len().saturating_sub(4096)..]).into_owned()
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// A client that is logged in as `admin`.
     pub(crate) async fn admin(&self) -> Client {
         let password = fs::read_to_string(self.data.join("admin-password")).expect("the first start kept a password");
