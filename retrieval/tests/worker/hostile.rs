@@ -132,7 +132,9 @@ async fn hostile_pdfs_end(world: &World) {
         (0..100_000_u32).flat_map(|n| (n.wrapping_mul(2_654_435_761)).to_le_bytes()).collect(),
     ]
     .concat();
-    for (name, bytes) in [("nested", pdf(&["x"], &nested)), ("cycle", cycle), ("noise", noise)] {
+    let failure = world.extract("cycle.pdf", cycle).await.expect_err("pages without end");
+    assert_eq!((failure.reason.as_str(), failure.retryable), ("damaged_pdf", false), "{}", failure.message);
+    for (name, bytes) in [("nested", pdf(&["x"], &nested)), ("noise", noise)] {
         // Text or a lasting failure: either is an end.
         if let Err(failure) = world.extract("hostile.pdf", bytes).await {
             assert!(!failure.retryable && !failure.message.is_empty(), "{name}: {failure:?}");

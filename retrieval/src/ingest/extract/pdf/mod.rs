@@ -7,8 +7,13 @@ mod grid;
 mod layout;
 mod paragraphs;
 
+use std::collections::HashMap;
+
 use lmao_events::Failure;
-use pdf_oxide::{Destination, OutlineItem, PdfDocument, object::Object};
+use pdf_oxide::{
+    Destination, OutlineItem, PdfDocument,
+    object::{Object, ObjectRef},
+};
 
 use super::{Extraction, finish, meta, title};
 use layout::{Page, Word};
@@ -27,6 +32,9 @@ pub(super) fn extract(bytes: Vec<u8>) -> Result<Extraction, Failure> {
             "The PDF is encrypted and needs a password. Remove the password (for example with `qpdf --decrypt`) and \
              upload it again.",
         ));
+    }
+    if !has_a_page_tree(&document) {
+        return Err(damaged("a part of its page tree is in it more than once"));
     }
     let count = document.page_count().map_err(|error| damaged(&error.to_string()))?;
     let mut warnings = vec![];
@@ -61,6 +69,35 @@ pub(super) fn extract(bytes: Vec<u8>) -> Result<Extraction, Failure> {
     extraction.pages = u32::try_from(count).ok();
     extraction.warnings = warnings;
     Ok(extraction)
+}
+
+/// Whether no inner node of the page tree (ISO 32000-1, 7.7.3) is reached twice: the parser goes every way to such a node, and
+/// there may be more ways than it could ever go. A page that stands in several places is no harm.
+fn has_a_page_tree(document: &PdfDocument) -> bool {
+    let root = document.catalog().ok().and_then(|catalog| catalog.as_dict()?.get("Pages")?.as_reference());
+    let mut open: Vec<ObjectRef> = root.into_iter().collect();
+    let mut is_inner: HashMap<ObjectRef, bool> = HashMap::new();
+    while let Some(node) = open.pop() {
+        match is_inner.get(&node) {
+            Some(true) => return false,
+            Some(false) => continue,
+            None => {}
+        }
+        let kids = kids(document, node);
+        is_inner.insert(node, kids.is_some());
+        open.extend(kids.unwrap_or_default());
+    }
+    true
+}
+
+/// The nodes below one of the page tree; `None` for what is no inner node.
+fn kids(document: &PdfDocument, node: ObjectRef) -> Option<Vec<ObjectRef>> {
+    let node = document.load_object(node).ok()?;
+    let kids = match node.as_dict()?.get("Kids")? {
+        Object::Reference(kids) => document.load_object(*kids).ok()?,
+        kids => kids.clone(),
+    };
+    Some(kids.as_array()?.iter().filter_map(Object::as_reference).collect())
 }
 
 fn damaged(said: &str) -> Failure {
@@ -171,4 +208,35 @@ fn flat(items: Vec<OutlineItem>) -> Vec<Bookmark> {
         open.push(item.children.into_iter());
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A document of these nodes of the page tree, numbered from 2: what they say of their kids.
+    fn of_nodes(nodes: &[String]) -> Vec<u8> {
+        let nodes = nodes.iter().enumerate();
+        let nodes: String =
+            nodes.map(|(at, node)| format!("{} 0 obj<<{node}/Parent 2 0 R>>endobj\n", at + 2)).collect();
+        format!("%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n{nodes}trailer<</Root 1 0 R>>\n%%EOF")
+            .into_bytes()
+    }
+
+    #[test]
+    fn a_page_tree_with_more_ways_than_nodes_is_refused_at_once() {
+        let inner = |kids: &str| format!("/Type/Pages/Kids[{kids}]/Count 9");
+        let cycle = vec![inner("2 0 R 2 0 R")];
+        let far = vec![inner("3 0 R 3 0 R"), inner("4 0 R"), inner("2 0 R")];
+        // No cycle: each node has two ways to the next.
+        let ladder = (3..60).map(|next| inner(&format!("{next} 0 R {next} 0 R"))).collect();
+        for nodes in [cycle, far, ladder] {
+            let failure = extract(of_nodes(&nodes)).err().expect("no tree");
+            assert_eq!(failure.reason, "damaged_pdf");
+            assert!(failure.message.contains("page tree"), "{}", failure.message);
+        }
+        let page = "/Type/Page/MediaBox[0 0 9 9]".to_owned();
+        let tree = vec![inner("3 0 R 4 0 R 4 0 R"), inner("5 0 R"), page.clone(), page];
+        assert_eq!(extract(of_nodes(&tree)).err().expect("it has no text").reason, "no_text");
+    }
 }
