@@ -6,7 +6,8 @@
 //! spec's fields are all there; `content` is also indexed by the `standard` analyzer for those who look at the index with
 //! other tools.
 //!
-//! **A search** is one request, whatever number of legs it has (`_msearch`).
+//! **A search** is one request, whatever number of legs it has (`_msearch`). A question with more words than there is room for
+//! in all languages is asked in those that the person's passages have, which is one request more.
 //!
 //! **Vectors** are `flat`: every allowed one is compared, so that results are exact whatever the filter, and nothing has to be
 //! built while documents come in. The price is a read of the vectors that the filter allows, the owner's at most, 3 KB each
@@ -59,7 +60,7 @@ use self::{
 };
 use crate::{
     Standing,
-    passages::{content::ContentDigest, spaces::BySpace},
+    passages::{content::ContentDigest, spaces::BySpace, terms::Tongue},
 };
 
 /// What an index is opened for.
@@ -159,6 +160,11 @@ impl ElasticIndex {
             Err(error) if is_expected && error.is_missing_index() => Ok(T::default()),
             answer => answer,
         }
+    }
+
+    /// The languages of a person's passages, English aside.
+    async fn tongues(&self, owner: Uuid) -> Result<Vec<Tongue>, Error> {
+        self.or_empty(query::tongues(&self.client, &self.target().await?, owner).await)
     }
 
     /// Asks legs that are ready, in one request.
@@ -286,7 +292,16 @@ impl SearchIndex for ElasticIndex {
     }
 
     async fn legs(&self, legs: &[Leg], filter: &SearchFilter, k: usize) -> Vec<Result<Vec<LegHit>, IndexError>> {
-        let prepared: Vec<_> = legs.iter().map(|leg| query::prepare(leg, filter, k)).collect();
+        let all: Vec<Tongue> = Tongue::others().collect();
+        let prepare = |tongues: &[Tongue]| legs.iter().map(|leg| query::prepare(leg, filter, k, tongues)).collect();
+        let mut prepared: Vec<_> = prepare(&all);
+        // So long a question is asked in the languages that the person's passages have.
+        if prepared.iter().flatten().flatten().any(query::Asked::is_cut) {
+            match self.tongues(filter.owner).await {
+                Ok(own) => prepared = prepare(&own),
+                Err(error) => return query::all_failed(&prepared, error),
+            }
+        }
         let asked: Vec<&query::Asked> = prepared.iter().flatten().flatten().collect();
         let answers = if asked.is_empty() { Ok(vec![]) } else { self.ask(&asked).await };
         let mut answers = match answers {

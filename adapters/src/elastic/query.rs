@@ -1,6 +1,6 @@
 //! Asking an index: its legs, passages by place, and counts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use elasticsearch::http::Method;
 use lmao_ports::{IndexError, Leg, LegHit, SearchFilter, Space, Unavailable};
@@ -21,6 +21,8 @@ use crate::passages::{SECTION_WEIGHT, asked, content::unit, spaces::BySpace, ter
 const MOST_RESULTS: usize = 10_000;
 /// Values of one condition that the server takes at most (`index.max_terms_count`).
 const MOST_VALUES: usize = 65_536;
+/// Languages of one person's passages, natural and of programming, that are looked at; the most frequent ones.
+const MOST_LANGUAGES: usize = 1_000;
 /// Documents or passages that are asked for at once.
 const BATCH: usize = 1_000;
 /// All shards, or an error: never silently the answer of some.
@@ -64,14 +66,31 @@ pub(super) struct Asked {
     body: Value,
     /// Whether scores are those of vectors.
     is_near: bool,
+    /// Whether some language had no room for all words.
+    is_cut: bool,
 }
 
-/// The body of a leg's search for its `k` best passages, at most 10,000; `None` if nothing can be found.
-pub(super) fn prepare(leg: &Leg, filter: &SearchFilter, k: usize) -> Result<Option<Asked>, IndexError> {
+impl Asked {
+    pub(super) const fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+}
+
+/// The body of a leg's search for its `k` best passages, at most 10,000, its words in English and these languages; `None` if
+/// nothing can be found.
+pub(super) fn prepare(
+    leg: &Leg,
+    filter: &SearchFilter,
+    k: usize,
+    tongues: &[Tongue],
+) -> Result<Option<Asked>, IndexError> {
     let k = k.min(MOST_RESULTS);
+    let mut is_cut = false;
     let mut body = match leg {
         Leg::Keyword(query) => {
-            let wanted = alternatives(&asked::parse(query, Tongue::others()));
+            let asked = asked::parse(query, tongues.iter().copied());
+            is_cut = asked.is_cut;
+            let wanted = alternatives(&asked);
             if wanted.is_empty() {
                 return Ok(None);
             }
@@ -97,7 +116,21 @@ pub(super) fn prepare(leg: &Leg, filter: &SearchFilter, k: usize) -> Result<Opti
     body["size"] = k.into();
     body["track_total_hits"] = false.into();
     body["_source"] = json!({ "excludes": NOT_SHOWN });
-    Ok((k > 0).then(|| Asked { body, is_near: matches!(leg, Leg::Nearest(..)) }))
+    Ok((k > 0).then(|| Asked { body, is_near: matches!(leg, Leg::Nearest(..)), is_cut }))
+}
+
+/// The languages, English aside, of a person's passages.
+pub(super) async fn tongues(client: &Client, index: &str, owner: Uuid) -> Result<Vec<Tongue>, Error> {
+    let body = json!({
+        "size": 0,
+        "track_total_hits": false,
+        "query": { "bool": { "filter": [{ "term": { "owner": owner } }, { "term": { "kind": "passage" } }] } },
+        "aggs": { "languages": { "terms": { "field": "metadata.language", "size": MOST_LANGUAGES } } },
+    });
+    let answer: Value = search(client, index, &body).await?;
+    let found = answer["aggregations"]["languages"]["buckets"].as_array();
+    let tongues = found.into_iter().flatten().map(|bucket| Tongue::of(bucket["key"].as_str()));
+    Ok(tongues.filter(|tongue| *tongue != Tongue::English).collect::<BTreeSet<_>>().into_iter().collect())
 }
 
 /// Asks several legs in one request: each one's hits, best first, or why there are none.

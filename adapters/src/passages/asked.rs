@@ -35,6 +35,8 @@ pub(crate) struct Asked {
     pub words: Vec<(String, f32)>,
     /// Terms with their places in the phrase.
     pub phrases: Vec<Vec<(usize, String)>>,
+    /// Whether there was no room for some of the terms.
+    pub is_cut: bool,
 }
 
 /// The terms of a query, at most 384, in English and in `tongues`: first those of all words in English, so that no word goes
@@ -121,7 +123,7 @@ impl<'a> Asking<'a> {
                 self.known.insert(stem.clone(), self.asked.words.len());
                 self.asked.words.push((stem, weight));
             }
-            None => {}
+            None => self.asked.is_cut = true,
         }
     }
 
@@ -136,9 +138,14 @@ impl<'a> Asking<'a> {
     fn version(&mut self, words: Vec<Word>) {
         let first = words.first().map_or(0, |word| word.position);
         let phrase: Vec<_> = words.into_iter().map(|word| (word.position - first, word.term)).collect();
-        if phrase.len() > 1 && self.terms() + phrase.len() <= MAX_TERMS && !self.asked.phrases.contains(&phrase) {
-            self.asked.phrases.push(phrase);
+        if phrase.len() < 2 || self.asked.phrases.contains(&phrase) {
+            return;
         }
+        if self.terms() + phrase.len() > MAX_TERMS {
+            self.asked.is_cut = true;
+            return;
+        }
+        self.asked.phrases.push(phrase);
     }
 
     /// Everything once more, in each of the other languages.
@@ -233,6 +240,7 @@ mod tests {
         assert_eq!(all.words[..41], english.words);
         assert_eq!(all.phrases[0], english.phrases[0]);
         assert!(all.words.len() > 41, "the other languages are left out");
+        assert!(all.is_cut && !english.is_cut && !parse(&query, Tongue::others().take(3)).is_cut);
     }
 
     #[test]

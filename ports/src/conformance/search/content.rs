@@ -143,6 +143,12 @@ pub(super) async fn words_are_stemmed_in_their_language(index: &dyn SearchIndex)
     ] {
         assert_eq!(found(index, query, &all).await, expected, "{query}");
     }
+    // However long the question is that holds it.
+    let others: String = (b'a'..=b'z')
+        .flat_map(|a| [b'o', b'u'].map(|b| [b'v', a, b, b'k'].map(char::from)))
+        .fold(String::new(), |all, word| all + &word.iter().collect::<String>() + " ");
+    assert_eq!(found(index, &format!("{others} Häusern"), &all).await, [(1, 0)]);
+    assert_eq!(found(index, &format!("{others} \"alte Häuser\""), &all).await, [(1, 0)]);
     let hits = index.keyword(&"Haus".into(), &all, 1).await.expect("keyword");
     assert_eq!(hits[0].chunk.language.as_deref(), Some("de-AT"), "the document's");
     let hits = index.keyword(&"house".into(), &all, 1).await.expect("keyword");
