@@ -12,6 +12,7 @@ use lmao_ports::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
+use uuid::Uuid;
 
 use crate::OpenedLog;
 
@@ -227,6 +228,10 @@ impl SearchProjection {
 impl Projection for SearchProjection {
     fn name(&self) -> &'static str {
         "search"
+    }
+
+    async fn computed_from(&self, log: Uuid) -> Result<Uuid, ProjectionError> {
+        self.index.computed_from(log).await.map_err(unavailable)
     }
 
     async fn checkpoint(&self) -> Result<Position, ProjectionError> {

@@ -277,6 +277,12 @@ pub trait SearchIndex: Debug + Send + Sync {
     /// The position that the last commit names; 0 for an empty index.
     async fn checkpoint(&self) -> Result<Position, IndexError>;
 
+    /// Which log its content is computed from: `log`, if it was of none before. It stays so until a reset. One that keeps no
+    /// note of it takes every log for its own.
+    async fn computed_from(&self, log: Uuid) -> Result<Uuid, IndexError> {
+        Ok(log)
+    }
+
     /// The model whose vectors it holds in this space; `None` while it holds none.
     async fn model(&self, space: Space) -> Result<Option<ModelManifest>, IndexError>;
 

@@ -38,6 +38,7 @@ mod options;
 mod pages;
 mod query;
 mod state;
+mod succession;
 mod writer;
 
 use std::sync::Arc;
@@ -89,8 +90,8 @@ struct Feeder {
 }
 
 impl ElasticIndex {
-    /// Opens the index. One that feeds it creates it if it is missing; where an older version made it, its first change begins
-    /// it anew, and it is empty until then. For one that searches it is empty until then. A server that is away is no error: it is looked at, and the index made, once
+    /// Opens the index. It is made, or begun anew where an older version made it, by the first change of one that feeds it, and
+    /// is empty until then: looking at it makes nothing. A server that is away is no error: it is looked at, and the index made, once
     /// it answers; calls fail until then, at once while nobody answers.
     ///
     /// # Errors
@@ -152,8 +153,7 @@ impl ElasticIndex {
         Ok(stored.map(|stored| stored.state).unwrap_or_default())
     }
 
-    /// One that only searches makes no index, nor does one that feeds it replace an older one before its first change: one that
-    /// is not there yet is an empty one.
+    /// Nobody makes or replaces an index before its first change: one that is not there yet is an empty one.
     fn or_empty<T: Default>(&self, answer: Result<T, Error>) -> Result<T, Error> {
         let is_expected = self.feeder.as_ref().is_none_or(|feeder| *feeder.index.borrow() == Written::NotBegun);
         match answer {
@@ -240,6 +240,13 @@ impl SearchIndex for ElasticIndex {
         match &self.feeder {
             Some(_) => self.change(async |writer, client| writer.checkpoint(client).await).await,
             None => Ok(self.state().await?.checkpoint),
+        }
+    }
+
+    async fn computed_from(&self, log: Uuid) -> Result<Uuid, IndexError> {
+        match &self.feeder {
+            Some(_) => self.change(async |writer, client| writer.computed_from(client, log).await).await,
+            None => Ok(self.state().await?.log.unwrap_or(log)),
         }
     }
 

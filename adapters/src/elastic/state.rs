@@ -22,6 +22,10 @@ pub(super) struct State {
     pub epoch: u64,
     /// Who wrote this.
     pub writer: Uuid,
+    /// The log that the passages are computed from. It stands here and not beside the mapping, which anybody may change without
+    /// seeing that somebody else did. Not said by builds before this field.
+    #[serde(default)]
+    pub log: Option<Uuid>,
     /// The position that the passages have reached.
     pub checkpoint: Position,
     /// Of the general vectors, present and to come. This and what is below was all that format 1 knew of vectors.

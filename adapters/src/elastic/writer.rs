@@ -12,12 +12,13 @@ use uuid::Uuid;
 
 use super::{
     client::{Client, Op},
-    entries::{self, Prepared, passage_id},
+    entries::{Prepared, passage_id},
     error::{Error, STORE},
     layout::{self, Found, Serve},
     pages::Pages,
     query,
     state::{self, Counts, State, Stored},
+    succession::{copy, reached_by, retire},
 };
 use crate::passages::spaces::BySpace;
 
@@ -25,8 +26,6 @@ use crate::passages::spaces::BySpace;
 const STAGED: usize = 32 << 20;
 /// The server's limit of a vector.
 const MAX_DIMENSIONS: usize = 4_096;
-/// Times that an index is taken from a writer that is just writing its state.
-const RETIRE_ATTEMPTS: usize = 8;
 
 /// The last change of a document.
 #[derive(Debug)]
@@ -40,8 +39,8 @@ enum Change {
 pub(super) enum Written {
     /// Not known yet, or no longer.
     Unknown,
-    /// The newest one is of an older format, in which nothing is written: the first change begins its successor, which is
-    /// empty until then. Looked up each time, for somebody else may begin it.
+    /// There is none, or the newest one is of an older format, in which nothing is written: the first change begins one, which
+    /// is empty until then. Looked up each time, for somebody else may begin it.
     NotBegun,
     At(String),
 }
@@ -110,20 +109,21 @@ impl Writer {
         self.index.subscribe()
     }
 
-    /// The index that is written, looked up where it is not known: the newest. Where that one is of an older format, the
-    /// one that will come after it. Nothing of what is there is changed: those who only look come by here, too.
+    /// The index that is written, looked up where it is not known: the newest. Where there is none, or that one is of an older
+    /// format, the one that will come after it. Nothing is made or changed: those who only look come by here, too.
     pub(super) async fn locate(&mut self, client: &Client) -> Result<String, Error> {
         if let Written::At(index) = &*self.index.borrow() {
             return Ok(index.clone());
         }
-        let found = layout::ensure(client, &self.alias, self.replicas).await?;
-        let nothing = || IndexError::from(Unavailable::plain(STORE, "no index can be made"));
-        let last = found.last().ok_or_else(nothing)?;
-        let dims = layout::dimensions(client, &last.name).await?;
-        let Some(dims) = dims else {
+        let found = layout::list(client, &self.alias).await?;
+        let dims = match found.last() {
+            Some(last) => layout::dimensions(client, &last.name).await?,
+            None => None,
+        };
+        let (Some(last), Some(dims)) = (found.last(), dims) else {
             self.adopt(None);
             self.index.send_replace(Written::NotBegun);
-            return Ok(layout::next_name(&self.alias, Some(last)));
+            return Ok(layout::next_name(&self.alias, found.last()));
         };
         self.dims = dims;
         let stored = state::read(client, &last.name).await?;
@@ -136,15 +136,20 @@ impl Writer {
         Ok(last.name.clone())
     }
 
-    /// Likewise, for a change: one that is of an older format gets a successor, which is built from the log.
+    /// Likewise, for a change: the first one is made now, and one that is of an older format gets a successor, which is built
+    /// from the log.
     async fn locate_to_write(&mut self, client: &Client) -> Result<String, Error> {
         let index = self.locate(client).await?;
         if self.is_begun() {
             return Ok(index);
         }
-        tracing::info!(index, "the search index is of an older format; it is rebuilt from the log");
         let found = layout::ensure(client, &self.alias, self.replicas).await?;
-        self.begin(client, &found).await?;
+        let nothing = || IndexError::from(Unavailable::plain(STORE, "no index can be made"));
+        let last = found.last().ok_or_else(nothing)?;
+        if layout::dimensions(client, &last.name).await?.is_none() {
+            tracing::info!(index, "the search index is of an older format; it is rebuilt from the log");
+            self.begin(client, &found).await?;
+        }
         let index = self.locate(client).await?;
         if self.is_begun() { Ok(index) } else { Err(Error::Fenced) }
     }
@@ -206,6 +211,8 @@ impl Writer {
             self.adopt(stored);
             return Err(Error::Fenced);
         }
+        // Searches see one of them, even where somebody took the alias away.
+        layout::ensure(client, &self.alias, self.replicas).await?;
         let mut state = stored.as_ref().map(|stored| stored.state.clone()).unwrap_or_default();
         state.epoch += 1;
         state.writer = self.id;
@@ -303,6 +310,28 @@ impl Writer {
         self.serve_if_caught_up(client).await
     }
 
+    /// A state of this writer's, about the same log.
+    fn state(&self, epoch: u64, checkpoint: Position) -> State {
+        let log = self.stored.as_ref().and_then(|stored| stored.state.log);
+        State { epoch, writer: self.id, checkpoint, log, ..State::default() }
+    }
+
+    /// Whose passages these are: this log's, unless they are another's.
+    pub(super) async fn computed_from(&mut self, client: &Client, log: Uuid) -> Result<Uuid, Error> {
+        let index = self.locate_to_write(client).await?;
+        if let Some(of) = state::read(client, &index).await?.and_then(|stored| stored.state.log) {
+            return Ok(of);
+        }
+        self.own(client).await?;
+        let Some(Stored { state, place }) = self.stored.clone() else { return Err(Error::Fenced) };
+        let state = State { log: Some(log), ..state };
+        // Until the answer is here, what stands there is not known.
+        self.is_owner = false;
+        self.stored = Some(state::write(client, &index, Some(place), state).await?);
+        self.is_owner = true;
+        Ok(log)
+    }
+
     async fn write_state(&mut self, client: &Client, checkpoint: Position) -> Result<(), Error> {
         if !self.is_owner {
             self.counted = None;
@@ -313,7 +342,7 @@ impl Writer {
             _ => query::counts(client, &index).await?,
         };
         self.counted = Some((index.clone(), counts));
-        let state = State { epoch, writer: self.id, checkpoint, ..State::default() }.with(self.models.clone(), counts);
+        let state = self.state(epoch, checkpoint).with(self.models.clone(), counts);
         let place = self.stored.as_ref().map(|stored| stored.place);
         // Until the answer is here, what stands there is not known.
         self.is_owner = false;
@@ -436,7 +465,7 @@ impl Writer {
         let checkpoint = self.stored.as_ref().map_or(Position::default(), |stored| stored.state.checkpoint);
         let mut models = self.models.clone();
         *models.of_mut(space) = None;
-        let state = State { epoch, writer: self.id, checkpoint, ..State::default() }.with(models, counts);
+        let state = self.state(epoch, checkpoint).with(models, counts);
         let stored = state::write(client, &next, None, state).await?;
         if found.iter().any(|found: &Found| found.is_serving && found.name == index) {
             layout::serve(client, &self.alias, &next, Some(&index)).await?;
@@ -446,47 +475,5 @@ impl Writer {
         self.index.send_replace(Written::At(next));
         self.stored = Some(stored);
         Ok(())
-    }
-}
-
-/// Copies what is read into another index.
-async fn copy(client: &Client, pages: &mut Pages<'_>, into: &str, epoch: u64) -> Result<(), Error> {
-    loop {
-        let page = pages.next().await?;
-        if page.is_empty() {
-            return Ok(());
-        }
-        let ops: Vec<Op> = page.iter().map(entries::Entry::op).collect::<Result<_, _>>()?;
-        client.bulk(&layout::own(into), epoch, &ops).await?;
-    }
-}
-
-/// Takes an index from whoever writes it, so that they notice that there is a newer one. Who is at it meanwhile is outrun.
-pub(super) async fn retire(client: &Client, index: &str, writer: Uuid) -> Result<(), Error> {
-    for _ in 1..RETIRE_ATTEMPTS {
-        match retire_once(client, index, writer).await {
-            Err(Error::Fenced) => {}
-            retired => return retired,
-        }
-    }
-    retire_once(client, index, writer).await
-}
-
-async fn retire_once(client: &Client, index: &str, writer: Uuid) -> Result<(), Error> {
-    let stored = match state::read(client, index).await {
-        Err(Error::Index(IndexError::Damaged(_))) => return Ok(()),
-        stored => stored?,
-    };
-    let Some(Stored { mut state, place }) = stored else { return Ok(()) };
-    state.epoch += 1;
-    state.writer = writer;
-    state::write(client, index, Some(place), state).await.map(drop)
-}
-
-/// How far an index reaches; nowhere, if it does not say.
-async fn reached_by(client: &Client, index: &str) -> Result<Position, Error> {
-    match state::read(client, index).await {
-        Err(Error::Index(IndexError::Damaged(_))) => Ok(Position::default()),
-        stored => Ok(stored?.map_or(Position::default(), |stored| stored.state.checkpoint)),
     }
 }

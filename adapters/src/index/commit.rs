@@ -51,6 +51,22 @@ impl Engine {
         Ok(())
     }
 
+    /// Whose content it is: this log's, unless it is another's. Said of an empty index by its first commit, at once of what a
+    /// build left that did not say it.
+    pub(super) fn computed_from(&self, log: Uuid) -> Result<Uuid, IndexError> {
+        let writing = &mut *self.writing()?;
+        if let Some(of) = writing.log {
+            return Ok(of);
+        }
+        writing.log = Some(log);
+        if writing.saved > Position::default() && writing.staged.is_empty() {
+            let kept = self.keep(writing);
+            writing.log = writing.log.filter(|_| kept.is_ok());
+            kept?;
+        }
+        Ok(log)
+    }
+
     /// Vectors of a space that will be there after the staged changes.
     fn rows_held(&self, writing: &Writing, space: Space) -> Result<u64, IndexError> {
         let view = self.view()?;
@@ -172,6 +188,12 @@ impl Engine {
         if checkpoint <= writing.saved || !writing.staged.is_empty() {
             return Ok(());
         }
+        self.keep(writing)
+    }
+
+    /// Writes down what is known in memory only, while nothing is staged.
+    fn keep(&self, writing: &mut Writing) -> Result<(), IndexError> {
+        let checkpoint = self.checkpoint();
         writing.store.sync()?;
         let payload = writing.payload(&writing.store, checkpoint)?;
         let saved = open_writer(&self.text, &mut writing.writer).and_then(|writer| writer.commit(&payload));
@@ -189,6 +211,7 @@ impl Engine {
         store.sync()?;
         writing.staged.clear();
         writing.models = BySpace::default();
+        writing.log = None;
         let payload = writing.payload(&store, Position::default())?;
         let cleared = open_writer(&self.text, &mut writing.writer).and_then(|writer| {
             writer.clear()?;

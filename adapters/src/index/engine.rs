@@ -56,6 +56,8 @@ pub(super) struct Writing {
     pub writer: Option<TextWriter>,
     pub staged: Vec<Change>,
     pub models: BySpace<Option<ModelManifest>>,
+    /// The log that the content is computed from.
+    pub log: Option<Uuid>,
     pub next_entry: u64,
     /// The checkpoint that is durable.
     pub saved: Position,
@@ -71,6 +73,9 @@ struct Payload {
     next_entry: u64,
     models: BySpace<Option<ModelManifest>>,
     rows: State,
+    /// Not said by builds before this field.
+    #[serde(default)]
+    log: Option<Uuid>,
 }
 
 #[derive(Deserialize)]
@@ -101,6 +106,7 @@ impl Engine {
         store.sweep();
         let checkpoint = payload.as_ref().map_or(Position::default(), |payload| payload.checkpoint);
         let next_entry = payload.as_ref().map_or(0, |payload| payload.next_entry);
+        let log = payload.as_ref().and_then(|payload| payload.log);
         let models = payload.map(|payload| payload.models).unwrap_or_default();
         let view = View { catalog, maps: store.map()?.into(), text: text.searcher(), models: models.clone() };
         let writing = Writing {
@@ -109,6 +115,7 @@ impl Engine {
             writer: Some(writer),
             staged: Vec::new(),
             models,
+            log,
             next_entry,
             saved: checkpoint,
             stale: false,
@@ -186,6 +193,7 @@ impl Writing {
             next_entry: self.next_entry,
             models: self.models.clone(),
             rows: store.state(),
+            log: self.log,
         };
         serde_json::to_string(&payload)
             .map_err(|e| Unavailable::new(error::STORE, "the commit's state cannot be written as JSON", e).into())

@@ -118,6 +118,10 @@ impl SearchIndex for EmbeddedIndex {
         Ok(self.engine.checkpoint())
     }
 
+    async fn computed_from(&self, log: Uuid) -> Result<Uuid, IndexError> {
+        self.change(move |engine| engine.computed_from(log)).await
+    }
+
     async fn model(&self, space: Space) -> Result<Option<ModelManifest>, IndexError> {
         self.engine.model(space)
     }

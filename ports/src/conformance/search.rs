@@ -43,6 +43,7 @@ pub async fn all(
     content::nearest_is_what_brute_force_finds(&*new().await).await;
     spaces::spaces_stand_apart(&*new().await).await;
     spaces::legs_answer_as_one_by_one(&*new().await).await;
+    it_belongs_to_one_log_until_it_is_reset(new().await, &reopen).await;
     another_model_is_refused(&*new().await).await;
     what_makes_no_sense_is_refused(&*new().await).await;
     commits_survive_reopening(new().await, &reopen).await;
@@ -140,6 +141,32 @@ fn places(hits: &[LegHit]) -> Vec<(u128, u32)> {
 fn sorted(mut places: Vec<(u128, u32)>) -> Vec<(u128, u32)> {
     places.sort_unstable();
     places
+}
+
+/// The first log to come has it, whatever else is written meanwhile.
+pub async fn it_belongs_to_one_log_until_it_is_reset(
+    index: Arc<dyn SearchIndex>,
+    reopen: &impl AsyncFn(Arc<dyn SearchIndex>) -> Arc<dyn SearchIndex>,
+) {
+    let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    for log in [one, two, one] {
+        assert_eq!(index.computed_from(log).await.expect("computed_from"), one);
+    }
+    fill(&*index, &[document(1, ALICE, &["quorvex"])], 5).await;
+    let index = reopen(index).await;
+    assert_eq!(index.computed_from(two).await.expect("computed_from"), one);
+    // Vectors of other dimensions may need another index.
+    index.delete(Uuid::from_u128(1)).await.expect("delete");
+    index.commit(Position(6)).await.expect("commit");
+    index.use_model(Space::General, &manifest("other", DIMENSIONS / 2)).await.expect("use_model");
+    index.commit(Position(7)).await.expect("commit");
+    index.save().await.expect("save");
+    let index = reopen(index).await;
+    assert_eq!(index.computed_from(two).await.expect("computed_from"), one);
+    index.reset().await.expect("reset");
+    assert_eq!(index.computed_from(two).await.expect("computed_from"), two);
+    index.commit(Position(8)).await.expect("commit");
+    assert_eq!(index.computed_from(one).await.expect("computed_from"), two);
 }
 
 /// Nothing is found where nothing is, and that is no error.

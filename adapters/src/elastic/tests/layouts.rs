@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// One that only searches makes no index: what is not there is empty, and is seen as soon as somebody makes it.
+/// Looking makes no index: what is not there is empty, and is seen as soon as somebody makes it.
 #[tokio::test]
-async fn searching_makes_nothing() {
+async fn looking_makes_nothing() {
     let server = Server::new();
     let options = server.options();
     let searches = ElasticIndex::open(&options, Role::Search).await.unwrap();
@@ -28,8 +28,14 @@ async fn searching_makes_nothing() {
     let empty = searches.digest().await.unwrap();
     assert_eq!(layout::list(&searches.client, &searches.alias).await.unwrap(), []);
 
+    // Nor does one that feeds it, as long as it only looks.
     let index = open(&options).await;
+    assert_eq!((index.checkpoint().await.unwrap(), index.count().await.unwrap()), (Position(0), 0));
+    assert_eq!(index.model(Space::General).await.unwrap(), None);
+    assert!(!index.holds(id).await.unwrap());
+    assert_eq!(index.keyword(&"quorvex".into(), &all, 5).await.unwrap(), []);
     assert_eq!(index.digest().await.unwrap(), empty);
+    assert_eq!(layout::list(&searches.client, &searches.alias).await.unwrap(), []);
     fill(&index, &[suite::document(1, OWNER, &["quorvex"])], 3).await;
     assert_eq!((searches.checkpoint().await.unwrap(), found(&searches, "quorvex").await), (Position(3), vec![(1, 0)]));
     server.clean().await;
@@ -152,7 +158,7 @@ async fn an_index_is_retired_while_others_write() {
     let name = layout::list(&index.client, &index.alias).await.unwrap().remove(0).name;
     let before = state::read(&index.client, &name).await.unwrap().unwrap().state.epoch;
     // Fewer than attempts: whoever fails was outrun by one that did not.
-    let writers = (1..6).map(|id| writer::retire(&index.client, &name, Uuid::from_u128(id)));
+    let writers = (1..6).map(|id| succession::retire(&index.client, &name, Uuid::from_u128(id)));
     for retired in futures::future::join_all(writers).await {
         retired.unwrap();
     }
