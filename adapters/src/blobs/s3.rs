@@ -30,7 +30,11 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use uuid::Uuid;
 
+use self::guard::Guarded;
 use super::local::{Incoming, Local};
+use crate::{Standing, breaker::Breaker};
+
+mod guard;
 
 const STORE: &str = "blobs";
 const LOG: &str = "log";
@@ -39,6 +43,8 @@ const PART: usize = 8 * 1024 * 1024;
 /// One request and its answer: at the slowest a part, so a line of 2.3 Mbit/s carries blobs of any size.
 const EXCHANGE: Duration = Duration::from_secs(30);
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long [`S3Blobs::check`] waits.
+const CHECK: Duration = Duration::from_secs(4);
 /// A request that fails for a passing reason is made so often more, all within [`EXCHANGE`].
 const RETRIES: usize = 3;
 
@@ -114,12 +120,12 @@ impl S3Options {
         self
     }
 
-    fn client(&self) -> Result<AmazonS3, object_store::Error> {
+    fn client(&self, breaker: &Arc<Breaker>) -> Result<AmazonS3, object_store::Error> {
         let is_plain = self.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
         let client =
             ClientOptions::new().with_timeout(EXCHANGE).with_connect_timeout(CONNECT).with_allow_http(is_plain);
         let retry = RetryConfig { backoff: BackoffConfig::default(), max_retries: RETRIES, retry_timeout: EXCHANGE };
-        let mut builder = AmazonS3Builder::new();
+        let mut builder = AmazonS3Builder::new().with_http_connector(Guarded(Arc::clone(breaker)));
         for (key, value) in &self.credentials {
             builder = builder.with_config(*key, value);
         }
@@ -142,6 +148,7 @@ pub struct S3Blobs {
     /// As it is shown.
     place: Arc<str>,
     local: Arc<Local>,
+    breaker: Arc<Breaker>,
 }
 
 impl S3Blobs {
@@ -155,12 +162,33 @@ impl S3Blobs {
         // Fails when a provider is installed already, which is just as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let place = format!("s3://{}/{}", options.bucket, options.prefix);
-        let store = options.client().map_err(|error| failed("open", &place, error))?;
+        let breaker = Arc::new(Breaker::default());
+        let store = options.client(&breaker).map_err(|error| failed("open", &place, error))?;
         let local = Arc::new(Local::open(cache).await?);
         let prefix = Key::from(options.prefix.as_str());
-        let blobs = Self { store: Arc::new(store), prefix, place: place.into(), local };
+        let blobs = Self { store: Arc::new(store), prefix, place: place.into(), local, breaker };
         blobs.belong_to(log).await?;
         Ok(blobs)
+    }
+
+    /// How the server stands, as far as is known without asking it.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.breaker.standing()
+    }
+
+    /// Asks the server something, for [`standing`](Self::standing). Takes 4 s at most.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses.
+    pub async fn check(&self) -> Result<(), Unavailable> {
+        let key = self.prefix.clone().join(LOG);
+        let Ok(answer) = tokio::time::timeout(CHECK, self.store.head(&key)).await else {
+            let why = format!("no answer within {} s", CHECK.as_secs());
+            self.breaker.failed(&why);
+            return Err(Unavailable::plain(STORE, why));
+        };
+        found(&key, answer).map(drop)
     }
 
     /// The first log to come has it.

@@ -27,7 +27,7 @@ pub(crate) struct NodeHealth {
     pub projectors: Arc<Projectors>,
     /// `extractive`, or the language model's name.
     pub answerer: String,
-    /// The servers that the stores are on; none of a system that is one process.
+    /// The servers that the stores are on; none where all are in the data directory.
     pub servers: Vec<Server>,
     /// What this node does.
     pub roles: Roles,
@@ -59,7 +59,8 @@ impl Health for NodeHealth {
 impl NodeHealth {
     async fn log(&self) -> (Component, Option<Position>) {
         // A gateway can still read what is elsewhere.
-        let is_needed = self.servers.is_empty() || !self.roles.has(Role::Gateway);
+        let is_elsewhere = self.servers.iter().any(Server::keeps_the_log);
+        let is_needed = !is_elsewhere || !self.roles.has(Role::Gateway);
         let absent = if is_needed { HealthState::Failed } else { HealthState::Degraded };
         match tokio::time::timeout(WITHIN, self.log.tail()).await {
             Ok(Ok(tail)) => (part("log", HealthState::Ok, format!("position {tail}")), Some(tail)),

@@ -1,9 +1,11 @@
-//! The servers that a distributed system stands on: how each of them stands, what goes on without it, and its metric.
+//! The servers that a system stands on: how each of them stands, what goes on without it, and its metric.
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use lmao_adapters::{Standing, elastic::ElasticIndex, nats::Nats, postgres::PostgresReadModel, redis::RedisCache};
+use lmao_adapters::{
+    Standing, blobs::S3Blobs, elastic::ElasticIndex, nats::Nats, postgres::PostgresReadModel, redis::RedisCache,
+};
 use lmao_ports::{Component, HealthState, Projection as _, Role, SearchIndex as _};
 use opentelemetry::{KeyValue, global};
 
@@ -26,6 +28,8 @@ pub(crate) enum Server {
     Elasticsearch(ElasticIndex),
     /// Caches and limits.
     Redis(Arc<RedisCache>),
+    /// The files, and what is made of them.
+    S3(S3Blobs),
 }
 
 impl fmt::Debug for Server {
@@ -42,6 +46,7 @@ impl Server {
             Self::Postgres(_) => "postgres",
             Self::Elasticsearch(_) => "elasticsearch",
             Self::Redis(_) => "redis",
+            Self::S3(_) => "s3",
         }
     }
 
@@ -53,6 +58,11 @@ impl Server {
         }
     }
 
+    /// Whether the log is on it.
+    pub(super) const fn keeps_the_log(&self) -> bool {
+        matches!(self, Self::Nats(_))
+    }
+
     /// How it stands, as far as is known without asking it.
     fn standing(&self) -> Standing {
         match self {
@@ -60,6 +70,7 @@ impl Server {
             Self::Postgres(tables) => tables.standing(),
             Self::Elasticsearch(index) => index.standing(),
             Self::Redis(cache) => cache.standing(),
+            Self::S3(bucket) => bucket.standing(),
         }
     }
 
@@ -71,6 +82,7 @@ impl Server {
             Self::Postgres(tables) => drop(tables.checkpoint().await),
             Self::Elasticsearch(index) => drop(index.checkpoint().await),
             Self::Redis(cache) => drop(cache.check().await),
+            Self::S3(bucket) => drop(bucket.check().await),
         }
     }
 
@@ -94,6 +106,11 @@ impl Server {
             Self::Redis(_) => {
                 (HealthState::Degraded, "everything goes on; limits and caches hold for each process on its own")
             }
+            Self::S3(_) => (
+                HealthState::Degraded,
+                "what is indexed is searched and answered; uploads are answered 503, and documents that are being taken in \
+                 may fail and be tried again once it is back",
+            ),
         }
     }
 

@@ -123,7 +123,9 @@ impl<'a> Opening<'a> {
                     std::env::vars_os()
                         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
                 );
-                return Ok(Arc::new(S3Blobs::open(&options, log, &self.copies(&own)).await?));
+                let bucket = S3Blobs::open(&options, log, &self.copies(&own)).await?;
+                self.servers.push(Server::S3(bucket.clone()));
+                return Ok(Arc::new(bucket));
             }
             config::Blobs::At(path) => path,
             config::Blobs::InDataDir => &own,

@@ -1,6 +1,7 @@
 //! Servers that go away and come back while the system is used: what needs them is refused at once and says so, everything
 //! else goes on, and nothing has to be started again.
 
+mod bucket;
 mod servers;
 
 use std::{

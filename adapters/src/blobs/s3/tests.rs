@@ -43,6 +43,54 @@ async fn keeps_the_ports_promises() {
     conformance::blobs::all(async || Arc::new(open(&options, &dir).await) as Arc<dyn Blobs>).await;
 }
 
+/// A server that says nothing is left alone, and told to be away; it is used again once it answers.
+#[tokio::test]
+async fn a_server_that_is_away_is_left_alone_until_it_answers() {
+    let (server, dir) = (options(), TempDir::new().unwrap());
+    let address = server.endpoint.as_deref().and_then(|endpoint| endpoint.strip_prefix("http://"));
+    let address = address.expect("LMAO_TEST_S3 names an endpoint with http").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let here = listener.local_addr().unwrap();
+    let forward = |listener: TcpListener| {
+        let address = address.clone();
+        tokio::spawn(async move {
+            // Dropped with the task, and its connections with it.
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let server = TcpStream::connect(&address).await.unwrap();
+                connections.spawn(pass(client, server, Arc::default()));
+            }
+        })
+    };
+    let way = forward(listener);
+    let blobs = open(&S3Options { endpoint: Some(format!("http://{here}")), ..server }, &dir).await;
+    let blob = blobs.put(FOLDER, "words".into()).await.unwrap();
+    blobs.check().await.unwrap();
+    assert_eq!(blobs.standing(), Standing::Up);
+    way.abort();
+    assert!(way.await.unwrap_err().is_cancelled());
+    for _ in 0..crate::breaker::MAX_FAILURES {
+        blobs.check().await.unwrap_err();
+    }
+    assert!(matches!(blobs.standing(), Standing::Down { .. }), "{:?}", blobs.standing());
+    // Nobody asks it but those who try it out.
+    let told = std::iter::repeat_with(|| blobs.get(FOLDER, &blob)).take(3);
+    let told: Vec<_> = stream::iter(told).then(|asked| asked).collect().await;
+    let lately = |error: &Unavailable| {
+        let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        source.contains("no answer lately")
+    };
+    assert!(told.iter().any(|told| told.as_ref().is_err_and(lately)), "{told:?}");
+    let way = forward(TcpListener::bind(here).await.unwrap());
+    while blobs.check().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!((blobs.standing(), blobs.get(FOLDER, &blob).await.unwrap()), (Standing::Up, Some("words".into())));
+    blobs.delete(FOLDER).await.unwrap();
+    way.abort();
+}
+
 #[tokio::test]
 async fn what_is_larger_than_a_part_comes_back_whole() {
     let (options, dir) = (options(), TempDir::new().unwrap());
