@@ -171,6 +171,10 @@ impl Passages {
         let (index, id, total) = (&*app.state.index, document.id, document.chunks_count.unwrap_or_default());
         let place = tokio::task::spawn_blocking(move || place(id, &document.content_hash, total, wanted)).await;
         let place = place.map_err(|error| ApiError::internal(format!("looking for a passage ended early: {error}")))?;
+        let place = match place {
+            None => long_section(index, id, total, wanted).await?,
+            place => place,
+        };
         match place.ok_or_else(absent)? {
             Place::Passage(ordinal) => {
                 let found = chunks(index, id, ordinal..ordinal.saturating_add(1)).await?;
@@ -198,14 +202,13 @@ enum Place {
 
 /// Where the passage or section of this id stands. The index knows passages by their place only, and an id does not tell it:
 /// but it follows from the place, so that the ids of all places are computed, which costs less than to read the document. Of
-/// sections there could be many more than there are: short ones come first, and in a long document those of very many
-/// passages are given up.
+/// sections there could be many more than there are: those that are short for the document are looked for here.
 fn place(document: Uuid, sha256: &str, total: u32, wanted: Uuid) -> Option<Place> {
     if wanted.get_version() != Some(uuid::Version::Sha1) {
         return None;
     }
     let passage = (0..total).find(|ordinal| passage_id(document, sha256, *ordinal) == wanted).map(Place::Passage);
-    let longest = (SECTION_IDS / total.max(1)).max(2);
+    let longest = longest_computed(total);
     let section = || {
         let runs =
             (2..=longest.min(total)).flat_map(|length| (0..=total - length).map(move |at| (at, at + length - 1)));
@@ -213,6 +216,39 @@ fn place(document: Uuid, sha256: &str, total: u32, wanted: Uuid) -> Option<Place
         runs.find(|(_, _, id)| *id == wanted).map(|(first, last, _)| Place::Section(first, last))
     };
     passage.or_else(section)
+}
+
+/// Passages of the longest section whose id is computed.
+fn longest_computed(total: u32) -> u32 {
+    (SECTION_IDS / total.max(1)).max(2)
+}
+
+/// Places of which every longer section holds one; none where none is longer.
+fn samples(total: u32) -> impl Iterator<Item = u32> {
+    let step = longest_computed(total);
+    (0..if step < total { total } else { 0 }).step_by(step as usize)
+}
+
+/// Where the section of this id stands that is longer than [`place`] looks for: its passages name it, and one of every so many
+/// is read.
+async fn long_section(
+    index: &dyn SearchIndex,
+    document: Uuid,
+    total: u32,
+    wanted: Uuid,
+) -> Result<Option<Place>, ApiError> {
+    if wanted.get_version() != Some(uuid::Version::Sha1) {
+        return Ok(None);
+    }
+    let places: Vec<(Uuid, u32)> = samples(total).map(|ordinal| (document, ordinal)).collect();
+    for part in places.chunks(AT_ONCE as usize) {
+        let found = index.chunks(part).await?;
+        let parent = found.iter().filter_map(|hit| hit.chunk.parent).find(|parent| parent.chunk_id == wanted);
+        if let Some(section) = parent {
+            return Ok(Some(Place::Section(section.first, section.last)));
+        }
+    }
+    Ok(None)
 }
 
 /// A document of the sender, at least as of this position.
@@ -315,6 +351,18 @@ mod tests {
         let far = section_id(document, sha256, 99_990, 99_996);
         assert_eq!(place(document, sha256, 100_000, far), Some(Place::Section(99_990, 99_996)));
         assert_eq!(place(document, sha256, u32::MAX, Uuid::from_u128(1)), None, "none that was derived");
+    }
+
+    #[test]
+    fn a_section_is_found_however_long_it_is() {
+        for total in [1, 2, 70, 1024, 1025, 1500, 20_000, 100_000, 2_000_000] {
+            let (longest, places): (_, Vec<u32>) = (longest_computed(total), samples(total).collect());
+            assert!(longest >= total || places.len() as u32 >= total / longest, "{total}");
+            for first in (0..total.saturating_sub(longest)).step_by(1 + total as usize / 5000) {
+                let at = places.partition_point(|place| *place < first);
+                assert!(places[at] <= first + longest, "{total}: from {first}");
+            }
+        }
     }
 
     #[test]
