@@ -1,13 +1,13 @@
 //! Searching, as the gateway and the agent ask for it.
 
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use lmao_events::derive_id;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{ChatMessage, IndexError, PageTurn, ParentChunk, SearchFilter};
+use crate::{ChatMessage, IndexError, LegHit, PageTurn, ParentChunk, SearchFilter};
 
 /// Which legs a search uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,6 +214,33 @@ pub struct Hit {
     pub end: u64,
     /// How it came to its place, where that was asked for.
     pub explained: Option<HitExplained>,
+}
+
+/// A passage as it was found, by the score it was found with: nothing is known of how similar it is, and nobody has judged that it
+/// does not speak of the question.
+impl From<LegHit> for Hit {
+    fn from(found: LegHit) -> Self {
+        let chunk = Arc::unwrap_or_clone(found.chunk);
+        Self {
+            chunk_id: chunk.chunk_id,
+            ordinal: chunk.ordinal,
+            content: chunk.content,
+            score: found.score,
+            similarity: None,
+            relevant: true,
+            document_id: found.document_id,
+            filename: found.filename,
+            page_number: chunk.page_number,
+            page_turns: chunk.page_turns,
+            section: chunk.section,
+            chunk_type: chunk.chunk_type,
+            language: chunk.language,
+            parent: chunk.parent,
+            start: chunk.start,
+            end: chunk.end,
+            explained: None,
+        }
+    }
 }
 
 impl Hit {

@@ -23,6 +23,15 @@ const FETCHED: &str = "fetched";
 /// How long a file stays that nobody asks for.
 const KEPT: Duration = Duration::from_secs(3600);
 
+/// What is said of a blob in this store whose bytes are not what its name says.
+pub(crate) fn altered(store: &'static str, folder: Folder, blob: &BlobRef) -> Unavailable {
+    let sha256 = blob.sha256;
+    let message = format!(
+        "blob {sha256} of {folder} was altered: its content no longer has this hash. Delete the document and upload it again"
+    );
+    Unavailable::plain(store, message)
+}
+
 /// The folder of local files.
 #[derive(Debug)]
 pub(crate) struct Local {

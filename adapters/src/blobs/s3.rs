@@ -31,7 +31,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use uuid::Uuid;
 
 use self::guard::Guarded;
-use super::local::{Incoming, Local};
+use super::local::{Incoming, Local, altered};
 use crate::{Standing, breaker::Breaker};
 
 mod guard;
@@ -253,7 +253,7 @@ impl S3Blobs {
     async fn has(&self, folder: Folder, blob: &BlobRef) -> Result<bool, Unavailable> {
         let key = self.key(folder, blob);
         match found(&key, self.store.head(&key).await)? {
-            Some(object) if object.size != blob.size => Err(altered(folder, blob)),
+            Some(object) if object.size != blob.size => Err(altered(STORE, folder, blob)),
             object => Ok(object.is_some()),
         }
     }
@@ -329,14 +329,6 @@ fn failed(doing: &str, place: impl fmt::Display, error: object_store::Error) -> 
     Unavailable::new(STORE, format!("could not {doing} {place}{what}"), error)
 }
 
-fn altered(folder: Folder, blob: &BlobRef) -> Unavailable {
-    let sha256 = blob.sha256;
-    let message = format!(
-        "blob {sha256} of {folder} was altered: its content no longer has this hash. Delete the document and upload it again"
-    );
-    Unavailable::plain(STORE, message)
-}
-
 #[async_trait]
 impl Blobs for S3Blobs {
     async fn begin(&self) -> Result<Box<dyn PendingBlob>, Unavailable> {
@@ -358,7 +350,7 @@ impl Blobs for S3Blobs {
             bytes.extend_from_slice(&part);
         }
         if Sha256::digest(&bytes)[..] != blob.sha256.0 {
-            return Err(altered(folder, blob));
+            return Err(altered(STORE, folder, blob));
         }
         Ok(Some(bytes.freeze()))
     }
@@ -378,7 +370,7 @@ impl Blobs for S3Blobs {
             incoming.write(&part).await?;
         }
         if incoming.blob().sha256 != blob.sha256 {
-            return Err(altered(folder, blob));
+            return Err(altered(STORE, folder, blob));
         }
         self.local.keep(incoming, folder).await.map(Some)
     }

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use lmao_ports::{Hit, LegHit, SearchIndex};
+use lmao_ports::{Hit, SearchIndex};
 use uuid::Uuid;
 
 use super::Question;
@@ -33,7 +33,8 @@ impl Reading {
     pub(super) async fn passages(&self, wanted: &[(Uuid, u32)]) -> Vec<Hit> {
         let Some(index) = self.0.as_ref().filter(|_| !wanted.is_empty()) else { return vec![] };
         match index.chunks(wanted).await {
-            Ok(found) => found.into_iter().map(passage).collect(),
+            // They were not searched for: what one scores is not known, and counts as nothing.
+            Ok(found) => found.into_iter().map(|found| Hit { score: 0.0, ..Hit::from(found) }).collect(),
             Err(error) => {
                 tracing::warn!(%error, "passages beside those found could not be read");
                 vec![]
@@ -89,30 +90,6 @@ fn beginnings(mut passages: Vec<Hit>) -> Vec<Hit> {
     parts.truncate(MAX_PARTS);
     parts.sort_by_key(|hit| hit.ordinal);
     parts
-}
-
-/// A passage that was not searched for: what it scores is not known, and counts as nothing.
-fn passage(found: LegHit) -> Hit {
-    let chunk = Arc::unwrap_or_clone(found.chunk);
-    Hit {
-        chunk_id: chunk.chunk_id,
-        ordinal: chunk.ordinal,
-        content: chunk.content,
-        score: 0.0,
-        similarity: None,
-        relevant: true,
-        document_id: found.document_id,
-        filename: found.filename,
-        page_number: chunk.page_number,
-        page_turns: chunk.page_turns,
-        section: chunk.section,
-        chunk_type: chunk.chunk_type,
-        language: chunk.language,
-        parent: chunk.parent,
-        start: chunk.start,
-        end: chunk.end,
-        explained: None,
-    }
 }
 
 #[cfg(test)]

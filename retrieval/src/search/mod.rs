@@ -299,27 +299,7 @@ fn hit(candidate: Candidate, judges: &[Judge], explain: Explain) -> Hit {
     let relevant = judges.iter().any(|judge| judge.accepts(&candidate));
     let similarity = judges.first().and_then(|judge| judge.similarity(&candidate));
     let explained = (explain == Explain::Yes).then(|| HitExplained { stages: candidate.stages });
-    let (found, score) = (candidate.hit, candidate.score);
-    let chunk = Arc::unwrap_or_clone(found.chunk);
-    Hit {
-        chunk_id: chunk.chunk_id,
-        ordinal: chunk.ordinal,
-        content: chunk.content,
-        score,
-        similarity,
-        relevant,
-        document_id: found.document_id,
-        filename: found.filename,
-        page_number: chunk.page_number,
-        page_turns: chunk.page_turns,
-        section: chunk.section,
-        chunk_type: chunk.chunk_type,
-        language: chunk.language,
-        parent: chunk.parent,
-        start: chunk.start,
-        end: chunk.end,
-        explained,
-    }
+    Hit { score: candidate.score, similarity, relevant, explained, ..Hit::from(candidate.hit) }
 }
 
 #[async_trait]

@@ -32,7 +32,7 @@ use super::{
     migrate::Definition,
     stream::{Stored, Stream},
 };
-use crate::blobs::local::{Incoming, Local};
+use crate::blobs::local::{Incoming, Local, altered};
 
 /// Bytes in one piece.
 const PIECE: usize = 256 * 1024;
@@ -224,14 +224,6 @@ async fn belongs_to(stream: &Stream, log: Uuid) -> Result<(), Unavailable> {
     Err(Unavailable::plain(STORE, message))
 }
 
-fn altered(folder: Folder, blob: &BlobRef) -> Unavailable {
-    let sha256 = blob.sha256;
-    let message = format!(
-        "blob {sha256} of {folder} was altered: its content no longer has this hash. Delete the document and upload it again"
-    );
-    Unavailable::plain(STORE, message)
-}
-
 #[async_trait]
 impl Blobs for NatsBlobs {
     async fn begin(&self) -> Result<Box<dyn PendingBlob>, Unavailable> {
@@ -252,7 +244,7 @@ impl Blobs for NatsBlobs {
             bytes.extend_from_slice(&piece);
         }
         if Sha256::digest(&bytes)[..] != blob.sha256.0 {
-            return Err(altered(folder, blob));
+            return Err(altered(STORE, folder, blob));
         }
         Ok(Some(bytes.freeze()))
     }
@@ -273,7 +265,7 @@ impl Blobs for NatsBlobs {
             incoming.write(&piece).await?;
         }
         if incoming.blob().sha256 != blob.sha256 {
-            return Err(altered(folder, blob));
+            return Err(altered(STORE, folder, blob));
         }
         self.local.keep(incoming, folder).await.map(Some)
     }
