@@ -300,3 +300,38 @@ async fn missing_blobs(template: &Template) {
     assert!(server.sigterm().await.success());
     lmao_json(&data, &["audit", "verify"], "off");
 }
+
+/// An index that was put into the place of this log's, by a restore that went wrong, say.
+#[tokio::test]
+async fn the_index_of_another_log_is_not_mixed_in() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (ours, others) = (folder.path().join("ours"), folder.path().join("others"));
+    for (data, name) in [(&ours, "owls.md"), (&others, "wrens.md")] {
+        let server = Server::start(data).await;
+        let taken =
+            server.admin().await.upload(name, b"Birds of the night.\n".to_vec(), None).await.expect("an answer");
+        assert_eq!(taken.status, 200, "{}", taken.body);
+        assert!(server.sigterm().await.success());
+    }
+    fs::remove_dir_all(ours.join("search")).expect("it is there");
+    copy(&others.join("search"), &ours.join("search"));
+
+    let server = Server::start(&ours).await;
+    let admin = server.admin().await;
+    // It is looked at once the server is ready already.
+    let mut said = part(&admin, "search").await;
+    for _ in 0..600 {
+        if said["state"] == "degraded" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        said = part(&admin, "search").await;
+    }
+    let message = said["message"].as_str().unwrap_or_default();
+    assert!(message.contains("was computed from the log") && message.contains("projections rebuild search"), "{said}");
+    assert!(server.sigterm().await.success());
+    lmao_json(&ours, &["projections", "rebuild", "search"], "off");
+    let server = Server::start(&ours).await;
+    assert_eq!(found(&server.admin().await, "night", "keyword").await, ["owls.md"]);
+    assert!(server.sigterm().await.success());
+}
