@@ -229,8 +229,9 @@ fn samples(total: u32) -> impl Iterator<Item = u32> {
     (0..if step < total { total } else { 0 }).step_by(step as usize)
 }
 
-/// Where the section of this id stands that is longer than [`place`] looks for: its passages name it, and one of every so many
-/// is read.
+/// Where the section of this id stands that is longer than [`place`] looks for: passages name the section that they are directly
+/// in, and one of every so many is read. A section is given up of which those that are read all stand in shorter ones within it:
+/// to read every passage of so long a document takes too long.
 async fn long_section(
     index: &dyn SearchIndex,
     document: Uuid,
