@@ -17,7 +17,6 @@ fn slow() -> Vec<u8> {
     format!("<!doctype html><title>Slow</title>{}", "<p><b>words".repeat(400_000)).into_bytes()
 }
 
-#[cfg(target_os = "linux")]
 fn has_children(process: u32) -> bool {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("the server lives").flatten();
     let mut children = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
@@ -56,7 +55,6 @@ async fn restart(data: &Path, client: &Client) -> (Server, Client) {
     (server, client)
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_file_that_ends_the_server_is_left_alone_after_three_ends() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -11,8 +11,10 @@ mod bad_input;
 mod chaos;
 mod cli;
 mod crash;
-mod deadly;
 mod damage;
+// What extracts is seen in /proc.
+#[cfg(target_os = "linux")]
+mod deadly;
 mod degradation;
 mod deploy;
 mod distributed;
