@@ -17,21 +17,37 @@ fn slow() -> Vec<u8> {
     format!("<!doctype html><title>Slow</title>{}", "<p><b>words".repeat(400_000)).into_bytes()
 }
 
-fn has_children(process: u32) -> bool {
+fn children(process: u32) -> Vec<u32> {
     let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("the server lives").flatten();
-    let mut children = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    children.any(|children| !children.trim().is_empty())
+    let children = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    children.flat_map(|ids| ids.split_whitespace().filter_map(|id| id.parse().ok()).collect::<Vec<_>>()).collect()
 }
 
-/// Ends the server as soon as it extracts.
+/// Whether a process works; one that has ended may wait to be noticed.
+fn lives(process: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+/// Ends the server as soon as it extracts; its extraction process ends with it.
 async fn end(server: Server) {
-    let extracts = async {
-        while !has_children(server.id()) {
+    let extracting = async {
+        loop {
+            let children = children(server.id());
+            if !children.is_empty() {
+                return children;
+            }
             sleep(PAUSE).await;
         }
     };
-    timeout(PATIENCE, extracts).await.expect("it extracts");
+    let extracting = timeout(PATIENCE, extracting).await.expect("it extracts");
     server.kill9();
+    let gone = async {
+        while extracting.iter().any(|child| lives(*child)) {
+            sleep(PAUSE).await;
+        }
+    };
+    timeout(PATIENCE / 4, gone).await.expect("the extraction process ends");
 }
 
 /// The document of this name, once it has ended.

@@ -33,6 +33,8 @@ const MEMORY_BYTES: u64 = 2 << 30;
 const CPU_SECONDS: u64 = 120;
 /// Stack of the extracting thread; parsers of nested formats recurse.
 const STACK_BYTES: usize = 64 << 20;
+/// How often a child looks whether it has a parent.
+const LOOK: Duration = Duration::from_secs(1);
 /// Bytes of a request at most: a path, a name and a hash, or the programs of a document.
 const REQUEST_BYTES: u64 = 64 << 20;
 /// Bytes of the child's complaints that are kept.
@@ -225,7 +227,7 @@ fn verdict(status: std::process::ExitStatus, complaints: &str) -> Failure {
     crashed(&format!("{status}"))
 }
 
-/// The child's whole life: limits itself (address space 2 GiB, CPU 120 s, no core file), reads a request from standard
+/// The child's whole life: limits itself (address space 2 GiB, CPU 120 s, no core file), ends when its parent has, reads a request from standard
 /// input, extracts or parses, and writes the answer to standard output. Call it first thing in `main`, before any other thread
 /// exists.
 #[must_use]
@@ -241,6 +243,7 @@ pub fn worker_main() -> ExitCode {
 
 fn serve() -> Result<(), Box<dyn std::error::Error>> {
     limit_self()?;
+    end_with_parent();
     let mut request = vec![];
     std::io::stdin().lock().take(REQUEST_BYTES).read_to_end(&mut request)?;
     let request: Request = rmp_serde::from_slice(&request)?;
@@ -279,6 +282,22 @@ fn limit_self() -> Result<(), rustix::io::Errno> {
     setrlimit(Resource::Cpu, Rlimit { current: Some(CPU_SECONDS), maximum: Some(CPU_SECONDS + 5) })?;
     setrlimit(Resource::Core, to(0))
 }
+
+/// Nobody reads the answer once the parent has died: the work would only keep its successor waiting.
+#[cfg(unix)]
+#[expect(clippy::disallowed_methods, reason = "there is no async runtime in this process whose threads it could block")]
+fn end_with_parent() {
+    let parent = rustix::process::getppid();
+    std::thread::spawn(move || {
+        while rustix::process::getppid() == parent {
+            std::thread::sleep(LOOK);
+        }
+        std::process::exit(1);
+    });
+}
+
+#[cfg(not(unix))]
+fn end_with_parent() {}
 
 #[cfg(not(unix))]
 fn limit_self() -> Result<(), std::io::Error> {
