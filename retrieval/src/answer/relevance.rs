@@ -13,10 +13,9 @@ use std::{
 use blake3::Hash;
 use lmao_ports::{EmbedError, Embedder};
 
-pub(super) use crate::search::relevance::is_relevant;
-use crate::search::relevance::{BACKGROUND, SHARE, WORDS_ALONE};
+use crate::search::relevance::{BACKGROUND, WORDS_ALONE, evidence};
 
-/// What a sentence's margin and coverage have to reach within a passage that speaks of the question, and within another.
+/// What a sentence's evidence, by margin and coverage, has to reach within a passage that speaks of the question, and within another.
 const WITHIN: f32 = 0.27;
 const ALONE: f32 = 0.36;
 
@@ -101,12 +100,7 @@ impl Nearness {
 
     /// How far text `n` is above the noise.
     pub(super) fn margin(&self, n: usize) -> f32 {
-        self.similarities.get(n).map_or(0.0, |similarity| self.over_floor(*similarity))
-    }
-
-    /// How far a similarity is above the noise.
-    pub(super) fn over_floor(&self, similarity: f32) -> f32 {
-        similarity - self.floor
+        self.similarities.get(n).map_or(0.0, |similarity| similarity - self.floor)
     }
 }
 
@@ -114,7 +108,7 @@ impl Nearness {
 /// point in a good passage is not quoted, and what is to the point in any other one is.
 pub(super) fn is_to_the_point(margin: Option<f32>, coverage: f32, vouched: bool) -> bool {
     let (said, within, alone) = match margin {
-        Some(margin) => (margin + SHARE * coverage, WITHIN, ALONE),
+        Some(margin) => (evidence(margin, coverage), WITHIN, ALONE),
         None => (coverage, WORDS_WITHIN, WORDS_ALONE),
     };
     said >= if vouched { within } else { alone }

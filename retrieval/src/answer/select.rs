@@ -1,21 +1,18 @@
 //! Selecting: which sentences of the passages answer best, few and not twice the same.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Range,
-};
+use std::{collections::BTreeSet, ops::Range};
 
 use lmao_ports::Hit;
 
 use super::{
     readable::{Form, is_whole},
-    relevance::{Nearness, is_relevant, is_to_the_point, likeness},
+    relevance::{Nearness, is_to_the_point, likeness},
     sentence::{Kind, pieces, with_lists},
     sides::Sides,
 };
 use crate::search::{
     query::{MAX_QUERY_BYTES, is_literal},
-    terms::{coverage, terms},
+    terms::{Rarity, coverage, terms},
 };
 
 /// Passages that are read; those behind them seldom have the answer.
@@ -65,7 +62,6 @@ pub(super) struct Candidate {
 #[derive(Debug)]
 pub(super) struct Selection<'a> {
     hits: &'a [Hit],
-    wanted: BTreeSet<String>,
     /// What is compared: the answer speaks of both, if any passage does.
     sides: Option<Sides>,
     candidates: Vec<Candidate>,
@@ -96,7 +92,7 @@ impl<'a> Selection<'a> {
             candidate.score *= candidate.legibility(&hits[hit].content);
         }
         candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
-        Self { hits, wanted, sides, candidates }
+        Self { hits, sides, candidates }
     }
 
     /// The texts whose meaning is worth comparing with the question, best first.
@@ -119,7 +115,6 @@ impl<'a> Selection<'a> {
     /// The pieces to quote, in the order of documents by their best one, and within a document as they stand in it; none
     /// when none is to the point. `nearness` is that of [`Selection::to_compare`].
     pub(super) fn pick(mut self, nearness: Option<&Nearness>) -> Vec<Candidate> {
-        let relevant = self.relevant(nearness);
         if nearness.is_some() {
             self.candidates.truncate(MAX_COMPARED);
         }
@@ -128,7 +123,7 @@ impl<'a> Selection<'a> {
             .filter_map(|(n, mut candidate)| {
                 let margin = nearness.map(|nearness| nearness.margin(n));
                 // A good passage does not vouch for what stands around its text.
-                let vouched = candidate.form != Form::Frame && relevant.contains(&candidate.hit);
+                let vouched = candidate.form != Form::Frame && self.hits[candidate.hit].relevant;
                 let to_the_point = is_to_the_point(margin, candidate.own, vouched);
                 if let Some(margin) = margin {
                     let near =
@@ -144,23 +139,6 @@ impl<'a> Selection<'a> {
         }
         self.candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
         self.in_order(self.best())
-    }
-
-    /// The passages that speak of the question, as far as the search sees it so.
-    fn relevant(&self, nearness: Option<&Nearness>) -> BTreeSet<usize> {
-        let margin = |n: usize, hit: &Hit| {
-            let nearness = nearness?;
-            let of_pieces = || {
-                let pieces = self.candidates.iter().enumerate().filter(|(_, candidate)| candidate.hit == n);
-                pieces.map(|(at, _)| nearness.margin(at)).max_by(f32::total_cmp)
-            };
-            hit.similarity.map(|similarity| nearness.over_floor(similarity)).or_else(of_pieces)
-        };
-        let speaks = |(n, hit): (usize, &Hit)| {
-            let found = terms(&format!("{} {}", headings(hit), hit.content));
-            (hit.relevant && is_relevant(margin(n, hit), coverage(&self.wanted, &found))).then_some(n)
-        };
-        self.hits.iter().enumerate().filter_map(speaks).collect()
     }
 
     /// The best candidates that are not the same, not too many and not too long.
@@ -280,14 +258,10 @@ impl Candidate {
 /// Gives every candidate the share of the question's words that it has, each word by how rare it is among the candidates
 /// (the idf of BM25): what all of them say tells none apart.
 fn weigh_words(wanted: &BTreeSet<String>, candidates: &mut [Candidate]) {
-    let rarity = |term: &String| {
-        let having = candidates.iter().filter(|candidate| candidate.terms.contains(term)).count() as f32;
-        (1.0 + (candidates.len() as f32 - having + 0.5) / (having + 0.5)).ln()
-    };
-    let rarity: BTreeMap<&String, f32> = wanted.iter().map(|term| (term, rarity(term))).collect();
-    let total: f32 = rarity.values().sum();
-    for candidate in candidates.iter_mut().filter(|_| total > 0.0) {
-        candidate.own = candidate.terms.iter().filter_map(|term| rarity.get(term)).sum::<f32>() / total;
+    let having = |term: &str| candidates.iter().filter(|candidate| candidate.terms.contains(term)).count();
+    let rarity = Rarity::new(wanted, candidates.len(), having);
+    for candidate in candidates {
+        candidate.own = rarity.share(&candidate.terms);
         candidate.words = candidate.own;
     }
 }

@@ -1,7 +1,7 @@
 //! Candidates: what the legs found, each passage once, with all that is known of it.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -13,6 +13,7 @@ use super::{
     fuse::{Meaning, Words},
     legs::{FUSED, Found, content_hash},
     neighbours::{Likeness, dot, unit},
+    terms::{Rarity, terms},
 };
 
 /// Vectors that are asked for at once.
@@ -51,6 +52,14 @@ impl Candidate {
     pub(super) fn cosine(&self, space: Space, question: &[f32]) -> Option<f32> {
         let own = self.vectors.get(&space).filter(|vector| vector.len() == question.len());
         own.map(|vector| dot(vector, question)).or_else(|| self.cosines.get(&space).copied())
+    }
+
+    /// The terms of its text and its headings.
+    pub(super) fn terms(&self) -> BTreeSet<String> {
+        let chunk = &self.hit.chunk;
+        let mut found = terms(&chunk.content);
+        found.extend(chunk.section.as_deref().map(terms).unwrap_or_default());
+        found
     }
 
     /// Says that it has this place in a ranking.
@@ -130,6 +139,17 @@ impl Pool {
             }
         }
         Ok(())
+    }
+
+    /// Mixes into each score, to this share, how much of a question's words the passage has, the rare ones counting more.
+    /// Squared: a passage with half of the words is far from half as good as one with all.
+    pub(super) fn believe_words(&mut self, wanted: &BTreeSet<String>, share: f32) {
+        let contents = self.candidates.iter().map(|candidate| candidate.hit.chunk.content.as_str());
+        let rarity = Rarity::among(wanted, contents);
+        for candidate in &mut self.candidates {
+            let had = rarity.share(&candidate.terms());
+            candidate.score = (1.0 - share) * candidate.score + share * had * had;
+        }
     }
 
     /// What the keyword leg knows of them.

@@ -7,11 +7,7 @@
 //! the wrong one's relevant. The background is embedded once for each model; passages are judged by the vectors that the
 //! index holds.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use lmao_ports::{EmbedError, Embedder, Space};
 use tokio::sync::Mutex;
@@ -21,14 +17,14 @@ use super::{
     legs::Direction,
     neighbours::{dot, mean, unit},
     query::Question,
-    terms::{coverage, terms},
+    terms::{Rarity, terms},
 };
 
-/// What `margin + SHARE * coverage` has to reach.
+/// What `margin + SHARE * coverage²` has to reach.
 const MARGIN: f32 = 0.31;
 
-/// How much it counts that a passage has all the question's words.
-pub(crate) const SHARE: f32 = 0.15;
+/// How much it counts that a passage has all the question's words. Squared, since a few words of a question are in any text.
+const SHARE: f32 = 0.3;
 
 /// The share of the question's words that a passage must have where nothing is known of meaning.
 pub(crate) const WORDS_ALONE: f32 = 0.5;
@@ -51,10 +47,15 @@ pub(crate) const BACKGROUND: [&str; 10] = [
 /// this search judges by words.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
+/// A margin and the share of the question's words, the rare ones counting more, on one scale.
+pub(crate) fn evidence(margin: f32, coverage: f32) -> f32 {
+    margin + SHARE * coverage * coverage
+}
+
 /// Whether a passage speaks of the question: by its margin over the noise where that is known, and the share of the
 /// question's words that it has.
-pub(crate) fn is_relevant(margin: Option<f32>, coverage: f32) -> bool {
-    margin.map_or(coverage >= WORDS_ALONE, |margin| margin + SHARE * coverage >= MARGIN)
+fn is_relevant(margin: Option<f32>, coverage: f32) -> bool {
+    margin.map_or(coverage >= WORDS_ALONE, |margin| evidence(margin, coverage) >= MARGIN)
 }
 
 /// The background's vectors by model.
@@ -97,15 +98,16 @@ async fn embedded(known: &Mutex<ByModel>, embedder: &dyn Embedder) -> Result<Arc
 /// A question that passages are judged by.
 #[derive(Debug, Default)]
 pub(super) struct Judge {
-    terms: BTreeSet<String>,
+    rarity: Rarity,
     literal: bool,
     directions: Vec<Direction>,
 }
 
 impl Judge {
-    /// By a question's words, and its vector in each space.
-    pub(super) fn new(question: &Question, directions: Vec<Direction>) -> Self {
-        Self { terms: terms(&question.text), literal: question.literal, directions }
+    /// By a question's words, how rare each is among the passages found for it, and its vector in each space.
+    pub(super) fn new(question: &Question, found: &[Candidate], directions: Vec<Direction>) -> Self {
+        let contents = found.iter().map(|candidate| candidate.hit.chunk.content.as_str());
+        Self { rarity: Rarity::among(&terms(&question.text), contents), literal: question.literal, directions }
     }
 
     /// Cosine similarity of a passage to the question in the general space, where it is known.
@@ -121,11 +123,8 @@ impl Judge {
             let direction = self.directions.iter().find(|direction| direction.space == space)?;
             Some(candidate.cosine(space, &direction.vector)? - direction.floor?)
         };
-        let chunk = &candidate.hit.chunk;
-        let mut words = terms(&chunk.content);
-        words.extend(chunk.section.as_deref().map(terms).unwrap_or_default());
         let margin = margin(Space::General).or_else(|| margin(Space::Domain));
-        let coverage = coverage(&self.terms, &words);
+        let coverage = self.rarity.share(&candidate.terms());
         // A name that stands there as it was asked for needs no likeness: models blur names.
         (self.literal && coverage >= 1.0) || is_relevant(margin, coverage)
     }

@@ -1,7 +1,7 @@
 //! Terms: the words of a text in the form in which two texts are compared.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::LazyLock,
 };
 
@@ -14,6 +14,9 @@ const STOP: &str = "a about all also am an and any are as at be because been but
     must my no not of on or our please say says shall she should so some such tell than that the their them then \
     there these they this those to us was we were what when where whether which while who whom whose why will \
     with would you your";
+
+/// Passages among which a word can be rare.
+const FEW: usize = 100;
 
 static STOP_WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| STOP.split(' ').collect());
 
@@ -63,6 +66,48 @@ pub(crate) fn coverage(wanted: &BTreeSet<String>, found: &BTreeSet<String>) -> f
     if wanted.is_empty() { 0.0 } else { wanted.intersection(found).count() as f32 / wanted.len() as f32 }
 }
 
+/// What each term of a question tells, by how rare it is among passages (the idf of BM25): a word that all of them have tells
+/// none apart, and one that few have is what the question is about.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Rarity {
+    weights: BTreeMap<String, f32>,
+    total: f32,
+}
+
+impl Rarity {
+    /// Of these terms, of which each is in so many of so many texts.
+    pub(crate) fn new(terms: &BTreeSet<String>, texts: usize, having: impl Fn(&str) -> usize) -> Self {
+        let weight = |term: &String| {
+            let having = having(term) as f32;
+            (term.clone(), (1.0 + (texts as f32 - having + 0.5) / (having + 0.5)).ln())
+        };
+        let weights: BTreeMap<String, f32> = terms.iter().map(weight).collect();
+        Self { total: weights.values().sum(), weights }
+    }
+
+    /// Of these terms among passages that were found, as far as looking for their stems within words tells: reading so many
+    /// texts word by word would cost more than finding them. Where few were found it is as if there were others without any of
+    /// the terms, so that a word which one of three passages lacks is not thought rare.
+    pub(crate) fn among<'a>(terms: &BTreeSet<String>, texts: impl Iterator<Item = &'a str>) -> Self {
+        let texts: Vec<String> = texts.map(str::to_lowercase).collect();
+        let having = |term: &str| {
+            // The stem of "copies" is "copi".
+            let stem = term.strip_suffix('i').filter(|stem| stem.len() > 2).unwrap_or(term);
+            texts.iter().filter(|text| text.contains(stem)).count()
+        };
+        Self::new(terms, texts.len().max(FEW), having)
+    }
+
+    /// How much of the question these terms have, in [0, 1]; 0 when nothing is asked for.
+    pub(crate) fn share(&self, found: &BTreeSet<String>) -> f32 {
+        if self.total <= 0.0 {
+            return 0.0;
+        }
+        let had = self.weights.iter().filter(|(term, _)| found.contains(*term));
+        had.map(|(_, weight)| weight).sum::<f32>() / self.total
+    }
+}
+
 /// The words of an identifier: `parseHTTPRequest` and `parse_http_request` are three.
 fn parts(word: &str) -> impl Iterator<Item = &str> {
     word.split('_').filter(|part| !part.is_empty()).flat_map(|part| {
@@ -105,5 +150,22 @@ mod tests {
         let (wanted, found) = (terms("borrow checker rules"), terms("the rules of borrowing"));
         assert!((coverage(&wanted, &found) - 2.0 / 3.0).abs() < 1e-6);
         assert_eq!(coverage(&terms("the"), &found), 0.0);
+    }
+    #[test]
+    fn rare_words_tell_more_than_common_ones() {
+        let texts = ["the log is copied", "a log", "logs and copies", "kiln"];
+        let rarity = Rarity::among(&terms("copies of the kiln's log"), texts.into_iter().cycle().take(200));
+        let share = |text: &str| rarity.share(&terms(text));
+        assert!(share("a log") < share("copies"), "{rarity:?}");
+        assert!(share("copies") < share("kiln's"), "{rarity:?}");
+        assert!((share("kiln's copies log") - 1.0).abs() < 1e-6);
+        assert_eq!((share("bread"), Rarity::default().share(&terms("a log"))), (0.0, 0.0));
+    }
+
+    #[test]
+    fn words_of_few_passages_are_all_alike() {
+        let rarity = Rarity::among(&terms("borrow checker rules"), ["the rules of borrowing"].into_iter());
+        let share = rarity.share(&terms("the rules of borrowing"));
+        assert!((0.6..0.67).contains(&share), "{share}");
     }
 }
