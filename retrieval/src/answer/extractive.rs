@@ -7,7 +7,7 @@ use lmao_events::{Answer, Citation, Failure};
 use lmao_ports::{Intent, SearchIndex, SemanticState, Semantics, Space, TokenSink};
 
 use super::{
-    Answerer, Question,
+    Answerer, Question, names,
     reading::Reading,
     relevance::{Nearness, Vectors},
     render::render,
@@ -17,7 +17,7 @@ use super::{
 };
 
 /// What is said when no passage speaks of the question.
-const NOTHING: &str = "Nothing relevant to this question was found in your documents.";
+const NOTHING: &str = "Nothing relevant to this question was found in your documents";
 
 /// Picks and joins the best sentences of the passages. Where a model is ready it compares their meaning with the question's
 /// as well as their words.
@@ -68,7 +68,17 @@ impl Extractive {
         let selection = Selection::new(question.sought(), &question.hits, question.sides());
         let nearness = self.nearness(question.sought(), selection.to_compare()).await;
         let chosen = selection.pick(nearness.as_ref());
-        if chosen.is_empty() { (vec![NOTHING.to_owned()], vec![]) } else { render(&question.hits, &chosen) }
+        if chosen.is_empty() {
+            return (vec![format!("{NOTHING}.")], vec![]);
+        }
+        let quoted = |n: usize| chosen.iter().any(|candidate| candidate.hit == n);
+        let read = question.hits.iter().enumerate().filter(|(n, hit)| hit.relevant || quoted(*n)).map(|(_, hit)| hit);
+        let unknown = names::unknown(&question.query, &read.collect::<Vec<_>>());
+        if unknown.is_empty() {
+            return render(&question.hits, &chosen);
+        }
+        let names = unknown.iter().map(|name| format!("“{name}”")).collect::<Vec<_>>().join(" or ");
+        (vec![format!("{NOTHING}: what comes nearest to it does not mention {names}.")], vec![])
     }
 }
 

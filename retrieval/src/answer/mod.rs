@@ -9,6 +9,7 @@ mod extractive;
 mod generative;
 mod grounds;
 mod markers;
+mod names;
 mod prompt;
 mod quotation;
 mod readable;

@@ -158,6 +158,19 @@ async fn code_is_a_block() {
 }
 
 #[tokio::test]
+async fn what_a_question_names_has_to_be_named() {
+    check(
+        Leg::off(),
+        "Which rules of ownership does Haskell have?",
+        &expect![[r#"
+        Nothing relevant to this question was found in your documents: what comes nearest to it does not mention “Haskell”.
+        --- grounded: false
+    "#]],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn meaning_counts_where_a_model_is_ready() {
     check(
         Leg::ready(),

@@ -21,12 +21,12 @@ use super::{
 };
 
 /// What `margin + SHARE * coverage²` has to reach.
-const MARGIN: f32 = 0.31;
+const MARGIN: f32 = 0.3;
 
 /// How much it counts that a passage has all the question's words. Squared, since a few words of a question are in any text.
 const SHARE: f32 = 0.3;
 
-/// The share of the question's words that a passage must have where nothing is known of meaning.
+/// The share of the question's words, each alike, that a passage must have where nothing is known of meaning.
 pub(crate) const WORDS_ALONE: f32 = 0.5;
 
 /// Sentences about everything and nothing.
@@ -124,7 +124,9 @@ impl Judge {
             Some(candidate.cosine(space, &direction.vector)? - direction.floor?)
         };
         let margin = margin(Space::General).or_else(|| margin(Space::Domain));
-        let coverage = self.rarity.share(&candidate.terms());
+        let terms = candidate.terms();
+        // Rarity weighs words against meaning. Alone, a rare one that a passage lacks would hide what all others say.
+        let coverage = if margin.is_some() { self.rarity.share(&terms) } else { self.rarity.coverage(&terms) };
         // A name that stands there as it was asked for needs no likeness: models blur names.
         (self.literal && coverage >= 1.0) || is_relevant(margin, coverage)
     }

@@ -98,6 +98,12 @@ impl Rarity {
         Self::new(terms, texts.len().max(FEW), having)
     }
 
+    /// How many of the terms these are, in [0, 1], each alike; 0 when nothing is asked for.
+    pub(crate) fn coverage(&self, found: &BTreeSet<String>) -> f32 {
+        let had = self.weights.keys().filter(|term| found.contains(*term)).count();
+        if had == 0 { 0.0 } else { had as f32 / self.weights.len() as f32 }
+    }
+
     /// How much of the question these terms have, in [0, 1]; 0 when nothing is asked for.
     pub(crate) fn share(&self, found: &BTreeSet<String>) -> f32 {
         if self.total <= 0.0 {
