@@ -16,7 +16,7 @@ use lmao_ports::{EmbedError, Embedder};
 use crate::search::relevance::{BACKGROUND, WORDS_ALONE, evidence};
 
 /// What a sentence's evidence, by margin and coverage, has to reach within a passage that speaks of the question, and within another.
-const WITHIN: f32 = 0.27;
+const WITHIN: f32 = 0.26;
 const ALONE: f32 = 0.36;
 
 /// The share of the question's words that a sentence must have within a passage that has enough of them.

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::search::{
     query::{MAX_QUERY_BYTES, is_literal},
+    relevance::WORDS_ALONE,
     terms::{Rarity, coverage, terms},
 };
 
@@ -62,6 +63,7 @@ pub(super) struct Candidate {
 #[derive(Debug)]
 pub(super) struct Selection<'a> {
     hits: &'a [Hit],
+    wanted: BTreeSet<String>,
     /// What is compared: the answer speaks of both, if any passage does.
     sides: Option<Sides>,
     candidates: Vec<Candidate>,
@@ -88,11 +90,11 @@ impl<'a> Selection<'a> {
                 candidate.own = candidate.own.max(BESIDE * context[hit]);
                 candidate.words = candidate.words.max(candidate.own);
             }
-            candidate.score = 0.6 * candidate.words + 0.2 * hits[hit].score + 0.2 * context[hit];
+            candidate.score = 0.5 * candidate.words + 0.3 * hits[hit].score + 0.2 * context[hit];
             candidate.score *= candidate.legibility(&hits[hit].content);
         }
         candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
-        Self { hits, sides, candidates }
+        Self { hits, wanted, sides, candidates }
     }
 
     /// The texts whose meaning is worth comparing with the question, best first.
@@ -115,6 +117,7 @@ impl<'a> Selection<'a> {
     /// The pieces to quote, in the order of documents by their best one, and within a document as they stand in it; none
     /// when none is to the point. `nearness` is that of [`Selection::to_compare`].
     pub(super) fn pick(mut self, nearness: Option<&Nearness>) -> Vec<Candidate> {
+        let relevant: Vec<bool> = self.hits.iter().map(|hit| self.speaks(hit, nearness)).collect();
         if nearness.is_some() {
             self.candidates.truncate(MAX_COMPARED);
         }
@@ -123,7 +126,7 @@ impl<'a> Selection<'a> {
             .filter_map(|(n, mut candidate)| {
                 let margin = nearness.map(|nearness| nearness.margin(n));
                 // A good passage does not vouch for what stands around its text.
-                let vouched = candidate.form != Form::Frame && self.hits[candidate.hit].relevant;
+                let vouched = candidate.form != Form::Frame && relevant[candidate.hit];
                 let to_the_point = is_to_the_point(margin, candidate.own, vouched);
                 if let Some(margin) = margin {
                     let near =
@@ -139,6 +142,13 @@ impl<'a> Selection<'a> {
         }
         self.candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
         self.in_order(self.best())
+    }
+
+    /// Whether a passage speaks of the question, as far as the search sees it so. To it one part of a question is enough; where
+    /// nothing is known of meaning, a part's few words are found anywhere, and the whole has to be judged.
+    fn speaks(&self, hit: &Hit, nearness: Option<&Nearness>) -> bool {
+        let found = || terms(&format!("{} {}", headings(hit), hit.content));
+        hit.relevant && (nearness.is_some() || coverage(&self.wanted, &found()) >= WORDS_ALONE)
     }
 
     /// The best candidates that are not the same, not too many and not too long.

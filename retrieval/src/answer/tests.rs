@@ -138,21 +138,18 @@ async fn code_is_a_block() {
         Leg::off(),
         "let s2 = s1 ownership moves",
         &expect![[r#"
-            From your documents:
+        From your documents:
 
-            ```
-                let s1 = String::from("hello");
-                let s2 = s1; // the ownership of the value moves
+        ```
+            let s1 = String::from("hello");
+            let s2 = s1; // the ownership of the value moves
 
-                println!("{s1}, world!");
-            ```
-            [1]
-
-            First, let’s take a look at the ownership rules. [2]
-            --- grounded: true
-            [1] file2.md Ownership > Move 2000..2119
-            [2] file1.md Understanding Ownership > Ownership Rules 1000..1050
-        "#]],
+            println!("{s1}, world!");
+        ```
+        [1]
+        --- grounded: true
+        [1] file2.md Ownership > Move 2000..2119
+    "#]],
     )
     .await;
 }

@@ -2,10 +2,13 @@
 //!
 //! Cosine similarities are not comparable between models: unrelated texts have about 0.4 with bge-small-en-v1.5 and 0.05
 //! with all-mpnet-base-v2. What is compared is therefore the margin over the noise floor: the question's mean similarity to
-//! a few sentences about everything and nothing. On Cranfield and CoSQA with bge-small-en-v1.5, asking each collection's
-//! questions of both collections, [`MARGIN`] called 0.7 % of the right collection's best passages irrelevant and 1.4 % of
-//! the wrong one's relevant. The background is embedded once for each model; passages are judged by the vectors that the
-//! index holds.
+//! a few sentences about everything and nothing. The question's words count beside it, the rare ones more: what a question is
+//! about may be said in nearly its words by a passage that is no nearer to it than others.
+//!
+//! On Cranfield and CoSQA with bge-small-en-v1.5, asking each collection's questions of both collections, [`MARGIN`] calls 1.8 % of
+//! the right collection's best passages irrelevant and 0.7 % of the wrong one's relevant; with words that all count alike it was
+//! 0.7 % and 2.5 %. Of 58 questions about manuals in one index, passages that answer 56 are called relevant (54 before). The
+//! background is embedded once for each model; passages are judged by the vectors that the index holds.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
