@@ -406,6 +406,38 @@ async fn a_name_that_stands_there_is_relevant() {
     assert!(found.hits[0].relevant);
 }
 
+/// A model that takes each question for one about packages, and for little of that.
+#[derive(Debug, Default)]
+struct Guessing(HashedWords);
+
+#[async_trait]
+impl Embedder for Guessing {
+    fn manifest(&self) -> &ModelManifest {
+        self.0.manifest()
+    }
+    async fn passages(&self, texts: Vec<String>) -> Result<Vec<Vec<f32>>, EmbedError> {
+        self.0.passages(texts).await
+    }
+    async fn query(&self, _: &str) -> Result<Vec<f32>, EmbedError> {
+        self.0.query("cargo builds kiln dough oven yeast glaze clay rye bran crust quarry velvet zephyr").await
+    }
+    fn tokens(&self, text: &str) -> Vec<TokenSpan> {
+        self.0.tokens(text)
+    }
+}
+
+#[tokio::test]
+async fn words_are_believed_where_meaning_guesses() {
+    let leg = Leg::both(SemanticState::Ready(Arc::new(Guessing::default())));
+    let asked = SearchRequest { explain: Explain::Yes, ..request("borrows outlive a reference", SearchType::Hybrid) };
+    let found = Hybrid::new(Arc::new(MemoryIndex::of(&PASSAGES)), leg).search(asked).await.unwrap();
+    assert_eq!(found.hits[0].content, PASSAGES[0]);
+    let nearest = found.hits.iter().find(|hit| rank(hit, "general") == Some(1));
+    assert_eq!(nearest.map(|hit| hit.content.as_str()), Some(PASSAGES[2]));
+    let (leg, weight) = &found.explained.unwrap().legs[0];
+    assert!(leg == "keyword" && *weight > 0.5, "{leg} {weight}");
+}
+
 #[tokio::test]
 async fn pages_of_a_parted_question_hold_nothing_twice() {
     let hybrid = Hybrid::new(Arc::new(many(250)), Leg::ready());
