@@ -21,8 +21,10 @@ const DEFINING: usize = 10;
 /// A margin over the noise that is as good as none.
 const LEAST_MARGIN: f32 = 1e-3;
 
-/// The margin below which meaning is not trusted alone, how far below it is trusted least, and what words count then. Of
-/// Cranfield's questions hardly one is below it with its own documents, of CoSQA's one in seven.
+/// The margin below which meaning is not trusted alone, how far below it is trusted least, and what words count then. With
+/// bge-small-en-v1.5 hardly one of Cranfield's questions is below it among its own documents, of CoSQA's one in eight, and half of
+/// those about a manual of 60 passages among 11,000 others; with all-mpnet-base-v2 none. Stronger doubt (0.7) finds a little more
+/// there, and costs CoSQA 0.001 nDCG@10.
 const SURE: f32 = 0.33;
 const UNSURE: f32 = 0.1;
 const DOUBT: f32 = 0.5;
