@@ -4,7 +4,7 @@
 use lmao_ports::Hit;
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::search::terms::terms;
+use crate::search::{query::MAX_QUERY_BYTES, terms::terms};
 
 /// How an English question begins. In German more than names is written with capitals.
 const ASKING: [&str; 17] = [
@@ -15,12 +15,13 @@ const ASKING: [&str; 17] = [
 /// Letters by which two spellings of a name may differ at its end: Postgres, PostgreSQL.
 const ENDING: usize = 3;
 /// Letters of a name of which there may be another spelling.
-const SPELT: usize = 4;
+const SPELT: usize = 3;
 
 /// The names in a question that none of these passages, their headings and file names included, has; in the question's order.
 /// A name is a word with a capital that does not begin a sentence.
 pub(super) fn unknown<'q>(question: &'q str, hits: &[&Hit]) -> Vec<&'q str> {
-    let names = names(question);
+    // As much of it as was searched for.
+    let names = names(&question[..question.floor_char_boundary(MAX_QUERY_BYTES)]);
     if names.is_empty() {
         return names;
     }
@@ -28,7 +29,11 @@ pub(super) fn unknown<'q>(question: &'q str, hits: &[&Hit]) -> Vec<&'q str> {
     let said: Vec<String> = hits.iter().map(said).collect();
     let words: Vec<String> =
         said.iter().flat_map(|text| text.unicode_words().flat_map(|word| word.split('_'))).map(plain).collect();
-    names.into_iter().filter(|name| !words.iter().any(|word| is_spelling(&plain(name), word))).collect()
+    let is_said = |name: &str| {
+        let name = plain(name);
+        words.iter().any(|word| is_spelling(&name, word))
+    };
+    names.into_iter().filter(|name| !is_said(name)).collect()
 }
 
 fn names(question: &str) -> Vec<&str> {
@@ -93,6 +98,10 @@ mod tests {
         ];
         let hits: Vec<&Hit> = hits.iter().collect();
         assert_eq!(unknown("Does NodeJS need a Postgres, as the Rust book says?", &hits), [""; 0]);
+        assert_eq!(
+            unknown("Which GPUs do the Rust books name?", &[&hit(1, 0, "", "prose", "A GPU, in a Rust book.")]),
+            [""; 0]
+        );
         assert_eq!(unknown("How do I write a macro in Excel for MySQL?", &hits), ["Excel", "MySQL"]);
         assert_eq!(unknown("How do I write it in Excel?", &[]), ["Excel"]);
     }
