@@ -147,16 +147,21 @@ impl Engine {
             catalog
         });
         self.show(|view| {
+            let searcher = self.text.searcher();
             match compacted {
-                Some(catalog) => view.catalog = catalog,
-                None => staged.iter().for_each(|change| view.catalog.apply(change)),
+                Some(catalog) => (view.catalog, view.text) = (catalog, searcher),
+                None => {
+                    staged.iter().for_each(|change| view.catalog.apply(change));
+                    view.text = view.text.followed_by(searcher);
+                }
             }
             view.maps = next.maps.into();
-            view.text = self.text.searcher();
             view.models.clone_from(&writing.models);
         })?;
         writing.store.sweep();
         reloaded?;
+        let view = self.view()?;
+        view.text.prepare(&view.catalog);
         self.reach(checkpoint);
         Ok(())
     }
@@ -173,7 +178,7 @@ impl Engine {
     fn advance(&self, writing: &mut Writing, checkpoint: Position) -> Result<(), IndexError> {
         if writing.stale {
             self.text.reload()?;
-            self.show(|view| view.text = self.text.searcher())?;
+            self.show(|view| view.text = view.text.followed_by(self.text.searcher()))?;
             writing.stale = false;
         }
         self.reach(checkpoint);

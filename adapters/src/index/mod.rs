@@ -1,7 +1,7 @@
 //! The embedded search index: BM25 by tantivy, exact nearest neighbours by int8 scan and f32 rescoring, in one directory.
 //!
 //! ```text
-//! DIR/text/                     tantivy: terms of passages, filters; its commit payload is the one source of truth
+//! DIR/text/                     tantivy: terms of passages; its commit payload is the one source of truth
 //! DIR/rows/journal-N, text-N    documents put and deleted; their passages
 //! DIR/rows/codes-M, floats-M    their vectors of one space, one row for a passage that has one
 //! ```
@@ -25,6 +25,7 @@
 //!
 //! This module knows tantivy and files. It does not know where documents come from.
 
+mod bits;
 mod commit;
 mod engine;
 mod error;

@@ -25,10 +25,10 @@ impl Engine {
         let k = k.min(usize::try_from(view.catalog.passages()).unwrap_or(usize::MAX));
         let Some(allowed) = view.catalog.allowed(filter).filter(|_| k > 0) else { return Ok(Vec::new()) };
         let tongues = view.catalog.tongues_of(&filter.owner);
-        let found = self.text.search(&view.text, (query, filter), tongues, &allowed, k)?;
+        let found = self.text.search(&view.text, (query, tongues), &view.catalog, allowed.passages(), k)?;
         let hits = found.into_iter().filter_map(|found| {
-            let document = view.catalog.entry(found.entry)?;
-            Some(view.hit(document, found.number as usize, found.score))
+            let (document, number) = view.catalog.at_passage(found.passage)?;
+            Some(view.hit(document, number, found.score))
         });
         hits.collect()
     }

@@ -213,7 +213,7 @@ async fn one_process_at_a_time_and_no_newer_format() {
     assert!(error.to_string().contains("another process has it open"), "{error}");
     drop(index);
     let meta = dir.path().join("text/meta.json");
-    let newer = fs::read_to_string(&meta).unwrap().replace("{\\\"format\\\":2", "{\\\"format\\\":3");
+    let newer = fs::read_to_string(&meta).unwrap().replace("{\\\"format\\\":3", "{\\\"format\\\":4");
     fs::write(&meta, newer).unwrap();
     let error = EmbeddedIndex::open(dir.path()).await.unwrap_err();
     assert!(error.to_string().contains("newer version"), "{error}");
@@ -228,7 +228,7 @@ async fn an_older_format_begins_anew() {
     let digest = index.digest().await.unwrap();
     drop(index);
     let meta = dir.path().join("text/meta.json");
-    let older = fs::read_to_string(&meta).unwrap().replace("{\\\"format\\\":2", "{\\\"format\\\":1");
+    let older = fs::read_to_string(&meta).unwrap().replace("{\\\"format\\\":3", "{\\\"format\\\":1");
     fs::write(&meta, older).unwrap();
     // Its fields are none of ours, and what it says of itself neither.
     let schema = fs::read_to_string(&meta).unwrap().replace("\"headings\"", "\"section\"").replace("models", "model");
@@ -415,7 +415,8 @@ async fn a_reader_holds_up_nobody() {
     assert_eq!(read.catalog.passages(), 4);
     let (query, filter) = ("quorvex".into(), SearchFilter::all_of(OWNER));
     let allowed = read.catalog.allowed(&filter).unwrap();
-    let found = index.engine.text.search(&read.text, (&query, &filter), [].into_iter(), &allowed, 9);
+    let (catalog, passages) = (&read.catalog, allowed.passages());
+    let found = index.engine.text.search(&read.text, (&query, [].into_iter()), catalog, passages, 9);
     assert_eq!(found.unwrap().len(), 2);
 }
 

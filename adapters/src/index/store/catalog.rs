@@ -1,7 +1,7 @@
 //! The catalog: the fold of the journal, in memory. Which documents there are, whose, and which rows are theirs.
 //!
-//! About 80 bytes for a passage and 500 for a document. It answers which passages a filter allows, exactly, for both legs:
-//! before any vector is looked at, and for each match that would be among the best. It knows no files.
+//! About 80 bytes for a passage and 500 for a document. It answers which passages a filter allows, exactly, for both legs,
+//! before any vector or word is looked at. It knows no files.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,8 +13,8 @@ use lmao_ports::{SearchFilter, Space};
 use uuid::Uuid;
 
 use super::{
-    super::vectors::Metric,
-    columns::{Columns, Conditions, NONE, line},
+    super::{bits::Bits, vectors::Metric},
+    columns::{Columns, NONE, line},
     journal::{Change, Document, Place},
 };
 use crate::passages::{spaces::BySpace, terms::Tongue};
@@ -142,8 +142,15 @@ impl Catalog {
         self.documents.get(id)
     }
 
-    pub(in crate::index) fn entry(&self, entry: u64) -> Option<&Arc<Document>> {
-        self.lines[*self.entries.get(&entry)? as usize].as_ref()
+    /// The first passage of the document with this entry.
+    pub(in crate::index) fn first_passage(&self, entry: u64) -> Option<u32> {
+        Some(self.columns.first_passage(*self.entries.get(&entry)?))
+    }
+
+    /// The document of a passage that is alive, and the passage's number in it.
+    pub(in crate::index) fn at_passage(&self, passage: u32) -> Option<(&Arc<Document>, usize)> {
+        let (line, number) = self.columns.place_of(passage)?;
+        Some((self.lines[line as usize].as_ref()?, number as usize))
     }
 
     /// What the scan knows of a document's rows.
@@ -192,9 +199,7 @@ impl Catalog {
 
     /// The document to which a row belongs, and the number of the passage in it.
     pub(in crate::index) fn at_row(&self, space: Space, row: usize) -> Option<(&Arc<Document>, usize)> {
-        let passage = *self.rows.of(space).passages.get(row)?;
-        let (line, number) = self.columns.place_of(passage)?;
-        Some((self.lines[line as usize].as_ref()?, number as usize))
+        self.at_passage(*self.rows.of(space).passages.get(row)?)
     }
 
     /// The row of a document's passage.
@@ -207,19 +212,26 @@ impl Catalog {
     pub(in crate::index) fn allowed<'a>(&'a self, filter: &SearchFilter) -> Option<Allowed<'a>> {
         let owner = self.owners.get(&filter.owner)?;
         let conditions = self.columns.compile(filter)?;
-        let named = (!filter.document_ids.is_empty()).then(|| {
+        let mut documents = if filter.document_ids.is_empty() {
+            owner.documents.clone()
+        } else {
             let named = filter.document_ids.iter().filter_map(|id| self.documents.get(id));
             let own = named.filter(|document| document.owner == filter.owner);
             let mut lines: Vec<u32> = own.filter_map(|document| self.entries.get(&document.entry).copied()).collect();
             lines.sort_unstable();
             lines.dedup();
             lines
-        });
-        if named.as_ref().is_some_and(Vec::is_empty) {
-            return None;
-        }
-        let is_everything = *filter == SearchFilter::all_of(filter.owner) && self.owners.len() == 1;
-        Some(Allowed { catalog: self, owner, owner_id: filter.owner, conditions, named, is_everything })
+        };
+        documents.retain(|line| conditions.allows_document(*line));
+        let mut passages = Bits::none(self.columns.passages());
+        let runs = joined(documents.iter().map(|line| self.columns.passages_of(*line)));
+        runs.into_iter().for_each(|run| conditions.let_through(run, &mut passages));
+        (!documents.is_empty()).then(|| Allowed {
+            catalog: self,
+            documents,
+            passages,
+            is_about_passages: conditions.is_about_passages(),
+        })
     }
 }
 
@@ -227,73 +239,46 @@ impl Catalog {
 #[derive(Debug)]
 pub(in crate::index) struct Allowed<'a> {
     catalog: &'a Catalog,
-    owner: &'a Owner,
-    owner_id: Uuid,
-    conditions: Conditions<'a>,
-    /// Lines of the documents that it names, in order, if it does.
-    named: Option<Vec<u32>>,
-    is_everything: bool,
+    /// Lines of documents, in order.
+    documents: Vec<u32>,
+    passages: Bits,
+    /// Whether not all passages of these documents are allowed.
+    is_about_passages: bool,
 }
 
 impl Allowed<'_> {
-    /// Whether nothing that is alive is left out.
-    pub(in crate::index) fn is_everything(&self) -> bool {
-        self.is_everything
+    /// They themselves.
+    pub(in crate::index) fn passages(&self) -> &Bits {
+        &self.passages
     }
 
-    /// Whether it allows this passage, by its document's entry.
-    pub(in crate::index) fn allows(&self, entry: u64, number: u32) -> bool {
-        let Some(line) = self.catalog.entries.get(&entry) else { return false };
-        if self.is_everything {
-            return true;
-        }
-        let is_own =
-            self.catalog.lines[*line as usize].as_ref().is_some_and(|document| document.owner == self.owner_id);
-        is_own
-            && self.named.as_ref().is_none_or(|named| named.binary_search(line).is_ok())
-            && self.conditions.allows_document(*line)
-            && self.conditions.allows_passage(self.catalog.columns.first_passage(*line) + number)
-    }
-
-    /// The entries of the documents that it names, if it does.
-    pub(in crate::index) fn named_entries(&self) -> Option<Vec<u64>> {
-        let document = |line: &u32| self.catalog.lines[*line as usize].as_ref().map(|document| document.entry);
-        self.named.as_ref().map(|named| named.iter().filter_map(document).collect())
-    }
-
-    /// Passages of the documents that it names, if it does.
-    pub(in crate::index) fn named_passages(&self) -> Option<usize> {
-        let passages =
-            |line: &u32| self.catalog.lines[*line as usize].as_ref().map_or(0, |document| document.chunks.len());
-        self.named.as_ref().map(|named| named.iter().map(passages).sum())
-    }
-
-    /// Its rows in a space, in order, adjoining ones joined.
+    /// Their rows in a space, in order, adjoining ones joined.
     pub(in crate::index) fn rows(&self, space: Space) -> Vec<Range<usize>> {
         let all = self.catalog.rows.of(space);
-        // Nothing to leave out: no need to look at each document.
-        if self.is_everything && all.live == all.metrics.len() as u64 {
-            return std::iter::once(0..all.metrics.len()).collect();
-        }
-        let mut rows = Vec::new();
-        for line in self.named.as_ref().unwrap_or(&self.owner.documents) {
-            if !self.conditions.allows_document(*line) {
-                continue;
-            }
+        let run = |line: &u32| {
             let (first, count) = all.runs[*line as usize];
-            let run = first as usize..first as usize + count as usize;
-            if !self.conditions.is_about_passages() {
-                join(&mut rows, run);
-                continue;
-            }
-            for (row, passage) in run.clone().zip(&all.passages[run]) {
-                if self.conditions.allows_passage(*passage) {
-                    join(&mut rows, row..row + 1);
-                }
-            }
+            first as usize..first as usize + count as usize
+        };
+        let runs = joined(self.documents.iter().map(run));
+        if !self.is_about_passages {
+            return runs;
         }
-        rows
+        let is_allowed = |row: &usize| self.passages.contains(all.passages[*row] as usize);
+        joined(runs.into_iter().flatten().filter(is_allowed).map(|row| row..row + 1))
     }
+}
+
+/// Ranges in order, adjoining ones as one.
+fn joined(ranges: impl Iterator<Item = Range<usize>>) -> Vec<Range<usize>> {
+    let mut joined: Vec<Range<usize>> = Vec::new();
+    for next in ranges {
+        match joined.last_mut() {
+            Some(last) if last.end == next.start => last.end = next.end,
+            _ if next.is_empty() => {}
+            _ => joined.push(next),
+        }
+    }
+    joined
 }
 
 /// The languages of a document's passages, English aside.
@@ -301,14 +286,6 @@ fn tongues(document: &Document) -> impl Iterator<Item = Tongue> {
     let by_name: Vec<Tongue> = document.names.iter().map(|name| Tongue::of(Some(name))).collect();
     let of = move |place: &Place| place.language.and_then(|n| by_name.get(n as usize).copied());
     document.chunks.iter().filter_map(of).filter(|tongue| *tongue != Tongue::English)
-}
-
-fn join(rows: &mut Vec<Range<usize>>, next: Range<usize>) {
-    match rows.last_mut() {
-        Some(last) if last.end == next.start => last.end = next.end,
-        _ if next.is_empty() => {}
-        _ => rows.push(next),
-    }
 }
 
 /// Rows are counted in memory too, so they fit.

@@ -23,7 +23,7 @@ use lmao_ports::{ChunkRecord, IndexError, IndexedDocument, Space};
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::{
-    catalog::{Allowed, Catalog},
+    catalog::Catalog,
     file::{Mapped, sync_directory},
     journal::{Change, Document, checksum},
 };

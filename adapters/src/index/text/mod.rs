@@ -1,29 +1,33 @@
 //! The keyword leg: a tantivy index that finds passages by BM25, and whose commits carry the state of everything else.
 //!
-//! It stores no text: a match is a pair of numbers, the document's entry and the passage's number in it, which the catalog
-//! turns into a passage. What a filter allows is decided by the catalog, match by match, before one takes the place of
-//! another among the best; terms of owner, format and the like only spare looking at what a strict filter leaves out anyway.
-//! It knows no vectors.
+//! It stores no text: a match is the document's entry and the passage's number in it, which the catalog turns into a passage.
+//! What a filter allows is decided by the catalog, once a query, as a set of passages. It knows no vectors.
 
-mod collect;
+mod places;
 mod query;
+mod rank;
 
-use std::path::Path;
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
-use lmao_ports::{ChunkRecord, IndexError, KeywordQuery, SearchFilter};
+use lmao_ports::{ChunkRecord, IndexError, KeywordQuery};
 use tantivy::{
     Index, IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, Term,
     directory::{Directory, INDEX_WRITER_LOCK, MmapDirectory},
+    index::SegmentId,
     indexer::IndexWriterOptions,
-    schema::{FAST, Field, INDEXED, IndexRecordOption, STRING, Schema, TextFieldIndexing, TextOptions},
+    schema::{FAST, Field, INDEXED, IndexRecordOption, Schema, TextFieldIndexing, TextOptions},
     tokenizer::{PreTokenizedString, Token},
 };
 
-use self::collect::Best;
-pub(super) use self::collect::Match;
+use self::{places::Places, rank::Best};
 use super::{
+    bits::Bits,
     error,
-    store::{Allowed, Document},
+    store::{Catalog, Document},
 };
 use crate::passages::{
     headings,
@@ -35,13 +39,63 @@ const MEMORY: usize = 64 << 20;
 /// Places between two headings, so that no phrase goes from one to the next.
 const GAP: usize = 100;
 
+/// A passage that matched.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Match {
+    /// As the catalog counts.
+    pub passage: u32,
+    pub score: f32,
+}
+
 /// The keyword index as of one commit.
 #[derive(Clone)]
-pub(super) struct Searcher(tantivy::Searcher);
+pub(super) struct Searcher {
+    index: tantivy::Searcher,
+    /// Where passages lie in its segments, in their order; read when they are first needed.
+    places: OnceLock<Vec<Arc<Places>>>,
+    /// Those of segments that were there before.
+    known: HashMap<SegmentId, Arc<Places>>,
+}
 
 impl std::fmt::Debug for Searcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Searcher").field(&self.0.generation()).finish()
+        f.debug_tuple("Searcher").field(&self.index.generation()).finish()
+    }
+}
+
+impl Searcher {
+    fn new(index: tantivy::Searcher) -> Self {
+        Self { index, places: OnceLock::new(), known: HashMap::new() }
+    }
+
+    /// Of a later commit. Its catalog counts passages as this one's did.
+    pub(super) fn followed_by(&self, mut next: Self) -> Self {
+        let segments = self.index.segment_readers().iter().map(tantivy::SegmentReader::segment_id);
+        next.known = match self.places.get() {
+            Some(places) => segments.zip(places.iter().map(Arc::clone)).collect(),
+            None => self.known.clone(),
+        };
+        next
+    }
+
+    /// Reads what a query would have to. If that fails, the query says why.
+    pub(super) fn prepare(&self, catalog: &Catalog) {
+        drop(self.places(catalog));
+    }
+
+    /// Where passages lie in its segments; the catalog is of the same commit.
+    fn places(&self, catalog: &Catalog) -> Result<&[Arc<Places>], IndexError> {
+        if let Some(places) = self.places.get() {
+            return Ok(places);
+        }
+        let read = |segment| match self.known.get(&tantivy::SegmentReader::segment_id(segment)) {
+            Some(known) => Ok(Arc::clone(known)),
+            None => Places::read(segment, catalog).map(Arc::new),
+        };
+        let places = self.index.segment_readers().iter().map(read).collect::<tantivy::Result<_>>();
+        let places = places.map_err(|e| error::text("read the keyword index", e))?;
+        // Whoever else has read them in the meantime has read the same.
+        Ok(self.places.get_or_init(|| places))
     }
 }
 
@@ -62,13 +116,6 @@ impl std::fmt::Debug for TextIndex {
 struct Fields {
     entry: Field,
     number: Field,
-    owner: Field,
-    filename: Field,
-    format: Field,
-    language: Field,
-    chunk_type: Field,
-    tag: Field,
-    author: Field,
     headings: Field,
     content: Field,
 }
@@ -82,13 +129,6 @@ fn schema() -> (Schema, Fields) {
     let fields = Fields {
         entry: schema.add_u64_field("entry", INDEXED | FAST),
         number: schema.add_u64_field("number", FAST),
-        owner: schema.add_text_field("owner", STRING),
-        filename: schema.add_text_field("filename", STRING),
-        format: schema.add_text_field("format", STRING),
-        language: schema.add_text_field("language", STRING),
-        chunk_type: schema.add_text_field("chunk_type", STRING),
-        tag: schema.add_text_field("tag", STRING),
-        author: schema.add_text_field("author", STRING),
         headings: schema.add_text_field("headings", text.clone()),
         content: schema.add_text_field("content", text),
     };
@@ -160,26 +200,26 @@ impl TextIndex {
 
     /// What there is to search, as of the last [`TextIndex::reload`].
     pub(super) fn searcher(&self) -> Searcher {
-        Searcher(self.reader.searcher())
+        Searcher::new(self.reader.searcher())
     }
 
-    /// The `k` best matches that are allowed, best first; the catalog is of the same commit as the searcher.
+    /// The `k` best matches among `allowed` passages, best first; the catalog is of the same commit as the searcher.
     pub(super) fn search(
         &self,
-        Searcher(searcher): &Searcher,
-        asked: (&KeywordQuery, &SearchFilter),
-        tongues: impl Iterator<Item = Tongue>,
-        allowed: &Allowed<'_>,
+        searcher: &Searcher,
+        (query, tongues): (&KeywordQuery, impl Iterator<Item = Tongue>),
+        catalog: &Catalog,
+        allowed: &Bits,
         k: usize,
     ) -> Result<Vec<Match>, IndexError> {
         let failed = |e| error::text("search the keyword index", e);
-        let Some(query) = query::build(asked.0, tongues, self.fields) else { return Ok(Vec::new()) };
-        let query = query::narrow(query, asked.1, allowed, searcher, self.fields).map_err(failed)?;
-        let mut matches = searcher.search(&*query, &Best { k, allowed }).map_err(failed)?;
-        // Equal scores come in an order that changes when segments merge; ours does not.
-        matches.sort_by(|a, b| b.score.total_cmp(&a.score).then((a.entry, a.number).cmp(&(b.entry, b.number))));
-        matches.truncate(k);
-        Ok(matches)
+        let clauses = query::clauses(query, tongues, &searcher.index, self.fields).map_err(failed)?;
+        let mut best = Best::new(k);
+        let segments = searcher.index.segment_readers().iter().enumerate();
+        for (segment, places) in segments.zip(searcher.places(catalog)?) {
+            best.search(&clauses, segment, places, allowed).map_err(failed)?;
+        }
+        Ok(best.into_matches())
     }
 }
 
@@ -212,16 +252,7 @@ impl TextWriter {
         let mut doc = TantivyDocument::new();
         doc.add_u64(fields.entry, document.entry);
         doc.add_u64(fields.number, number as u64);
-        doc.add_text(fields.owner, document.owner.simple().to_string());
-        doc.add_text(fields.filename, &document.filename);
-        doc.add_text(fields.format, &document.format);
         let language = passage.language.as_ref().or(document.language.as_ref());
-        if let Some(language) = language {
-            doc.add_text(fields.language, language);
-        }
-        doc.add_text(fields.chunk_type, &passage.chunk_type);
-        document.tags.iter().for_each(|tag| doc.add_text(fields.tag, tag));
-        document.authors.iter().for_each(|author| doc.add_text(fields.author, author));
         let mut analyzer = Analyzer::new(Tongue::of(language.map(String::as_str)));
         let headings = headings(passage.section.as_deref(), document.title.as_deref(), &document.filename);
         doc.add_pre_tokenized_text(fields.headings, tokens(&mut analyzer, &headings));
