@@ -311,3 +311,6 @@ impl Postings<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
