@@ -1,7 +1,8 @@
 //! Hybrid search over synthetic chunks, the query's vector given: CPU time of each query, recall against exact comparison,
-//! what building costs, and how much is on disk. The baseline is a plain f32 comparison with every vector.
+//! what building costs, and how much is on disk. The baseline is a plain f32 comparison with every vector. Then what each
+//! kind of filter costs beside none, by how much it leaves, in each type of search.
 //!
-//! Prints a table and one line of JSON. `LMAO_BENCH_CHUNKS`, `LMAO_BENCH_DIMENSIONS` and `LMAO_BENCH_QUERIES` shrink it.
+//! Prints two tables and one line of JSON. `LMAO_BENCH_CHUNKS`, `LMAO_BENCH_DIMENSIONS` and `LMAO_BENCH_QUERIES` shrink it.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run has nothing better to do")]
 #![expect(clippy::cast_possible_truncation, reason = "its numbers are small")]
@@ -21,6 +22,8 @@ const OWNER: Uuid = Uuid::from_u128(1);
 const CHUNKS_OF_A_DOCUMENT: usize = 20;
 const WORDS_OF_A_CHUNK: usize = 111;
 const VOCABULARY: usize = 30_000;
+/// Values that a field has, and how many of a thousand have it.
+const SHARES: [(&str, u64); 4] = [("q-half", 500), ("q-some", 80), ("q-few", 10), ("q-rare", 1)];
 /// What each leg is asked for, and what the reader gets.
 const DEPTH: usize = 50;
 const SHOWN: usize = 10;
@@ -37,7 +40,7 @@ fn main() {
     let start = cpu_ms();
     runtime.block_on(build(&index, &corpus, Spaces::One));
     let build_ms = cpu_ms() - start;
-    let mut rows = runtime.block_on(measure(&index, &corpus, &questions));
+    let mut rows = runtime.block_on(measure(&index, &questions));
     // With a second owner the owner's filter is no longer met by all.
     runtime.block_on(async {
         index.put(corpus.document(chunks, Uuid::from_u128(2), Spaces::One)).await.unwrap();
@@ -56,8 +59,10 @@ fn main() {
     hybrid_of(&index, Spaces::Two);
     rows.push(("hybrid, two spaces".to_owned(), hybrid_of(&index, Spaces::Two)));
     rows.push(("exact f32 (baseline)".to_owned(), baseline(&corpus, &questions)));
+    let filtered = runtime.block_on(filtered(&index, &corpus, &questions[..queries.div_ceil(4)]));
     report(
         &rows,
+        &filtered,
         &json!({
             "bench": "search", "chunks": chunks, "dimensions": dims, "queries": queries,
             "build_cpu_ms": build_ms, "bytes": bytes, "recall_at_10": recall,
@@ -111,14 +116,13 @@ impl Corpus {
                 chunk_id: Uuid::from_u128(number as u128),
                 ordinal,
                 content: words.join(" "),
-                // A third, scattered: no two rows of it adjoin.
-                chunk_type: if number.is_multiple_of(3) { "table" } else { "prose" }.to_owned(),
-                page_number: Some(number as u32 % 1_000),
-                section: Some(format!("{} > {}", word(number % 97), word(number % 1_009))),
+                chunk_type: group(number, 1).to_owned(),
+                page_number: Some(scattered(number, 2) as u32),
+                section: Some(format!("{} > {}", group(number, 3), word(number % 1_009))),
                 start: 0,
                 end: 1,
                 page_turns: vec![],
-                language: None,
+                language: Some(group(number, 4).to_owned()),
                 parent: None,
             }
         };
@@ -132,14 +136,13 @@ impl Corpus {
         IndexedDocument {
             document_id: Uuid::from_u128(first as u128 + 1),
             owner,
-            filename: format!("{first}.md"),
-            // Every twelfth document: about 8 %.
-            format: if (first / CHUNKS_OF_A_DOCUMENT).is_multiple_of(12) { "code" } else { "markdown" }.to_owned(),
+            filename: group(first, 5).to_owned(),
+            format: group(first, 6).to_owned(),
             language: None,
             metadata: Value::Null,
             title: None,
-            authors: vec![],
-            tags: vec![if (first / CHUNKS_OF_A_DOCUMENT).is_multiple_of(10) { "rare" } else { "common" }.to_owned()],
+            authors: vec![group(first, 7).to_owned()],
+            tags: vec![group(first, 8).to_owned()],
             created_at: Timestamp(first as i64),
             chunks: (0..).zip(numbers).map(chunk).collect(),
             vectors,
@@ -160,6 +163,22 @@ impl Corpus {
         all.truncate(SHOWN);
         all
     }
+}
+
+/// A number below 1,000 for the n-th of something, as if by chance; of each `salt` its own.
+fn scattered(n: usize, salt: u64) -> u64 {
+    StdRng::seed_from_u64(n as u64 * 16 + salt).random_range(0..1_000)
+}
+
+/// What the n-th has in a field: each value of [`SHARES`] as often as it says, another one otherwise.
+fn group(n: usize, salt: u64) -> &'static str {
+    let place = scattered(n, salt);
+    let mut end = 0;
+    let value = SHARES.iter().find(|(_, per_mille)| {
+        end += per_mille;
+        place < end
+    });
+    value.map_or("q-rest", |(value, _)| value)
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f32 {
@@ -233,40 +252,98 @@ async fn hybrid(index: &EmbeddedIndex, question: &Question, filter: &SearchFilte
     index.chunks(&best).await.unwrap();
 }
 
-/// Filters from all to next to nothing, by document and by passage.
-fn filters(corpus: &Corpus) -> Vec<(&'static str, SearchFilter)> {
+async fn measure(index: &EmbeddedIndex, questions: &[Question]) -> Vec<(String, Vec<f64>)> {
     let all = SearchFilter::all_of(OWNER);
-    let texts = |text: &str| vec![text.to_owned()];
-    let chunks = corpus.vectors.len();
-    let one = Uuid::from_u128((chunks / CHUNKS_OF_A_DOCUMENT / 2 * CHUNKS_OF_A_DOCUMENT) as u128 + 1);
+    let both = async |q: &Question| hybrid(index, q, &all, Spaces::One).await;
+    let words = async |q: &Question| drop(index.keyword(&q.text.as_str().into(), &all, DEPTH).await.unwrap());
+    let near = async |q: &Question| drop(index.nearest(Space::General, &q.vector, &all, DEPTH).await.unwrap());
+    // The first queries fault the files in.
+    time(questions, both).await;
     vec![
-        ("all", all.clone()),
-        ("99 %: created", SearchFilter { created_from: Some(Timestamp(chunks as i64 / 100)), ..all.clone() }),
-        ("90 %: tag", SearchFilter { tags: texts("common"), ..all.clone() }),
-        ("67 %: type, scattered", SearchFilter { chunk_types: texts("prose"), ..all.clone() }),
-        ("50 %: pages", SearchFilter { pages: Some((0, 499)), ..all.clone() }),
-        ("33 %: type, scattered", SearchFilter { chunk_types: texts("table"), ..all.clone() }),
-        ("8 %: format", SearchFilter { formats: texts("code"), ..all.clone() }),
-        ("1 %: section", SearchFilter { sections: vec![word(5)], ..all.clone() }),
-        ("0.1 %: page", SearchFilter { pages: Some((7, 7)), ..all.clone() }),
-        ("one document", SearchFilter { document_ids: vec![one], ..all }),
+        ("hybrid".to_owned(), time(questions, both).await),
+        ("keyword".to_owned(), time(questions, words).await),
+        ("nearest".to_owned(), time(questions, near).await),
     ]
 }
 
-async fn measure(index: &EmbeddedIndex, corpus: &Corpus, questions: &[Question]) -> Vec<(String, Vec<f64>)> {
-    let filters = filters(corpus);
-    // The first queries fault the files in.
-    time(questions, async |q| hybrid(index, q, &filters[0].1, Spaces::One).await).await;
+/// Each kind of filter, from half of all to nothing, by what it leaves.
+fn filters(corpus: &Corpus) -> Vec<(&'static str, Vec<(&'static str, SearchFilter)>)> {
+    let chunks = corpus.vectors.len();
+    let all = SearchFilter::all_of(OWNER);
+    let named = |name: &str| vec![name.to_owned()];
+    let documents: Vec<Uuid> =
+        (0..chunks).step_by(CHUNKS_OF_A_DOCUMENT).map(|first| Uuid::from_u128(first as u128 + 1)).collect();
+    let shares = [("50 %", "q-half", 500), ("8 %", "q-some", 80), ("1 %", "q-few", 10), ("0.1 %", "q-rare", 1)];
+    let of = |kind: &'static str, filter: &dyn Fn(&str, usize) -> SearchFilter| {
+        let some = shares.iter().map(|(share, value, per_mille)| (*share, filter(value, *per_mille)));
+        (kind, some.chain([("nothing", filter("q-none", 0))]).collect::<Vec<_>>())
+    };
+    let (mut ids, one) = (
+        of("document", &|_, per_mille| {
+            // Scattered over the whole; the API takes a thousand at most, which is a fifth of them here.
+            let ids = documents.iter().step_by(1_000 / per_mille.clamp(1, 200)).copied().collect();
+            let none = vec![Uuid::from_u128(u128::MAX)];
+            SearchFilter { document_ids: if per_mille == 0 { none } else { ids }, ..all.clone() }
+        }),
+        SearchFilter { document_ids: vec![documents[documents.len() / 2]], ..all.clone() },
+    );
+    ids.1.insert(4, ("one", one));
+    ids.1[0].0 = "20 %";
+    vec![
+        ids,
+        of("filename", &|value, _| SearchFilter { filenames: named(value), ..all.clone() }),
+        of("format", &|value, _| SearchFilter { formats: named(value), ..all.clone() }),
+        of("tag", &|value, _| SearchFilter { tags: named(value), ..all.clone() }),
+        of("author", &|value, _| SearchFilter { authors: named(value), ..all.clone() }),
+        of("created", &|_, per_mille| {
+            let end = Timestamp((chunks * per_mille / 1_000) as i64);
+            SearchFilter { created_before: Some(end), ..all.clone() }
+        }),
+        of("type", &|value, _| SearchFilter { chunk_types: named(value), ..all.clone() }),
+        of("language", &|value, _| SearchFilter { languages: named(value), ..all.clone() }),
+        of("section", &|value, _| SearchFilter { sections: named(value), ..all.clone() }),
+        of("pages", &|_, per_mille| {
+            let pages = if per_mille == 0 { (1_000, 2_000) } else { (0, per_mille as u32 - 1) };
+            SearchFilter { pages: Some(pages), ..all.clone() }
+        }),
+    ]
+}
+
+/// The types of search: what they ask the index for.
+const TYPES: [&str; 4] = ["hybrid", "semantic", "keyword", "code"];
+
+/// Milliseconds of CPU of a type of search, p50.
+async fn p50(index: &EmbeddedIndex, questions: &[Question], kind: &str, filter: &SearchFilter) -> f64 {
+    let near = |q: &Question, space| Leg::Nearest(space, q.vector.clone());
+    let words = |q: &Question| Leg::Keyword(q.text.as_str().into());
+    let times = time(questions, async |q| match kind {
+        "hybrid" => hybrid(index, q, filter, Spaces::One).await,
+        "semantic" => drop(index.legs(&[near(q, Space::General)], filter, DEPTH).await),
+        "keyword" => drop(index.legs(&[words(q)], filter, DEPTH).await),
+        _ => drop(index.legs(&[words(q), near(q, Space::Domain)], filter, DEPTH).await),
+    });
+    let times = times.await;
+    times[times.len() / 2]
+}
+
+/// By filter, p50 of each type of search and how much that is of the same without a filter, taken just before.
+async fn filtered(index: &EmbeddedIndex, corpus: &Corpus, questions: &[Question]) -> Vec<(String, [(f64, f64); 4])> {
+    let all = SearchFilter::all_of(OWNER);
     let mut rows = vec![];
-    for (name, filter) in &filters {
-        let words = async |q: &Question| drop(index.keyword(&q.text.as_str().into(), filter, DEPTH).await.unwrap());
-        let near = async |q: &Question| drop(index.nearest(Space::General, &q.vector, filter, DEPTH).await.unwrap());
-        rows.push((
-            format!("hybrid, {name}"),
-            time(questions, async |q| hybrid(index, q, filter, Spaces::One).await).await,
-        ));
-        rows.push((format!("keyword, {name}"), time(questions, words).await));
-        rows.push((format!("nearest, {name}"), time(questions, near).await));
+    for (kind, filters) in filters(corpus) {
+        let mut none = [0.0; TYPES.len()];
+        for (none, kind) in none.iter_mut().zip(TYPES) {
+            *none = p50(index, questions, kind, &all).await;
+        }
+        rows.push((format!("(none, before {kind})"), none.map(|none| (none, 1.0))));
+        for (share, filter) in filters {
+            let mut row = [(0.0, 0.0); TYPES.len()];
+            for ((cell, none), kind) in row.iter_mut().zip(none).zip(TYPES) {
+                let p50 = p50(index, questions, kind, &filter).await;
+                *cell = (p50, p50 / none);
+            }
+            rows.push((format!("{kind}, {share}"), row));
+        }
     }
     rows
 }
@@ -315,7 +392,7 @@ fn bytes(dir: &Path) -> u64 {
     files.map(|file| if file.path().is_dir() { bytes(&file.path()) } else { file.metadata().unwrap().len() }).sum()
 }
 
-fn report(rows: &[(String, Vec<f64>)], facts: &Value) {
+fn report(rows: &[(String, Vec<f64>)], filtered: &[(String, [(f64, f64); 4])], facts: &Value) {
     println!("{:<32} {:>9} {:>9}   CPU ms a query", "", "p50", "p99");
     let mut figures = facts.clone();
     for (name, times) in rows {
@@ -323,6 +400,17 @@ fn report(rows: &[(String, Vec<f64>)], facts: &Value) {
         println!("{name:<32} {:>9.2} {:>9.2}", at(0.5), at(0.99));
         figures[name] = json!({ "cpu_ms_p50": at(0.5), "cpu_ms_p99": at(0.99) });
     }
+    println!("\n{:<24} {}   CPU ms p50, share of none", "", TYPES.map(|kind| format!("{kind:>16}")).join(""));
+    for (name, cells) in filtered {
+        println!("{name:<24} {}", cells.map(|(ms, share)| format!("{ms:>9.2} {share:>6.2}")).join(""));
+    }
+    let cell = |(ms, share): (f64, f64)| json!({ "cpu_ms_p50": ms, "of_none": share });
+    let row = |cells: &[(f64, f64); 4]| {
+        TYPES.map(str::to_owned).into_iter().zip(cells.map(cell)).collect::<serde_json::Map<_, _>>()
+    };
+    figures["filters"] = filtered.iter().map(|(name, cells)| (name.clone(), Value::Object(row(cells)))).collect();
+    let most = |n: usize| filtered.iter().map(|(_, cells)| cells[n].1).fold(0.0, f64::max);
+    println!("most of none: {}", [0, 1, 2, 3].map(|n| format!("{} {:.2}", TYPES[n], most(n))).join(", "));
     let (build, bytes) = (facts["build_cpu_ms"].as_f64().unwrap_or(0.0) / 1e3, facts["bytes"].as_u64().unwrap_or(0));
     println!("built in {build:.1} CPU-s, {} MB, recall@10 {}", bytes / 1_000_000, facts["recall_at_10"]);
     println!("{figures}");
