@@ -19,6 +19,9 @@ use crate::passages::content::unit;
 
 /// Rows scanned between two looks at the floor; their codes fit the first-level cache's neighbourhood.
 const BLOCK: usize = 256;
+/// So many rows are compared and forgotten in the time that it takes to begin behind them: what a filter lets through may lie
+/// scattered.
+const NEAR: usize = 6;
 /// What f32 arithmetic itself may add to an error, with room.
 const ROUNDING: f32 = 2e-5;
 /// A row's exact score this far outside its interval means that codes or floats are not what was written.
@@ -135,32 +138,54 @@ fn scan(query: &Query, rows: Rows<'_>, allowed: &[Range<usize>], k: usize) -> Ve
     let mut lowest = f32::NEG_INFINITY;
     let mut candidates: Vec<Candidate> = Vec::new();
     let mut sums = [0; BLOCK];
-    for range in allowed {
-        for start in range.clone().step_by(BLOCK) {
-            let end = range.end.min(start + BLOCK);
-            let sums = &mut sums[..end - start];
-            dots(&query.codes, &rows.codes[start * rows.dims..end * rows.dims], sums);
-            for ((row, sum), metric) in (start..end).zip(&*sums).zip(&rows.metrics[start..end]) {
-                let candidate = query.approximate(row, *sum, *metric);
-                if candidate.upper() < lowest {
-                    continue;
+    for (block, parts) in blocks(allowed) {
+        let sums = &mut sums[..block.len()];
+        dots(&query.codes, &rows.codes[block.start * rows.dims..block.end * rows.dims], sums);
+        let within = parts.iter().flat_map(|part| part.start.max(block.start)..part.end.min(block.end));
+        for row in within {
+            let candidate = query.approximate(row, sums[row - block.start], rows.metrics[row]);
+            if candidate.upper() < lowest {
+                continue;
+            }
+            let lower = candidate.score - candidate.slack;
+            candidates.push(candidate);
+            if floor.len() < k || lower > lowest {
+                floor.push(Reverse(Score(lower)));
+                if floor.len() > k {
+                    floor.pop();
                 }
-                let lower = candidate.score - candidate.slack;
-                candidates.push(candidate);
-                if floor.len() < k || lower > lowest {
-                    floor.push(Reverse(Score(lower)));
-                    if floor.len() > k {
-                        floor.pop();
-                    }
-                    if floor.len() == k {
-                        lowest = floor.peek().map_or(lowest, |Reverse(score)| score.0);
-                    }
+                if floor.len() == k {
+                    lowest = floor.peek().map_or(lowest, |Reverse(score)| score.0);
                 }
             }
         }
     }
     candidates.retain(|candidate| candidate.upper() >= lowest);
     candidates
+}
+
+/// Blocks of at most [`BLOCK`] rows that hold all of `allowed`, which are in order, and for each those that it is for.
+fn blocks(allowed: &[Range<usize>]) -> impl Iterator<Item = (Range<usize>, &[Range<usize>])> {
+    let (mut next, mut done) = (0, 0);
+    std::iter::from_fn(move || {
+        while allowed.get(next)?.end <= done {
+            next += 1;
+        }
+        let (first, start) = (next, allowed[next].start.max(done));
+        done = start;
+        while let Some(part) = allowed.get(next).filter(|part| part.start <= done + NEAR && part.start < start + BLOCK)
+        {
+            done = part.end.min(start + BLOCK);
+            next += 1;
+            if done < part.end {
+                break;
+            }
+        }
+        let parts = &allowed[first..next];
+        // What it did not reach the end of is the next one's, too.
+        next -= 1;
+        Some((start..done, parts))
+    })
 }
 
 fn rescore(

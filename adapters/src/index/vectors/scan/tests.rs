@@ -75,6 +75,32 @@ fn finds_what_brute_force_finds() {
             store.check(query, std::slice::from_ref(&all), k);
         }
         store.check(query, &[3..40, 700..701, 2_000..2_600], 10);
+        for every in [2, 5, 9] {
+            let scattered: Vec<_> = (0..3_000).step_by(every).map(|row| row..row + 1 + row % 2).collect();
+            store.check(query, &scattered, 10);
+        }
+    }
+}
+
+/// Every allowed row is in one block, with its part, and blocks are no longer than they may be.
+#[test]
+fn blocks_hold_what_is_allowed() {
+    let scattered = |every: usize, length: usize| (3..2_000).step_by(every).map(move |row| row..row + length).collect();
+    let kinds: [Vec<Range<usize>>; 6] = [
+        vec![],
+        std::iter::once(0..1_000).collect(),
+        vec![5..300, 301..302, 900..2_000],
+        scattered(2, 1),
+        scattered(9, 3),
+        scattered(300, 290),
+    ];
+    for allowed in kinds {
+        let mut rows = vec![];
+        for (block, parts) in blocks(&allowed) {
+            assert!(!block.is_empty() && block.len() <= BLOCK);
+            rows.extend(parts.iter().flat_map(|part| part.start.max(block.start)..part.end.min(block.end)));
+        }
+        assert_eq!(rows, allowed.iter().cloned().flatten().collect::<Vec<_>>());
     }
 }
 
