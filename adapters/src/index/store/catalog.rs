@@ -30,6 +30,8 @@ pub(in crate::index) struct Catalog {
     columns: Columns,
     /// Lines by entry.
     entries: HashMap<u64, u32>,
+    /// Lines by id: a filter may name a thousand.
+    named: HashMap<Uuid, u32>,
     owners: HashMap<Uuid, Owner>,
     rows: BySpace<SpaceRows>,
     passages: u64,
@@ -93,6 +95,7 @@ impl Catalog {
             rows.live += u64::from(run.rows);
         }
         self.entries.insert(document.entry, number);
+        self.named.insert(document.document_id, number);
         self.documents.insert(document.document_id, Arc::clone(document));
     }
 
@@ -104,6 +107,7 @@ impl Catalog {
         for space in Space::ALL {
             self.rows.of_mut(space).live -= document.rows(space);
         }
+        self.named.remove(&document_id);
         let Some(number) = self.entries.remove(&document.entry) else { return };
         self.lines[number as usize] = None;
         if let Some(owner) = self.owners.get_mut(&document.owner) {
@@ -215,11 +219,15 @@ impl Catalog {
         let mut documents = if filter.document_ids.is_empty() {
             owner.documents.clone()
         } else {
-            let named = filter.document_ids.iter().filter_map(|id| self.documents.get(id));
-            let own = named.filter(|document| document.owner == filter.owner);
-            let mut lines: Vec<u32> = own.filter_map(|document| self.entries.get(&document.entry).copied()).collect();
+            let mut lines: Vec<u32> = filter.document_ids.iter().filter_map(|id| self.named.get(id).copied()).collect();
             lines.sort_unstable();
             lines.dedup();
+            // Both in order.
+            let mut own = owner.documents.iter().peekable();
+            lines.retain(|line| {
+                while own.next_if(|own| *own < line).is_some() {}
+                own.peek() == Some(&line)
+            });
             lines
         };
         documents.retain(|line| conditions.allows_document(*line));
