@@ -11,16 +11,18 @@ use lmao_events::{Category, Position};
 use lmao_ports::{Committed, Journal, ParkedStream, Projection, ProjectionError, ReadError, Span, Unreadable};
 use tokio::{
     sync::watch,
-    task::JoinHandle,
+    task::{JoinHandle, unconstrained},
     time::{Instant, MissedTickBehavior},
 };
 
-use crate::{OpenedLog, metrics};
+use crate::{OpenedLog, leisure::NearEnd, metrics};
 
 /// Commits of a batch whose traces are told of it.
 const MAX_TRACED: usize = 64;
-/// How long commits gather at the log's end while nobody waits for them.
+/// How long commits gather near the log's end while nobody waits for them.
 const GATHER: Duration = Duration::from_millis(50);
+/// As many times as long gathers what moves a projection's checkpoint and nothing else.
+const PASSING: u32 = 5;
 /// How often a checkpoint that is known in memory only is written down.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// How long the batch in hand may take once the projector is to end: it may wait for something that takes long, a model that
@@ -151,6 +153,7 @@ impl Projector {
             ));
         }
         let mut commits = self.log.follow_only(checkpoint, self.wanted);
+        let (most, mut near) = (self.projection.batch(), NearEnd::default());
         let mut save = tokio::time::interval_at(Instant::now() + SAVE_EVERY, SAVE_EVERY);
         save.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -164,15 +167,11 @@ impl Projector {
                 first = commits.next() => first.ok_or("the subscription ended")?,
             };
             let mut batch = Batch::of(first);
-            batch.fill(&mut commits, self.projection.batch());
-            if self.is_all(&batch).await {
-                tokio::select! {
-                    biased;
-                    () = told(stopped) => {}
-                    () = self.projection.awaited() => {}
-                    () = tokio::time::sleep(GATHER) => {}
-                }
-                batch.fill(&mut commits, self.projection.batch());
+            batch.fill(&mut commits, most);
+            if !batch.is_full(most)
+                && near.reached(batch.end(), batch.commits.len(), most, async || self.log.tail().await).await
+            {
+                self.gather(&mut batch, &mut commits, stopped).await;
             }
             if let Some(position) = batch.end() {
                 let spans = batch.spans(self.projection.name(), self.wanted);
@@ -188,10 +187,27 @@ impl Projector {
         }
     }
 
-    /// Whether the log holds nothing behind this batch.
-    async fn is_all(&self, batch: &Batch) -> bool {
-        let (Some(end), None) = (batch.end(), &batch.damage) else { return false };
-        self.log.tail().await.is_ok_and(|tail| tail <= end)
+    /// Lets more come together until somebody waits for it, or the time is over: a short one once there is something that the
+    /// projection wants.
+    async fn gather(
+        &self,
+        batch: &mut Batch,
+        commits: &mut BoxStream<'static, Result<Committed, ReadError>>,
+        stopped: &mut watch::Receiver<bool>,
+    ) {
+        let most = self.projection.batch();
+        for _ in 0..PASSING {
+            let is_over = tokio::select! {
+                biased;
+                () = told(stopped) => true,
+                () = self.projection.awaited() => true,
+                () = tokio::time::sleep(GATHER) => false,
+            };
+            batch.fill(commits, most);
+            if is_over || batch.is_full(most) || batch.has_any(self.wanted) {
+                return;
+            }
+        }
     }
 }
 
@@ -274,10 +290,21 @@ impl Batch {
 
     /// Takes what is there already, until there are so many.
     fn fill(&mut self, commits: &mut BoxStream<'static, Result<Committed, ReadError>>, most: usize) {
-        while self.damage.is_none() && self.commits.len() < most {
-            let Some(next) = commits.next().now_or_never().flatten() else { return };
+        while !self.is_full(most) {
+            // A task's budget would end a batch at some hundred.
+            let Some(next) = unconstrained(commits.next()).now_or_never().flatten() else { return };
             self.add(next);
         }
+    }
+
+    /// Whether nothing may be added.
+    fn is_full(&self, most: usize) -> bool {
+        self.damage.is_some() || self.commits.len() >= most
+    }
+
+    /// Whether some commit is wanted.
+    fn has_any(&self, wanted: fn(Category) -> bool) -> bool {
+        self.commits.iter().any(|commit| wanted(commit.header.stream.category))
     }
 
     /// A span for each wanted commit of this batch, in the trace of what it came from.
