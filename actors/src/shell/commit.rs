@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use lmao_events::{
-    CODEC, CommitId, Decider, DecodeError, EventSet, Head, Header, Payload, Pending, Place, Record, RecordError,
-    Rejection, RejectionKind, StreamId, Version, owes, set_of,
+    CODEC, Category, CommitId, Decider, DecodeError, EventSet, Head, Header, Payload, Pending, Place, Record,
+    RecordError, Rejection, RejectionKind, StreamId, Version, owes, set_of,
 };
 use lmao_ports::{AppendError, CommandError, CommandMeta, Frame, Receipt, Span, Unavailable, trace};
 use tokio::time::Instant;
@@ -119,7 +119,9 @@ async fn decide_and_append<D: Decider>(
             Ok(head) => {
                 let origin = Origin { correlation: meta.correlation, traceparent: meta.traceparent.clone() };
                 current.advance(next.state, next.pending, head, meta.command, origin);
-                stores.live.publish(stream, Frame::Committed { position: head.position });
+                if is_watched(stream.category) {
+                    stores.live.publish(stream, Frame::Committed { position: head.position });
+                }
                 return Ok(Decided { receipt: Receipt { head, repeated: false } });
             }
             Err(AppendError::Conflict) => {
@@ -135,6 +137,15 @@ async fn decide_and_append<D: Decider>(
         }
     }
     Err(CommandError::Overloaded { retry_after: Duration::from_secs(1) }.into())
+}
+
+/// Whether clients wait for what streams of this category come to. What a workflow comes to, its session tells; a claim,
+/// whoever made it.
+fn is_watched(category: Category) -> bool {
+    match category {
+        Category::Session | Category::Document | Category::ToolCall | Category::User => true,
+        Category::Workflow | Category::Claim => false,
+    }
 }
 
 /// Whether the stream still ends at `head`.
