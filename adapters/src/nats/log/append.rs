@@ -48,9 +48,7 @@ pub(super) async fn append(log: &Arc<Shared>, expected: &Head, record: &Record) 
     let stream = record.header().stream;
     let (subject, hash) = (log.subject(&stream), record.hash());
     let append = Append { log, stream, subject, expected, record, hash, submitted: false };
-    let head = append.run().await?;
-    log.learn(&stream, head);
-    Ok(head)
+    append.run().await
 }
 
 impl Append<'_> {

@@ -12,8 +12,9 @@ mod read;
 mod subscribe;
 #[cfg(test)]
 mod tests;
+mod written;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -21,6 +22,7 @@ use lmao_events::{Hash, Head, Position, Record, StreamId, Version};
 use lmao_ports::{AppendError, EventLog, Filter, ReadError, Recorded, Unavailable};
 use uuid::Uuid;
 
+use self::written::Written;
 use super::{
     Limits, Nats, STORE,
     migrate::{self, Definition, LOG_ID},
@@ -42,6 +44,7 @@ struct Shared {
     id: Uuid,
     stream: Stream,
     heads: Mutex<Heads>,
+    written: Mutex<Written>,
 }
 
 impl NatsLog {
@@ -62,7 +65,8 @@ impl NatsLog {
         let id = config.get("metadata").and_then(|metadata| metadata.get(LOG_ID)?.as_str()?.parse().ok());
         let id = id.ok_or_else(|| Unavailable::plain(STORE, "the log has no id: run `lmao migrate` first"))?;
         let stream = Stream::open(nats, Definition::Events, limits).await?;
-        Ok(Self { shared: Arc::new(Shared { id, stream, heads: Mutex::default() }) })
+        let (heads, written) = (Mutex::default(), Mutex::default());
+        Ok(Self { shared: Arc::new(Shared { id, stream, heads, written }) })
     }
 }
 
@@ -82,6 +86,16 @@ impl Shared {
         if heads.get(stream).is_none_or(|known| known.version < head.version) {
             heads.put(*stream, head);
         }
+    }
+
+    /// This record was stored at the end of its stream.
+    fn wrote(&self, head: Head, record: Arc<Record>) {
+        self.learn(&record.header().stream, head);
+        self.written().add(Recorded { position: head.position, hash: head.hash, record });
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A message as the record that it must be.
@@ -109,7 +123,9 @@ impl EventLog for NatsLog {
     }
 
     async fn append(&self, expected: &Head, record: Arc<Record>) -> Result<Head, AppendError> {
-        append::append(&self.shared, expected, &record).await
+        let head = append::append(&self.shared, expected, &record).await?;
+        self.shared.wrote(head, record);
+        Ok(head)
     }
 
     fn read(&self, stream: &StreamId, from: Version) -> BoxStream<'static, Result<Recorded, ReadError>> {

@@ -1,5 +1,5 @@
-//! Reading one stream: batched direct gets from where it is known to go on, which one replica answers, and from the leader
-//! whatever that replica does not have yet.
+//! Reading one stream: what this process wrote lately from memory, the rest by batched direct gets from where it is known to
+//! go on, which one replica answers, and from the leader whatever that replica does not have yet.
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ impl Reader {
         let known = log.known(&stream);
         let (at, sure) = match (known, hint) {
             (Some(known), _) if from == known.version => (known.position.0, true),
-            (Some(known), _) if from == known.version.next() => (known.position.0 + 1, true),
+            (Some(known), _) if from > known.version => (known.position.0 + 1, true),
             (_, Some(hint)) if from > Version(1) && hint.0 > 1 => (hint.0, false),
             _ => (1, true),
         };
@@ -73,6 +73,9 @@ impl Reader {
 
     /// The next records; `None` behind the last.
     async fn batch(&mut self) -> Result<Option<Vec<Recorded>>, ReadError> {
+        if let Some(found) = self.remembered() {
+            return Ok(Some(found));
+        }
         while !self.ended {
             let batch = self.log.stream.batch(&self.subject, self.at, self.size).await?;
             self.size = BATCH;
@@ -93,6 +96,18 @@ impl Reader {
             }
         }
         Ok(None)
+    }
+
+    /// What this process wrote itself, from the very first that is wanted on.
+    fn remembered(&mut self) -> Option<Vec<Recorded>> {
+        if self.before.is_some() {
+            return None;
+        }
+        let found = self.log.written().from(&self.stream, self.wanted);
+        let last = found.last()?.head();
+        (self.wanted, self.before) = (last.version.next(), Some(last.hash));
+        (self.at, self.sure) = (last.position.0 + 1, true);
+        Some(found)
     }
 
     /// The wanted records among these; `None` when reading begins anew.

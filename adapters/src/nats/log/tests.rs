@@ -149,3 +149,24 @@ async fn the_trace_goes_along() {
     let stored = log.shared.stream.last(&log.shared.subject(&stream)).await.unwrap().unwrap();
     assert_eq!(stored.headers.get("traceparent").map(|value| value.as_str()), Some(traceparent));
 }
+
+#[tokio::test]
+async fn what_this_process_wrote_and_what_others_did_reads_as_one() {
+    let nats = testing::migrated().await;
+    let (log, other) = (NatsLog::open(&nats).await.unwrap(), NatsLog::open(&nats).await.unwrap());
+    let stream = stream(Category::Session);
+    let mut head = Head::default();
+    for turn in 0_u64..6 {
+        let (writer, reader) = if turn % 2 == 0 { (&log, &other) } else { (&other, &log) };
+        head = grow(writer, stream, head, 5).await;
+        for log in [writer, reader] {
+            for from in 1..=head.version.0 + 2 {
+                let expected: Vec<u64> = (from..=head.version.0).collect();
+                assert_eq!(versions(log.read(&stream, Version(from))).await, expected, "turn {turn}");
+            }
+        }
+    }
+    // Nothing is asked of the server for what is known.
+    let known = log.read(&stream, Version(head.version.0 - 9)).take(3);
+    assert_eq!(known.count().await, 3);
+}
