@@ -8,13 +8,14 @@
 mod append;
 #[cfg(test)]
 mod faults;
+mod feed;
 mod read;
 mod subscribe;
 #[cfg(test)]
 mod tests;
 mod written;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -22,7 +23,7 @@ use lmao_events::{Hash, Head, Position, Record, StreamId, Version};
 use lmao_ports::{AppendError, EventLog, Filter, ReadError, Recorded, Unavailable};
 use uuid::Uuid;
 
-use self::written::Written;
+use self::{feed::Feed, written::Written};
 use super::{
     Limits, Nats, STORE,
     migrate::{self, Definition, LOG_ID},
@@ -45,6 +46,7 @@ struct Shared {
     stream: Stream,
     heads: Mutex<Heads>,
     written: Mutex<Written>,
+    feed: Mutex<Weak<Feed>>,
 }
 
 impl NatsLog {
@@ -65,8 +67,8 @@ impl NatsLog {
         let id = config.get("metadata").and_then(|metadata| metadata.get(LOG_ID)?.as_str()?.parse().ok());
         let id = id.ok_or_else(|| Unavailable::plain(STORE, "the log has no id: run `lmao migrate` first"))?;
         let stream = Stream::open(nats, Definition::Events, limits).await?;
-        let (heads, written) = (Mutex::default(), Mutex::default());
-        Ok(Self { shared: Arc::new(Shared { id, stream, heads, written }) })
+        let (heads, written, feed) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self { shared: Arc::new(Shared { id, stream, heads, written, feed }) })
     }
 }
 

@@ -1,5 +1,5 @@
 //! Following the log: an ephemeral consumer from a position on, made again wherever it stopped whenever the server, the
-//! connection or the sequence of deliveries breaks off.
+//! connection or the sequence of deliveries breaks off. Who follows all of it shares one with others ([`super::feed`]).
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use futures::{
 use lmao_events::Position;
 use lmao_ports::{Filter, ReadError, Recorded};
 
-use super::Shared;
+use super::{Shared, feed::Follower};
 use crate::nats::stream::Stored;
 
 /// Records asked for at once: at most 50 MiB.
@@ -32,7 +32,14 @@ pub(super) fn subscribe(
     after: Position,
     filter: Filter,
 ) -> BoxStream<'static, Result<Recorded, ReadError>> {
-    let subscription = Subscription { log, after: after.0, filter, deliveries: None, pause: FIRST_PAUSE };
+    if filter == Filter::All {
+        return stream::unfold(Follower::new(log, after), |mut follower| async move {
+            let next = follower.next().await;
+            Some((next, follower))
+        })
+        .boxed();
+    }
+    let subscription = Subscription::new(log, after.0, filter);
     stream::unfold(subscription, |mut subscription| async move {
         let next = subscription.next().await;
         Some((next, subscription))
@@ -40,7 +47,8 @@ pub(super) fn subscribe(
     .boxed()
 }
 
-struct Subscription {
+/// One who follows the log by a consumer of their own.
+pub(super) struct Subscription {
     log: Arc<Shared>,
     /// The sequence of the last message that was delivered or stands before the beginning.
     after: u64,
@@ -57,7 +65,17 @@ struct Deliveries {
 }
 
 impl Subscription {
-    async fn next(&mut self) -> Result<Recorded, ReadError> {
+    pub(super) fn new(log: Arc<Shared>, after: u64, filter: Filter) -> Self {
+        Self { log, after, filter, deliveries: None, pause: FIRST_PAUSE }
+    }
+
+    /// The position of the last record that was delivered, or that it begins behind.
+    pub(super) fn after(&self) -> u64 {
+        self.after
+    }
+
+    /// The next record. Nothing but damage is an error.
+    pub(super) async fn next(&mut self) -> Result<Recorded, ReadError> {
         loop {
             let delivered = match &mut self.deliveries {
                 Some(deliveries) => deliveries.next().await,

@@ -150,6 +150,43 @@ async fn the_trace_goes_along() {
     assert_eq!(stored.headers.get("traceparent").map(|value| value.as_str()), Some(traceparent));
 }
 
+/// How many consumers the log has on its server.
+async fn consumers(log: &NatsLog) -> usize {
+    log.shared.stream.handle().get_info().await.unwrap().state.consumer_count
+}
+
+#[tokio::test]
+async fn followers_of_one_process_share_what_is_delivered() {
+    let nats = testing::migrated().await;
+    let (log, stream) = (NatsLog::open(&nats).await.unwrap(), stream(Category::Session));
+    let other = NatsLog::open(&nats).await.unwrap();
+    let mut head = grow(&log, stream, Head::default(), 5).await;
+    let mut followers: Vec<_> = [0, 3, 5].map(|after| (after, log.subscribe(Position(after), Filter::All))).into();
+    for _ in 0..3 {
+        // The next commit is another process's.
+        head = grow(&other, stream, head, 1).await;
+        head = grow(&log, stream, head, 1).await;
+        for (after, follower) in &mut followers {
+            while *after < head.position.0 {
+                *after += 1;
+                assert_eq!(follower.next().await.unwrap().unwrap().position, Position(*after));
+            }
+        }
+    }
+    // Those that caught up by themselves are gone as soon as the server hears of it.
+    let begun = std::time::Instant::now();
+    while consumers(&log).await > 1 {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "each has a consumer of its own");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    drop(followers.remove(0));
+    head = grow(&log, stream, head, 1).await;
+    assert_eq!(followers[0].1.next().await.unwrap().unwrap().head(), head);
+    drop(followers);
+    let mut late = log.subscribe(Position(head.position.0 - 1), Filter::All);
+    assert_eq!(late.next().await.unwrap().unwrap().head(), head, "a feed begins anew");
+}
+
 #[tokio::test]
 async fn what_this_process_wrote_and_what_others_did_reads_as_one() {
     let nats = testing::migrated().await;
