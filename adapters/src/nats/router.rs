@@ -1,6 +1,9 @@
 //! Requests from node to node on core NATS: each node answers on a subject of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use async_nats::{
     Message, Subscriber,
@@ -14,7 +17,8 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{Nats, STORE};
 
-/// How long a connection may be lost before a request that waits for its answer is given up.
+/// How long a connection may be lost before a request that waits for its answer is given up, and how long the answer may
+/// take once there is another connection: it may have been sent in between.
 const AWAY: Duration = Duration::from_secs(1);
 /// How long the server may take to know who answers.
 const KNOWN_WITHIN: Duration = Duration::from_secs(5);
@@ -38,13 +42,19 @@ impl NatsRouter {
         self.nats.subject(&format!("nodes.{node}"))
     }
 
-    /// Ends when the connection has been lost for a while.
+    /// Ends when the connection has been lost for a while, or was lost a while ago.
     async fn away(&self) {
-        let mut connected = Instant::now();
-        while connected.elapsed() < AWAY {
+        let statistics = self.nats.client().statistics();
+        let connections = || statistics.connects.load(Ordering::Relaxed);
+        let before = connections();
+        let (mut connected, mut again) = (Instant::now(), None);
+        while connected.elapsed() < AWAY && again.is_none_or(|again: Instant| again.elapsed() < AWAY) {
             tokio::time::sleep(LOOK).await;
             if self.nats.is_connected() {
                 connected = Instant::now();
+            }
+            if connections() != before {
+                again.get_or_insert_with(Instant::now);
             }
         }
     }
@@ -211,5 +221,26 @@ mod tests {
         assert!(matches!(unanswered, Err(RouteError::NoAnswer(_))), "{unanswered:?}");
         let unsent = ask().await;
         assert!(matches!(unsent, Err(RouteError::Unavailable(_))), "{unsent:?}");
+    }
+    #[tokio::test]
+    async fn an_answer_that_was_lost_with_its_connection_is_not_waited_for() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = server(port, dir.path()).await;
+        let nats = Nats::connect(&format!("nats://127.0.0.1:{port}")).await.unwrap();
+        let (requests, node) = (NatsRouter::new(&nats), NodeId(Uuid::new_v4()));
+        let _serving = requests.serve(node, Arc::new(Silent)).await.unwrap();
+        let restarted = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            first.kill().await.unwrap();
+            server(port, dir.path()).await
+        };
+        let asked = requests.request(node, Bytes::new(), Duration::from_secs(300));
+        let (unanswered, _second) =
+            tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(asked, restarted) })
+                .await
+                .expect("long before its own time is over");
+        assert!(matches!(unanswered, Err(RouteError::NoAnswer(_))), "{unanswered:?}");
+        assert!(nats.is_connected());
     }
 }
