@@ -127,7 +127,7 @@ impl Membership for NatsMembership {
 
 /// Renews until it is aborted.
 async fn keep(leases: NatsMembership, mut said: watch::Receiver<NodeInfo>) {
-    let mut pause = leases.ttl / RENEWALS;
+    let (mut pause, mut is_said) = (leases.ttl / RENEWALS, false);
     loop {
         tokio::select! {
             changed = said.changed() => {
@@ -139,9 +139,15 @@ async fn keep(leases: NatsMembership, mut said: watch::Receiver<NodeInfo>) {
         }
         let node = said.borrow_and_update().clone();
         pause = match leases.renew(&node).await {
-            Ok(()) => leases.ttl / RENEWALS,
+            Ok(()) => {
+                is_said = false;
+                leases.ttl / RENEWALS
+            }
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the lease was not renewed");
+                // It is tried ten times a second.
+                if !std::mem::replace(&mut is_said, true) {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the lease was not renewed");
+                }
                 said.mark_unchanged();
                 AGAIN
             }
