@@ -3,7 +3,7 @@
 //!
 //! Closed, every call is let through. After [`MAX_FAILURES`] in a row it opens for a pause of [`FIRST_PAUSE`]; then it is
 //! half open: one call is let through for each further pause, the others are not. The first answer closes it, a failure
-//! doubles the pause up to [`LONGEST_PAUSE`]. Pauses are jittered, so that nodes that lost a server together do not come back
+//! doubles the pause up to [`LONGEST_PAUSE`], or what is given. Pauses are jittered, so that nodes that lost a server together do not come back
 //! together. Only what says nothing about the request counts as a failure: no connection, no answer.
 
 use std::{
@@ -48,10 +48,24 @@ struct Open {
 }
 
 /// The failures in a row, and until when nothing is tried.
-#[derive(Debug, Default)]
-pub(crate) struct Breaker(Mutex<State>);
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    state: Mutex<State>,
+    longest: Duration,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self::pausing_at_most(LONGEST_PAUSE)
+    }
+}
 
 impl Breaker {
+    /// One that tries again after this pause at the latest.
+    pub(crate) fn pausing_at_most(longest: Duration) -> Self {
+        Self { state: Mutex::default(), longest }
+    }
+
     /// Whether a call may be tried now. Half open, it may for the one who asks first.
     pub(crate) fn permits(&self) -> bool {
         self.permits_at(Instant::now())
@@ -111,13 +125,13 @@ impl Breaker {
         why.clone_into(&mut open.why);
         // Calls that were under way when it opened say nothing new.
         if std::mem::take(&mut open.on_trial) {
-            open.pause = (open.pause * 2).min(LONGEST_PAUSE);
+            open.pause = (open.pause * 2).min(self.longest);
             open.until = now + jittered(open.pause);
         }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -33,6 +33,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 const REQUEST: Duration = Duration::from_secs(5);
 /// How often a quiet connection is probed; two probes without an answer end it.
 const PING: Duration = Duration::from_secs(2);
+/// How long requests are kept from a server that does not answer before one is tried again.
+const TRY_EVERY: Duration = Duration::from_secs(1);
+/// How long a cluster may be without a leader before that is as bad as no answer: longer than an election takes.
+const ELECTION: Duration = Duration::from_secs(10);
 /// The longest pause between attempts to connect again, in milliseconds.
 const LONGEST_PAUSE: u64 = 1000;
 /// Messages that wait in one subscription; the stores ask for at most some hundreds at once.
@@ -54,6 +58,8 @@ struct Shared {
     lost: Mutex<Option<Instant>>,
     /// Requests that are sent and not answered.
     breaker: Breaker,
+    /// Since when some stream has had no leader, and none an answer.
+    leaderless: Mutex<Option<Instant>>,
 }
 
 impl fmt::Debug for Nats {
@@ -88,8 +94,9 @@ impl Nats {
         let client = options.connect(addresses).await.map_err(|error| unreachable(&servers, error))?;
         let jetstream =
             jetstream::context::ContextBuilder::new().timeout(REQUEST).ack_timeout(REQUEST).build(client.clone());
-        let (lost, breaker) = (Mutex::default(), Breaker::default());
-        let shared = Shared { client, jetstream, namespace: address.namespace, servers, lost, breaker };
+        let (lost, leaderless) = (Mutex::default(), Mutex::default());
+        let (namespace, breaker) = (address.namespace, Breaker::pausing_at_most(TRY_EVERY));
+        let shared = Shared { client, jetstream, namespace, servers, lost, breaker, leaderless };
         let nats = Self { shared: Arc::new(shared) };
         nats.check().await?;
         Ok(nats)
@@ -136,6 +143,27 @@ impl Nats {
     /// Counts requests that are not answered.
     pub(crate) fn breaker(&self) -> &Breaker {
         &self.shared.breaker
+    }
+
+    /// A stream has answered.
+    pub(crate) fn answered(&self) {
+        *self.leaderless() = None;
+        self.breaker().answered();
+    }
+
+    /// The server has said at once that nobody answers for a stream. While a leader is elected that shows
+    /// that the server is there; whoever waits for the leader must not be kept from it by requests that the election leaves
+    /// without an answer.
+    pub(crate) fn has_no_leader(&self) {
+        let since = *self.leaderless().get_or_insert_with(Instant::now);
+        if since.elapsed() < ELECTION {
+            return self.breaker().answered();
+        }
+        self.breaker().failed("a stream has no leader; check that most of its servers run");
+    }
+
+    fn leaderless(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.shared.leaderless.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends what waits to be sent, then closes the connection for all who share it.
@@ -256,7 +284,10 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::nats::testing::{self, Server};
+    use crate::{
+        breaker::MAX_FAILURES,
+        nats::testing::{self, Server},
+    };
 
     /// What connecting to a server with this configuration says once it runs.
     async fn refused(rest: &str, login: &str) -> String {
@@ -279,6 +310,23 @@ mod tests {
         assert!(small.contains("set max_payload"), "{small}");
         let stranger = refused("authorization { user: ada, password: lovelace }", "ada:wrong@").await;
         assert!(stranger.contains("refuses the login") && !stranger.contains("wrong@"), "{stranger}");
+    }
+
+    #[tokio::test]
+    async fn an_election_is_no_outage_unless_it_takes_too_long() {
+        let nats = testing::empty().await;
+        let unanswered = || (0..MAX_FAILURES).for_each(|_| nats.breaker().failed("no answer"));
+        unanswered();
+        assert_ne!(nats.standing(), Standing::Up);
+        nats.has_no_leader();
+        assert_eq!(nats.standing(), Standing::Up, "whoever says that there is no leader is there");
+        *nats.leaderless() = Instant::now().checked_sub(ELECTION);
+        (0..MAX_FAILURES).for_each(|_| nats.has_no_leader());
+        let Standing::Down { why } = nats.standing() else { panic!("it is up without a leader") };
+        assert!(why.contains("no leader"), "{why}");
+        nats.answered();
+        assert_eq!(nats.standing(), Standing::Up);
+        assert!(nats.leaderless().is_none(), "the next election begins anew");
     }
 
     #[tokio::test]

@@ -158,13 +158,13 @@ impl Stream {
             request = request.headers(headers);
         }
         let sent = self.nats.client().send_request(subject.to_owned(), request);
-        // The request's own timeout begins when the client has taken it.
+        // Its own timeout begins when the client has taken it.
         let answer = match tokio::time::timeout(wait, sent).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return Err(self.unsent(error)),
             Err(late) => return Err(Unpublished::Lost(self.late(late))),
         };
-        self.nats.breaker().answered();
+        self.nats.answered();
         match serde_json::from_slice::<Response<PublishAck>>(&answer.payload) {
             Ok(Response::Ok(ack)) => Ok(ack.sequence),
             Ok(Response::Err { error }) => Err(self.unstored(error)),
@@ -213,16 +213,14 @@ impl Stream {
     pub(super) async fn publish_patiently(&self, subject: &str, payload: Bytes) -> Result<u64, Unavailable> {
         let mut patience = Patience::new(self.limits);
         loop {
-            let failed = if patience.connected(&self.nats).await {
-                let sent =
-                    self.publish(subject, HeaderMap::new(), payload.clone(), Expect::Anything, patience.attempt());
-                match sent.await {
-                    Ok(sequence) => return Ok(sequence),
-                    Err(Unpublished::Refused(error)) => return Err(error),
-                    Err(error) => error.into_unavailable(),
-                }
-            } else {
+            if !patience.connected(&self.nats).await {
                 return Err(self.away());
+            }
+            let (expect, wait) = (Expect::Anything, patience.attempt());
+            let failed = match self.publish(subject, HeaderMap::new(), payload.clone(), expect, wait).await {
+                Ok(sequence) => return Ok(sequence),
+                Err(Unpublished::Refused(error)) => return Err(error),
+                Err(error) => error.into_unavailable(),
             };
             if !patience.again().await {
                 return Err(failed);
@@ -232,7 +230,7 @@ impl Stream {
 
     fn unsent(&self, error: async_nats::RequestError) -> Unpublished {
         match error.kind() {
-            RequestErrorKind::NoResponders => Unpublished::NotStored(self.no_leader(error)),
+            RequestErrorKind::NoResponders => Unpublished::NotStored(self.nobody(error)),
             RequestErrorKind::MaxPayloadExceeded => {
                 let message = "the message is larger than the server takes; raise max_payload there";
                 Unpublished::Refused(Unavailable::new(STORE, message, error))
@@ -349,7 +347,7 @@ impl Stream {
                 return Ok(Batch { messages, more: false });
             }
             if status == Some(u16::from(StatusCode::NO_RESPONDERS)) {
-                return Err(Failed::Passing(self.no_leader("no responders")));
+                return Err(Failed::Passing(self.nobody("no responders")));
             }
             // Each answer names the one before: after a reconnect in their midst some may be missing.
             if number(&answer, "Nats-Last-Sequence") != Some(before) {
@@ -368,9 +366,8 @@ impl Stream {
                 }
                 Some(other) => {
                     let text = answer.description.unwrap_or_default();
-                    return Err(Failed::Lasting(
-                        self.late(format!("a batched direct get was answered {other} {text}")),
-                    ));
+                    let said = format!("a batched direct get was answered {other} {text}");
+                    return Err(Failed::Lasting(self.late(said)));
                 }
             }
         }
@@ -457,7 +454,7 @@ impl Stream {
             if !patience.connected(&self.nats).await {
                 return Err(self.away());
             }
-            let error = match attempt(patience.attempt()).await.inspect(|_| self.nats.breaker().answered()) {
+            let error = match attempt(patience.attempt()).await.inspect(|_| self.nats.answered()) {
                 Ok(done) => return Ok(done),
                 Err(Failed::Lasting(error)) => return Err(error),
                 Err(Failed::Passing(error)) => error,
@@ -477,6 +474,11 @@ impl Stream {
         let message = format!("{} does not answer in time; try again", self.name);
         self.nats.breaker().failed(&message);
         Unavailable::new(STORE, message, error)
+    }
+
+    fn nobody(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Unavailable {
+        self.nats.has_no_leader();
+        self.no_leader(error)
     }
 
     fn no_leader(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Unavailable {
