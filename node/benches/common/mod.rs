@@ -30,7 +30,7 @@ pub(crate) fn size(name: &str, otherwise: usize) -> usize {
     std::env::var(name).map_or(otherwise, |value| value.parse().unwrap())
 }
 
-/// The program, with the model off and without whatever configuration is around.
+/// The program, with the model and the limits of rates off, and without whatever configuration is around.
 pub(crate) fn lmao(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lmao"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LMAO_")) {
@@ -38,6 +38,7 @@ pub(crate) fn lmao(data: &Path) -> Command {
     }
     command.env("LMAO_LOG_FILTER", "error").env("LMAO_ADMIN_PASSWORD", PASSWORD);
     command.arg("--json").arg("--data").arg(data).args(["--set", "models=off"]);
+    command.args(["--set", "rates.requests=0", "--set", "rates.documents=0", "--set", "rates.all=0"]);
     command
 }
 
