@@ -260,19 +260,32 @@ impl Allowed<'_> {
         &self.passages
     }
 
-    /// Their rows in a space, in order, adjoining ones joined.
-    pub(in crate::index) fn rows(&self, space: Space) -> Vec<Range<usize>> {
+    /// Their rows in a space.
+    pub(in crate::index) fn rows(&self, space: Space) -> Bits {
         let all = self.catalog.rows.of(space);
         let run = |line: &u32| {
             let (first, count) = all.runs[*line as usize];
             first as usize..first as usize + count as usize
         };
-        let runs = joined(self.documents.iter().map(run));
-        if !self.is_about_passages {
-            return runs;
+        let mut rows = Bits::none(all.passages.len());
+        for run in joined(self.documents.iter().map(run)) {
+            rows.add(run, |rows| if self.is_about_passages { self.let_through(&all.passages[rows]) } else { u64::MAX });
         }
-        let is_allowed = |row: &usize| self.passages.contains(all.passages[*row] as usize);
-        joined(runs.into_iter().flatten().filter(is_allowed).map(|row| row..row + 1))
+        rows
+    }
+
+    /// Which of these passages, at most 64 in order, are allowed.
+    fn let_through(&self, passages: &[u32]) -> u64 {
+        match (passages.first(), passages.last()) {
+            // All in a row, as where each has a vector.
+            (Some(first), Some(last)) if (last - first) as usize + 1 == passages.len() => {
+                self.passages.at(*first as usize)
+            }
+            _ => {
+                let is_allowed = |passage: &u32| u64::from(self.passages.contains(*passage as usize));
+                (0..).zip(passages).fold(0, |all, (bit, passage)| all | is_allowed(passage) << bit)
+            }
+        }
     }
 }
 

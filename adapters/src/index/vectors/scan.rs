@@ -12,6 +12,7 @@ use std::{
 };
 
 use super::{
+    super::bits::Bits,
     quantize::Metric,
     simd::{QUERY_LIMIT, dot_exact, dots},
 };
@@ -116,11 +117,11 @@ impl Query {
 
 /// The `k` rows within `allowed` whose cosine similarity to `query` is highest, best first, ties by row.
 ///
-/// `query` has `rows.dims` finite values; all of `allowed` lies within the rows.
+/// `query` has `rows.dims` finite values; what of `allowed` lies behind the rows is passed over.
 pub(in crate::index) fn nearest(
     query: &[f32],
     rows: Rows<'_>,
-    allowed: &[Range<usize>],
+    allowed: &Bits,
     k: usize,
 ) -> Result<Vec<(usize, f32)>, Altered> {
     let Some(exact) = unit(query) else { return Ok(Vec::new()) };
@@ -133,59 +134,78 @@ pub(in crate::index) fn nearest(
 }
 
 /// Every row that may be among the best k.
-fn scan(query: &Query, rows: Rows<'_>, allowed: &[Range<usize>], k: usize) -> Vec<Candidate> {
-    let mut floor = BinaryHeap::with_capacity(k.min(1 << 16) + 1);
-    let mut lowest = f32::NEG_INFINITY;
-    let mut candidates: Vec<Candidate> = Vec::new();
+fn scan(query: &Query, rows: Rows<'_>, allowed: &Bits, k: usize) -> Vec<Candidate> {
+    let mut pool = Pool::new(k);
     let mut sums = [0; BLOCK];
-    for (block, parts) in blocks(allowed) {
-        let sums = &mut sums[..block.len()];
-        dots(&query.codes, &rows.codes[block.start * rows.dims..block.end * rows.dims], sums);
-        let within = parts.iter().flat_map(|part| part.start.max(block.start)..part.end.min(block.end));
-        for row in within {
-            let candidate = query.approximate(row, sums[row - block.start], rows.metrics[row]);
-            if candidate.upper() < lowest {
-                continue;
+    let all = rows.metrics.len();
+    for start in (0..all).step_by(BLOCK) {
+        pieces(allowed, start..all.min(start + BLOCK), |piece| {
+            let sums = &mut sums[..piece.len()];
+            dots(&query.codes, &rows.codes[piece.start * rows.dims..piece.end * rows.dims], sums);
+            let look = |row: usize| pool.offer(query.approximate(row, sums[row - piece.start], rows.metrics[row]));
+            if allowed.count(piece.clone()) == piece.len() {
+                piece.clone().for_each(look);
+            } else {
+                allowed.within(piece.clone()).for_each(look);
             }
-            let lower = candidate.score - candidate.slack;
-            candidates.push(candidate);
-            if floor.len() < k || lower > lowest {
-                floor.push(Reverse(Score(lower)));
-                if floor.len() > k {
-                    floor.pop();
-                }
-                if floor.len() == k {
-                    lowest = floor.peek().map_or(lowest, |Reverse(score)| score.0);
-                }
+        });
+    }
+    pool.finish()
+}
+
+/// Gives, in order, pieces of a block that hold all of its rows that are allowed: the whole where they are many, else those
+/// that lie near each other.
+fn pieces(allowed: &Bits, block: Range<usize>, mut compare: impl FnMut(Range<usize>)) {
+    let count = allowed.count(block.clone());
+    if count * NEAR >= block.len() {
+        return compare(block);
+    }
+    let mut rows = allowed.within(block).peekable();
+    while let Some(first) = rows.next() {
+        let mut end = first + 1;
+        while let Some(row) = rows.next_if(|row| *row <= end + NEAR) {
+            end = row + 1;
+        }
+        compare(first..end);
+    }
+}
+
+/// The rows that may be among the best k of those seen so far.
+struct Pool {
+    k: usize,
+    /// The k best lower ends, the lowest on top.
+    floor: BinaryHeap<Reverse<Score>>,
+    lowest: f32,
+    candidates: Vec<Candidate>,
+}
+
+impl Pool {
+    fn new(k: usize) -> Self {
+        let floor = BinaryHeap::with_capacity(k.min(1 << 16) + 1);
+        Self { k, floor, lowest: f32::NEG_INFINITY, candidates: Vec::new() }
+    }
+
+    fn offer(&mut self, candidate: Candidate) {
+        if candidate.upper() < self.lowest {
+            return;
+        }
+        let lower = candidate.score - candidate.slack;
+        self.candidates.push(candidate);
+        if self.floor.len() < self.k || lower > self.lowest {
+            self.floor.push(Reverse(Score(lower)));
+            if self.floor.len() > self.k {
+                self.floor.pop();
+            }
+            if self.floor.len() == self.k {
+                self.lowest = self.floor.peek().map_or(self.lowest, |Reverse(score)| score.0);
             }
         }
     }
-    candidates.retain(|candidate| candidate.upper() >= lowest);
-    candidates
-}
 
-/// Blocks of at most [`BLOCK`] rows that hold all of `allowed`, which are in order, and for each those that it is for.
-fn blocks(allowed: &[Range<usize>]) -> impl Iterator<Item = (Range<usize>, &[Range<usize>])> {
-    let (mut next, mut done) = (0, 0);
-    std::iter::from_fn(move || {
-        while allowed.get(next)?.end <= done {
-            next += 1;
-        }
-        let (first, start) = (next, allowed[next].start.max(done));
-        done = start;
-        while let Some(part) = allowed.get(next).filter(|part| part.start <= done + NEAR && part.start < start + BLOCK)
-        {
-            done = part.end.min(start + BLOCK);
-            next += 1;
-            if done < part.end {
-                break;
-            }
-        }
-        let parts = &allowed[first..next];
-        // What it did not reach the end of is the next one's, too.
-        next -= 1;
-        Some((start..done, parts))
-    })
+    fn finish(mut self) -> Vec<Candidate> {
+        self.candidates.retain(|candidate| candidate.upper() >= self.lowest);
+        self.candidates
+    }
 }
 
 fn rescore(

@@ -41,7 +41,7 @@ impl Store {
     fn check(&self, query: &[f32], allowed: &[Range<usize>], k: usize) {
         let query = unit(query).unwrap();
         let expected = self.brute_force(&query, allowed, k);
-        let found = nearest(&query, self.rows(), allowed, k).unwrap();
+        let found = nearest(&query, self.rows(), &bits(allowed), k).unwrap();
         assert_eq!(found.len(), expected.len());
         for ((row, score), (wanted, exact)) in found.iter().zip(&expected) {
             let own = self.brute_force(&query, &[*row..*row + 1], 1)[0].1;
@@ -50,6 +50,12 @@ impl Store {
             assert!((f64::from(*score) - own).abs() < 1e-5);
         }
     }
+}
+
+fn bits(ranges: &[Range<usize>]) -> Bits {
+    let mut bits = Bits::none(ranges.iter().map(|range| range.end).max().unwrap_or_default());
+    ranges.iter().for_each(|range| bits.add(range.clone(), |_| u64::MAX));
+    bits
 }
 
 /// Clustered like embeddings of text: centres, and points around them at several distances.
@@ -82,9 +88,9 @@ fn finds_what_brute_force_finds() {
     }
 }
 
-/// Every allowed row is in one block, with its part, and blocks are no longer than they may be.
+/// Every allowed row is in one piece, and few others are.
 #[test]
-fn blocks_hold_what_is_allowed() {
+fn pieces_hold_what_is_allowed() {
     let scattered = |every: usize, length: usize| (3..2_000).step_by(every).map(move |row| row..row + length).collect();
     let kinds: [Vec<Range<usize>>; 6] = [
         vec![],
@@ -94,31 +100,38 @@ fn blocks_hold_what_is_allowed() {
         scattered(9, 3),
         scattered(300, 290),
     ];
-    for allowed in kinds {
-        let mut rows = vec![];
-        for (block, parts) in blocks(&allowed) {
-            assert!(!block.is_empty() && block.len() <= BLOCK);
-            rows.extend(parts.iter().flat_map(|part| part.start.max(block.start)..part.end.min(block.end)));
+    for ranges in kinds {
+        let allowed = bits(&ranges);
+        let (mut rows, mut read) = (vec![], 0);
+        for block in (0..2_400).step_by(BLOCK) {
+            pieces(&allowed, block..block + BLOCK, |piece| {
+                assert!(
+                    !piece.is_empty() && piece.len() <= BLOCK && piece.start >= block && piece.end <= block + BLOCK
+                );
+                read += piece.len();
+                rows.extend(allowed.within(piece));
+            });
         }
-        assert_eq!(rows, allowed.iter().cloned().flatten().collect::<Vec<_>>());
+        assert_eq!(rows, ranges.iter().cloned().flatten().collect::<Vec<_>>());
+        assert!(read <= rows.len() * (NEAR + 1), "{read} rows are read for {}", rows.len());
     }
 }
 
 #[test]
 fn equal_rows_come_in_order() {
     let store = Store::new(&vec![vec![0.6, 0.8]; 700]);
-    let found = nearest(&[0.6, 0.8], store.rows(), &[0..700], 5).unwrap();
+    let found = nearest(&[0.6, 0.8], store.rows(), &bits(&[0..700]), 5).unwrap();
     assert_eq!(found.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
 }
 
 #[test]
 fn odd_questions_have_answers() {
     let store = Store::new(&[vec![1.0, 0.0], vec![0.0, 0.0], vec![0.0, 1.0]]);
-    assert_eq!(nearest(&[1.0, 0.0], store.rows(), &[0..3], 0), Ok(vec![]));
-    assert_eq!(nearest(&[1.0, 0.0], store.rows(), &[], 3), Ok(vec![]));
-    assert_eq!(nearest(&[f32::NAN, 0.0], store.rows(), &[0..3], 3), Ok(vec![]));
-    assert_eq!(nearest(&[1.0, 0.0], store.rows(), &[0..3], 9).unwrap().len(), 3);
-    assert_eq!(nearest(&[0.0, 0.0], store.rows(), &[0..3], 1).unwrap(), [(0, 0.0)]);
+    assert_eq!(nearest(&[1.0, 0.0], store.rows(), &bits(&[0..3]), 0), Ok(vec![]));
+    assert_eq!(nearest(&[1.0, 0.0], store.rows(), &bits(&[]), 3), Ok(vec![]));
+    assert_eq!(nearest(&[f32::NAN, 0.0], store.rows(), &bits(&[0..3]), 3), Ok(vec![]));
+    assert_eq!(nearest(&[1.0, 0.0], store.rows(), &bits(&[0..3]), 9).unwrap().len(), 3);
+    assert_eq!(nearest(&[0.0, 0.0], store.rows(), &bits(&[0..3]), 1).unwrap(), [(0, 0.0)]);
 }
 
 #[test]
@@ -128,7 +141,7 @@ fn altered_floats_are_noticed() {
     for value in [f32::NAN, 9.0] {
         let intact = store.floats.clone();
         store.floats[4 * 32 * 4..][..4].copy_from_slice(&value.to_le_bytes());
-        assert_eq!(nearest(&query, store.rows(), &[0..10], 3), Err(Altered(4)));
+        assert_eq!(nearest(&query, store.rows(), &bits(&[0..10]), 3), Err(Altered(4)));
         store.floats = intact;
     }
 }
