@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    net::TcpListener as StdListener,
+    net::{Ipv4Addr, TcpListener as StdListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -74,7 +74,7 @@ impl Authority {
 
     /// An end of TLS in front of a server, and its port.
     async fn before(&self, address: String, asks_first: Asks) -> u16 {
-        let listener = TcpListener::bind((HOST, 0)).await.expect("a free port");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
         let port = listener.local_addr().expect("it has an address").port();
         let acceptor = self.acceptor.clone();
         tokio::spawn(async move {
@@ -87,10 +87,12 @@ impl Authority {
 
     /// A NATS server that takes nothing but TLS, and its port.
     async fn nats(&self, folder: &Path) -> (Nats, u16) {
-        let port = StdListener::bind((HOST, 0)).expect("a port").local_addr().expect("an address").port();
+        let free = StdListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
         let (file, store) = (folder.join("nats.conf"), folder.join("nats"));
         let settings = format!(
-            "listen: \"{HOST}:{port}\"\nmax_payload: 8MB\njetstream {{ store_dir: {store:?} }}\n\
+            "listen: \"127.0.0.1:{port}\"\nmax_payload: 8MB\njetstream {{ store_dir: {store:?} }}\n\
              tls {{ cert_file: {:?}, key_file: {:?} }}\n",
             self.certificate, self.key
         );
@@ -99,7 +101,7 @@ impl Authority {
         command.arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let nats = Nats(command.spawn().expect("it can be started"));
         for _ in 0..300 {
-            if TcpStream::connect((HOST, port)).await.is_ok() {
+            if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok() {
                 return (nats, port);
             }
             sleep(Duration::from_millis(100)).await;

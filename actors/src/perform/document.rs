@@ -17,6 +17,8 @@ use super::{
 
 /// How long one wait for the search projection takes.
 const INDEXED_WITHIN: Duration = Duration::from_secs(30);
+/// Half of how long a file waits that was being read when a process ended; twice as long after each further end.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Extractions and cuts at once.
 const READERS: u32 = 2;
 
@@ -87,10 +89,16 @@ impl DocumentWorld {
         let starts = &self.hands.starts;
         let before = starts.without_end(context).await?;
         if before >= MAX_STARTS {
-            drop(starts.again(context));
             return Ok(Err(reading.deadly(before)));
         }
-        let turns = if before == 0 { 1 } else { READERS };
+        let turns = if before == 0 {
+            1
+        } else {
+            // Whatever ends processes in a row, it seldom ends this one just when it begins anew; and should it be the file,
+            // the others are served meanwhile.
+            tokio::time::sleep(AGAIN * (1 << before)).await;
+            READERS
+        };
         // Never closed while the runtime lives.
         let permit = self.reading.acquire_many(turns).await.ok();
         Ok(Ok(Some(Turn { _start: starts.begin(context, before).await?, _permit: permit })))

@@ -5,8 +5,11 @@
 //! version of the document; a count that is lost, with a power cut or a deleted `snapshots.db`, costs some more starts and never truth.
 
 use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,12 +31,21 @@ const FORGET_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) struct Starts {
     snapshots: Arc<dyn Snapshots>,
     /// Bounded by the steps that run at once.
-    begun: Mutex<HashSet<String>>,
+    begun: Mutex<HashMap<String, u64>>,
+    /// A count that is being written or forgotten: in order, or a late end would undo a new start.
+    writing: tokio::sync::Mutex<()>,
+    /// Starts so far.
+    turns: AtomicU64,
 }
 
 impl Starts {
     pub(crate) fn new(snapshots: Arc<dyn Snapshots>) -> Arc<Self> {
-        Arc::new(Self { snapshots, begun: Mutex::default() })
+        Arc::new(Self {
+            snapshots,
+            begun: Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
+            turns: AtomicU64::new(0),
+        })
     }
 
     /// How often this effect was started without an end. Another try is another effect, and counted by itself.
@@ -45,22 +57,18 @@ impl Starts {
     /// Counts a start, before it happens. Dropped, the start has an end, whatever it is: only a process that dies leaves it
     /// without one.
     pub(crate) async fn begin(self: &Arc<Self>, context: &EffectContext, before: u8) -> Result<Start, Unavailable> {
-        let start = self.again(context);
+        let _alone = self.writing.lock().await;
+        let (key, turn) = (key(context), self.turns.fetch_add(1, Ordering::Relaxed));
+        self.lock().insert(key.clone(), turn);
+        let start = Start { starts: Arc::clone(self), key, turn };
         self.snapshots.put(&start.key, Bytes::from(vec![before.saturating_add(1)])).await?;
         Ok(start)
     }
 
-    /// The starts so far as one that is about to end: the count is forgotten.
-    pub(crate) fn again(self: &Arc<Self>, context: &EffectContext) -> Start {
-        let key = key(context);
-        self.lock().insert(key.clone());
-        Start { starts: Arc::clone(self), key }
-    }
-
     /// Forgets what this process has begun: it ends in order, and what it broke off did not end it.
     pub(crate) async fn forget_all(&self) {
-        let begun: Vec<String> = self.lock().iter().cloned().collect();
-        let forget = futures::future::join_all(begun.iter().map(|key| self.forget(key)));
+        let begun: Vec<(String, u64)> = self.lock().iter().map(|(key, turn)| (key.clone(), *turn)).collect();
+        let forget = futures::future::join_all(begun.iter().map(|(key, turn)| self.forget(key, *turn)));
         if tokio::time::timeout(FORGET_WITHIN, forget).await.is_err() {
             tracing::warn!(
                 steps = begun.len(),
@@ -69,7 +77,12 @@ impl Starts {
         }
     }
 
-    async fn forget(&self, key: &str) {
+    /// Unless the step was begun anew meanwhile.
+    async fn forget(&self, key: &str, turn: u64) {
+        let _alone = self.writing.lock().await;
+        if self.lock().get(key) != Some(&turn) {
+            return;
+        }
         match self.snapshots.delete(key).await {
             Ok(()) => _ = self.lock().remove(key),
             // A later death is counted on top of it.
@@ -77,7 +90,7 @@ impl Starts {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, u64>> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -87,14 +100,16 @@ impl Starts {
 pub(crate) struct Start {
     starts: Arc<Starts>,
     key: String,
+    /// Which start it is.
+    turn: u64,
 }
 
 impl Drop for Start {
     fn drop(&mut self) {
         // Not waited for: whoever ends in order forgets what is left. Without a runtime the process is over.
         let Ok(runtime) = Handle::try_current() else { return };
-        let (starts, key) = (Arc::clone(&self.starts), std::mem::take(&mut self.key));
-        runtime.spawn(async move { starts.forget(&key).await });
+        let (starts, key, turn) = (Arc::clone(&self.starts), std::mem::take(&mut self.key), self.turn);
+        runtime.spawn(async move { starts.forget(&key, turn).await });
     }
 }
 

@@ -33,6 +33,8 @@ const MEMORY_BYTES: u64 = 2 << 30;
 const CPU_SECONDS: u64 = 120;
 /// Stack of the extracting thread; parsers of nested formats recurse.
 const STACK_BYTES: usize = 64 << 20;
+/// The variable by which a child knows its parent.
+const PARENT: &str = "LMAO_EXTRACTION_PARENT";
 /// How often a child looks whether it has a parent.
 const LOOK: Duration = Duration::from_secs(1);
 /// Bytes of a request at most: a path, a name and a hash, or the programs of a document.
@@ -147,6 +149,7 @@ fn too_slow(what: &str) -> Failure {
 async fn run(worker: &Worker, request: &[u8], limits: Limits) -> Result<Vec<u8>, Failure> {
     let child = Command::new(&worker.program)
         .args(&worker.args)
+        .env(PARENT, std::process::id().to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -287,9 +290,10 @@ fn limit_self() -> Result<(), rustix::io::Errno> {
 #[cfg(unix)]
 #[expect(clippy::disallowed_methods, reason = "there is no async runtime in this process whose threads it could block")]
 fn end_with_parent() {
-    let parent = rustix::process::getppid();
+    // Told, not asked for: it may have died already.
+    let Some(parent) = std::env::var(PARENT).ok().and_then(|id| id.parse::<i32>().ok()) else { return };
     std::thread::spawn(move || {
-        while rustix::process::getppid() == parent {
+        while rustix::process::getppid().is_some_and(|id| id.as_raw_nonzero().get() == parent) {
             std::thread::sleep(LOOK);
         }
         std::process::exit(1);
