@@ -141,11 +141,14 @@ impl Pool {
         Ok(())
     }
 
+    /// How rare each word of a question is among the candidates.
+    pub(super) fn rarity(&self, question: &str) -> Rarity {
+        Rarity::among(question, self.candidates.iter().map(|candidate| candidate.hit.chunk.content.as_str()))
+    }
+
     /// Mixes into each score, to this share, how much of a question's words the passage has, the rare ones counting more.
     /// Squared: a passage with half of the words is far from half as good as one with all.
-    pub(super) fn believe_words(&mut self, wanted: &BTreeSet<String>, share: f32) {
-        let contents = self.candidates.iter().map(|candidate| candidate.hit.chunk.content.as_str());
-        let rarity = Rarity::among(wanted, contents);
+    pub(super) fn believe_words(&mut self, rarity: &Rarity, share: f32) {
         for candidate in &mut self.candidates {
             let had = rarity.share(&candidate.terms());
             candidate.score = (1.0 - share) * candidate.score + share * had * had;

@@ -12,7 +12,7 @@ use super::{
     query::{Question, acronyms},
     relevance::Background,
     report::Laps,
-    terms::terms,
+    terms::Rarity,
 };
 
 /// Passages of each leg that are looked through for what acronyms stand for.
@@ -74,6 +74,8 @@ pub(super) struct Pass {
     pub(super) ranked: Vec<Candidate>,
     /// What comes behind.
     pub(super) tail: Vec<Candidate>,
+    /// How rare each word of the question is among the ranked.
+    pub(super) rarity: Rarity,
     /// The question in each space that was asked.
     pub(super) directions: Vec<Direction>,
     /// Each leg with what it counted.
@@ -132,10 +134,11 @@ impl Plan {
             }
             laps.end("vectors", pool.candidates.len());
         }
-        let legs = self.rank(&mut pool, question, &directions, &weights);
+        let rarity = pool.rarity(&question.text);
+        let legs = self.rank(&mut pool, &rarity, &directions, &weights);
         laps.end("fused", pool.candidates.len());
         let Pool { candidates: ranked, tail, .. } = pool;
-        Ok(Pass { ranked, tail, directions, legs, expansions, failed, partial, costs: laps.costs })
+        Ok(Pass { ranked, tail, rarity, directions, legs, expansions, failed, partial, costs: laps.costs })
     }
 
     /// Asks the keyword leg again if what was found says what an acronym of the question stands for, or how it is abbreviated.
@@ -162,7 +165,7 @@ impl Plan {
     fn rank(
         &self,
         pool: &mut Pool,
-        question: &Question,
+        rarity: &Rarity,
         directions: &[Direction],
         weights: &Weights,
     ) -> Vec<(String, f32)> {
@@ -182,7 +185,7 @@ impl Plan {
             candidate.score = score.clamp(0.0, 1.0);
         }
         if doubt > 0.0 {
-            pool.believe_words(&terms(&question.text), doubt);
+            pool.believe_words(rarity, doubt);
         }
         sort(&mut pool.candidates);
         let by_words = weights.keyword + doubt * (1.0 - weights.keyword);

@@ -20,7 +20,7 @@ use super::{
     legs::Direction,
     neighbours::{dot, mean, unit},
     query::Question,
-    terms::{Rarity, terms},
+    terms::Rarity,
 };
 
 /// What `margin + SHARE * coverage²` has to reach.
@@ -108,9 +108,8 @@ pub(super) struct Judge {
 
 impl Judge {
     /// By a question's words, how rare each is among the passages found for it, and its vector in each space.
-    pub(super) fn new(question: &Question, found: &[Candidate], directions: Vec<Direction>) -> Self {
-        let contents = found.iter().map(|candidate| candidate.hit.chunk.content.as_str());
-        Self { rarity: Rarity::among(&terms(&question.text), contents), literal: question.literal, directions }
+    pub(super) fn new(question: &Question, rarity: Rarity, directions: Vec<Direction>) -> Self {
+        Self { rarity, literal: question.literal, directions }
     }
 
     /// Cosine similarity of a passage to the question in the general space, where it is known.

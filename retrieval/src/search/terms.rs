@@ -18,6 +18,9 @@ const STOP: &str = "a about all also am an and any are as at be because been but
 /// Passages among which a word can be rare.
 const FEW: usize = 100;
 
+/// Words of a question that are weighed: each is looked for in every passage found, and a pasted page has hundreds.
+const MAX_WEIGHED: usize = 64;
+
 static STOP_WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| STOP.split(' ').collect());
 
 /// Pairs of characters that ask, and say nothing about what a text is about: Chinese, Japanese.
@@ -29,11 +32,16 @@ const STOP_PAIRS: [&str; 17] = [
 /// The terms of a text, each once: lower case, identifiers split into their words, stop words left out, stemmed. Of scripts
 /// that do not part words, each pair of neighbouring characters is a term: single ones are in every text.
 pub(crate) fn terms(text: &str) -> BTreeSet<String> {
+    first_terms(text, usize::MAX)
+}
+
+/// The first `most` different terms of a text.
+fn first_terms(text: &str, most: usize) -> BTreeSet<String> {
     let stemmer = Stemmer::new(Algorithm::English);
     let mut terms = BTreeSet::new();
     let mut before: Option<(&str, usize)> = None;
     let mut words = text.unicode_word_indices().peekable();
-    while let Some((at, word)) = words.next() {
+    while let Some((at, word)) = words.next().filter(|_| terms.len() < most) {
         if word.starts_with(is_unparted) {
             let end = at + word.len();
             let goes_on = words.peek().is_some_and(|(next, word)| *next == end && word.starts_with(is_unparted));
@@ -47,7 +55,7 @@ pub(crate) fn terms(text: &str) -> BTreeSet<String> {
         }
         for part in parts(word) {
             let lower = part.to_lowercase().replace('’', "'");
-            if !STOP_WORDS.contains(lower.as_str()) {
+            if terms.len() < most && !STOP_WORDS.contains(lower.as_str()) {
                 terms.insert(stemmer.stem(&lower).into_owned());
             }
         }
@@ -85,17 +93,17 @@ impl Rarity {
         Self { total: weights.values().sum(), weights }
     }
 
-    /// Of these terms among passages that were found, as far as looking for their stems within words tells: reading so many
-    /// texts word by word would cost more than finding them. Where few were found it is as if there were others without any of
+    /// Of a question's first [`MAX_WEIGHED`] terms among passages that were found for it, as far as looking for their stems
+    /// within words tells: reading so many texts word by word would cost more than finding them. Where few were found it is as if there were others without any of
     /// the terms, so that a word which one of three passages lacks is not thought rare.
-    pub(crate) fn among<'a>(terms: &BTreeSet<String>, texts: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn among<'a>(question: &str, texts: impl Iterator<Item = &'a str>) -> Self {
         let texts: Vec<String> = texts.map(str::to_lowercase).collect();
         let having = |term: &str| {
             // The stem of "copies" is "copi".
             let stem = term.strip_suffix('i').filter(|stem| stem.len() > 2).unwrap_or(term);
             texts.iter().filter(|text| text.contains(stem)).count()
         };
-        Self::new(terms, texts.len().max(FEW), having)
+        Self::new(&first_terms(question, MAX_WEIGHED), texts.len().max(FEW), having)
     }
 
     /// How many of the terms these are, in [0, 1], each alike; 0 when nothing is asked for.
@@ -115,7 +123,7 @@ impl Rarity {
 }
 
 /// The words of an identifier: `parseHTTPRequest` and `parse_http_request` are three.
-fn parts(word: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn parts(word: &str) -> impl Iterator<Item = &str> {
     word.split('_').filter(|part| !part.is_empty()).flat_map(|part| {
         let chars: Vec<(usize, char)> = part.char_indices().collect();
         let mut cuts = vec![0];
@@ -160,7 +168,7 @@ mod tests {
     #[test]
     fn rare_words_tell_more_than_common_ones() {
         let texts = ["the log is copied", "a log", "logs and copies", "kiln"];
-        let rarity = Rarity::among(&terms("copies of the kiln's log"), texts.into_iter().cycle().take(200));
+        let rarity = Rarity::among("copies of the kiln's log", texts.into_iter().cycle().take(200));
         let share = |text: &str| rarity.share(&terms(text));
         assert!(share("a log") < share("copies"), "{rarity:?}");
         assert!(share("copies") < share("kiln's"), "{rarity:?}");
@@ -169,8 +177,20 @@ mod tests {
     }
 
     #[test]
+    fn of_a_pasted_page_the_first_words_are_weighed() {
+        let words: Vec<String> = (0..1000).rev().map(|n| format!("word{n}")).collect();
+        let question = format!("{} {}", words[0], words.join(" "));
+        let rarity = Rarity::among(&question, ["word999", "word1"].into_iter());
+        assert_eq!(rarity.weights.len(), MAX_WEIGHED);
+        let share = |text: &str| rarity.share(&terms(text));
+        assert!((share(&words[..MAX_WEIGHED].join(" ")) - 1.0).abs() < 1e-6, "{rarity:?}");
+        assert_eq!((share(&words[MAX_WEIGHED]), share("word1")), (0.0, 0.0));
+        assert_eq!(Rarity::among(&words.join("_"), [].into_iter()).weights.len(), MAX_WEIGHED);
+    }
+
+    #[test]
     fn words_of_few_passages_are_all_alike() {
-        let rarity = Rarity::among(&terms("borrow checker rules"), ["the rules of borrowing"].into_iter());
+        let rarity = Rarity::among("borrow checker rules", ["the rules of borrowing"].into_iter());
         let share = rarity.share(&terms("the rules of borrowing"));
         assert!((0.6..0.67).contains(&share), "{share}");
     }
