@@ -1,17 +1,18 @@
 //! Answering by quoting: the best sentences of the passages, each with its source. No language model, and it says so.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use lmao_events::{Answer, Citation, Failure};
-use lmao_ports::{Intent, SearchIndex, SemanticState, Semantics, Space, TokenSink};
+use lmao_ports::{Hit, Intent, SearchIndex, SemanticState, Semantics, Space, TokenSink};
+use uuid::Uuid;
 
 use super::{
     Answerer, Question, names,
     reading::Reading,
     relevance::{Nearness, Vectors},
     render::render,
-    select::Selection,
+    select::{Candidate, Selection},
     summary::summary,
     talk::small_answer,
 };
@@ -71,14 +72,29 @@ impl Extractive {
         if chosen.is_empty() {
             return (vec![format!("{NOTHING}.")], vec![]);
         }
-        let quoted = |n: usize| chosen.iter().any(|candidate| candidate.hit == n);
-        let read = question.hits.iter().enumerate().filter(|(n, hit)| hit.relevant || quoted(*n)).map(|(_, hit)| hit);
-        let unknown = names::unknown(&question.query, &read.collect::<Vec<_>>());
-        if unknown.is_empty() {
-            return render(&question.hits, &chosen);
+        let names = names::names(&question.query);
+        let unsaid = self.unsaid(names.clone(), &question.hits, &chosen).await;
+        let listed = unsaid.iter().map(|name| format!("“{name}”")).collect::<Vec<_>>().join(" or ");
+        if !names.is_empty() && unsaid.len() == names.len() {
+            return (vec![format!("{NOTHING}: what comes nearest to it does not mention {listed}.")], vec![]);
         }
-        let names = unknown.iter().map(|name| format!("“{name}”")).collect::<Vec<_>>().join(" or ");
-        (vec![format!("{NOTHING}: what comes nearest to it does not mention {names}.")], vec![])
+        let (mut parts, citations) = render(&question.hits, &chosen);
+        if !unsaid.is_empty() {
+            parts.insert(0, format!("No passage that was found mentions {listed}. "));
+        }
+        (parts, citations)
+    }
+
+    /// Those of the names that neither the passages found nor the beginnings of the documents quoted have: a manual may say
+    /// on its first page alone what it is about.
+    async fn unsaid<'q>(&self, names: Vec<&'q str>, hits: &[Hit], chosen: &[Candidate]) -> Vec<&'q str> {
+        let unsaid = names::unsaid(names, hits);
+        if unsaid.is_empty() {
+            return unsaid;
+        }
+        let quoted: BTreeSet<Uuid> = chosen.iter().map(|candidate| hits[candidate.hit].document_id).collect();
+        let first: Vec<(Uuid, u32)> = quoted.into_iter().map(|document| (document, 0)).collect();
+        names::unsaid(unsaid, &self.reading.passages(&first).await)
     }
 }
 

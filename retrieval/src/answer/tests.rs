@@ -10,6 +10,7 @@ use super::{Answerer, Extractive, Question};
 use crate::search::fakes::{Leg, MemoryIndex, hit};
 
 mod generative;
+mod names;
 
 /// The passages that a search about ownership found: prose in hard-wrapped lines, a list, code, a table, and one about
 /// something else.
