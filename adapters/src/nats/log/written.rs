@@ -8,15 +8,17 @@ use lmao_ports::Recorded;
 
 /// Records of one stream.
 const DEPTH: usize = 32;
-/// Bytes of records of one generation. Two generations are kept: what was not written to while this much else was is
-/// forgotten.
+/// Bytes of records of one stream: no stream of large ones drives out all others.
+const RUN: usize = GENERATION / 8;
+/// Bytes of records of one generation, exceeded by one run at most. Two generations are kept: what was not written to while
+/// this much else was is forgotten.
 const GENERATION: usize = 8 * 1024 * 1024;
 
 /// Bounded, as [`crate::heads::Heads`] is.
 #[derive(Debug, Default)]
 pub(super) struct Written {
     young: HashMap<StreamId, VecDeque<Recorded>>,
-    /// Bytes that were added to it.
+    /// Bytes that were added to it, those of runs taken over from the older one too.
     bytes: usize,
     old: HashMap<StreamId, VecDeque<Recorded>>,
 }
@@ -26,17 +28,22 @@ impl Written {
     pub(super) fn add(&mut self, recorded: Recorded) {
         let header = recorded.record.header();
         let stream = header.stream;
-        let known = self.young.remove(&stream).or_else(|| self.old.remove(&stream));
-        // Where another process wrote in between, what was before says nothing of what stands in the gap.
-        let mut run = known.filter(|run| run.back().is_some_and(|last| last.hash == header.prev)).unwrap_or_default();
-        if run.len() == DEPTH {
-            run.pop_front();
-        }
+        let size = recorded.record.bytes().len();
         if self.bytes >= GENERATION {
             self.old = std::mem::take(&mut self.young);
             self.bytes = 0;
         }
-        self.bytes += recorded.record.bytes().len();
+        let known = self.young.remove(&stream).or_else(|| {
+            let run = self.old.remove(&stream)?;
+            self.bytes += bytes(&run);
+            Some(run)
+        });
+        // Where another process wrote in between, what was before says nothing of what stands in the gap.
+        let mut run = known.filter(|run| run.back().is_some_and(|last| last.hash == header.prev)).unwrap_or_default();
+        while run.len() >= DEPTH || (!run.is_empty() && bytes(&run) + size > RUN) {
+            run.pop_front();
+        }
+        self.bytes += size;
         run.push_back(recorded);
         self.young.insert(stream, run);
     }
@@ -52,12 +59,16 @@ impl Written {
     }
 }
 
+fn bytes(run: &VecDeque<Recorded>) -> usize {
+    run.iter().map(|recorded| recorded.record.bytes().len()).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use lmao_events::{AnyEvent, Category, Head, Position, Record, user};
-    use lmao_ports::conformance::fixtures::{record, stream};
+    use lmao_events::{AnyEvent, Category, Head, Payload, Position, Record, user};
+    use lmao_ports::conformance::fixtures::{header, key, record, stream};
 
     use super::*;
 
@@ -108,10 +119,42 @@ mod tests {
         assert!(last > DEPTH as u64, "the test is too short");
         assert_eq!(versions(&written, kept, last + 1 - DEPTH as u64).len(), DEPTH);
         assert!(versions(&written, kept, last - DEPTH as u64).is_empty());
-        let bytes = |streams: &HashMap<StreamId, VecDeque<Recorded>>| {
-            streams.values().flatten().map(|recorded| recorded.record.bytes().len()).sum::<usize>()
-        };
         let slack = DEPTH * size;
-        assert!(bytes(&written.young) <= GENERATION + slack && bytes(&written.old) <= GENERATION + slack);
+        assert!(held(&written.young) <= GENERATION + slack && held(&written.old) <= GENERATION + slack);
+    }
+
+    fn held(streams: &HashMap<StreamId, VecDeque<Recorded>>) -> usize {
+        streams.values().map(bytes).sum()
+    }
+
+    #[test]
+    fn what_is_taken_over_from_the_older_generation_counts() {
+        let mut written = Written::default();
+        let size = next(stream(Category::Session), &mut Head::default()).record.bytes().len();
+        let mut streams: Vec<_> =
+            (0..2 * GENERATION / (DEPTH * size)).map(|_| (stream(Category::Session), Head::default())).collect();
+        for _ in 0..DEPTH + 8 {
+            for (stream, head) in &mut streams {
+                written.add(next(*stream, head));
+            }
+            let slack = DEPTH * size;
+            assert!(held(&written.young) <= GENERATION + slack && held(&written.old) <= GENERATION + slack);
+        }
+    }
+
+    #[test]
+    fn a_run_of_large_records_is_short() {
+        let (mut written, stream) = (Written::default(), stream(Category::Session));
+        let mut header = header(stream, &Head::default());
+        // What carries the bytes does not matter here.
+        header.traceparent = Some("0".repeat(RUN / 4));
+        let payload = Payload { command: None, events: vec![] };
+        for _ in 0..DEPTH {
+            let sealed = Arc::new(Record::seal(header.clone(), &payload, &key(), [3; 24]).unwrap());
+            (header.version, header.prev) = (header.version.next(), sealed.hash());
+            written.add(recorded(sealed));
+        }
+        assert_eq!(versions(&written, stream, DEPTH as u64 - 2).len(), 3);
+        assert!(bytes(&written.young[&stream]) <= RUN);
     }
 }
