@@ -17,9 +17,11 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{Nats, STORE};
 
-/// How long a connection may be lost before a request that waits for its answer is given up, and how long the answer may
-/// take once there is another connection: it may have been sent in between.
+/// How long a connection may be lost before a request that waits for its answer is given up.
 const AWAY: Duration = Duration::from_secs(1);
+/// How long the answer may take once there is another connection: longer than an append. It may have been sent in between and
+/// be lost, but as a rule it is still to come, from a node whose append waits for the same server.
+const AGAIN: Duration = Duration::from_secs(12);
 /// How long the server may take to know who answers.
 const KNOWN_WITHIN: Duration = Duration::from_secs(5);
 /// How often the connection is looked at.
@@ -48,7 +50,7 @@ impl NatsRouter {
         let connections = || statistics.connects.load(Ordering::Relaxed);
         let before = connections();
         let (mut connected, mut again) = (Instant::now(), None);
-        while connected.elapsed() < AWAY && again.is_none_or(|again: Instant| again.elapsed() < AWAY) {
+        while connected.elapsed() < AWAY && again.is_none_or(|again: Instant| again.elapsed() < AGAIN) {
             tokio::time::sleep(LOOK).await;
             if self.nats.is_connected() {
                 connected = Instant::now();
@@ -222,25 +224,53 @@ mod tests {
         let unsent = ask().await;
         assert!(matches!(unsent, Err(RouteError::Unavailable(_))), "{unsent:?}");
     }
-    #[tokio::test]
-    async fn an_answer_that_was_lost_with_its_connection_is_not_waited_for() {
+
+    /// Restarts the server while a request waits for this responder; what became of the request.
+    async fn asked_across_a_restart(responder: impl FnOnce(Nats) -> Arc<dyn Responder>) -> Result<Bytes, RouteError> {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let dir = tempfile::tempdir().unwrap();
         let mut first = server(port, dir.path()).await;
         let nats = Nats::connect(&format!("nats://127.0.0.1:{port}")).await.unwrap();
         let (requests, node) = (NatsRouter::new(&nats), NodeId(Uuid::new_v4()));
-        let _serving = requests.serve(node, Arc::new(Silent)).await.unwrap();
+        let _serving = requests.serve(node, responder(nats.clone())).await.unwrap();
         let restarted = async {
             tokio::time::sleep(Duration::from_millis(200)).await;
             first.kill().await.unwrap();
             server(port, dir.path()).await
         };
         let asked = requests.request(node, Bytes::new(), Duration::from_secs(300));
-        let (unanswered, _second) =
-            tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(asked, restarted) })
-                .await
-                .expect("long before its own time is over");
-        assert!(matches!(unanswered, Err(RouteError::NoAnswer(_))), "{unanswered:?}");
+        let (answer, _second) = tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(asked, restarted) })
+            .await
+            .expect("long before its own time is over");
         assert!(nats.is_connected());
+        answer
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_was_lost_with_its_connection_is_not_waited_for() {
+        let unanswered = asked_across_a_restart(|_| Arc::new(Silent)).await;
+        assert!(matches!(unanswered, Err(RouteError::NoAnswer(_))), "{unanswered:?}");
+    }
+
+    /// Answers some time after there was another connection.
+    #[derive(Debug)]
+    struct Slow(Nats);
+
+    #[async_trait]
+    impl Responder for Slow {
+        async fn answer(&self, _: Bytes) -> Bytes {
+            let statistics = self.0.client().statistics();
+            while statistics.connects.load(Ordering::Relaxed) < 2 {
+                tokio::time::sleep(LOOK).await;
+            }
+            tokio::time::sleep(AWAY * 2).await;
+            Bytes::from_static(b"late")
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_comes_by_the_next_connection_is_waited_for() {
+        assert!(AGAIN > super::super::Limits::default().deadline, "an append may take that long");
+        assert_eq!(asked_across_a_restart(|nats| Arc::new(Slow(nats))).await.unwrap(), "late");
     }
 }
