@@ -107,7 +107,8 @@ impl Hybrid {
         let query = self.understand(request, &mut report).await?;
         let plan = self.plan(&query, request, &mut report).await?;
         let passes = self.passes(&plan, &query, request, &mut report).await?;
-        let judge = |(question, pass): (&Question, &Pass)| Judge::new(question, pass.rarity.clone(), pass.directions.clone());
+        let judge =
+            |(question, pass): (&Question, &Pass)| Judge::new(question, pass.rarity.clone(), pass.directions.clone());
         let judges: Vec<Judge> = query.questions().zip(&passes).map(judge).collect();
         let mut passes = passes.into_iter();
         let (ranked, tail) = passes.next().map(|whole| (whole.ranked, whole.tail)).unwrap_or_default();

@@ -29,6 +29,7 @@ pub(super) struct Feed {
     kept: Arc<Kept>,
     /// The position of the last record that was delivered. It is closed with what follows, whatever ends that.
     end: watch::Receiver<u64>,
+    #[cfg_attr(not(test), expect(dead_code, reason = "held, so that it ends with the feed"))]
     following: AbortOnDropHandle<()>,
 }
 
