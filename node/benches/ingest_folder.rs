@@ -249,6 +249,7 @@ fn peaks(roots: [u32; 2], ended: &AtomicBool) -> [u64; 3] {
         for (peak, now) in peaks.iter_mut().zip([server + client, server, client]) {
             *peak = now.max(*peak);
         }
+        #[expect(clippy::disallowed_methods, reason = "this thread does nothing else")]
         std::thread::sleep(SAMPLE);
     }
     peaks

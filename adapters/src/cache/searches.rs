@@ -5,7 +5,11 @@
 //! any more. What names no position is only for the time when the index does not answer, and says so; what was deleted since
 //! is left out, as the tables know it.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -99,9 +103,8 @@ impl RememberedSearches {
     async fn present(&self, owner: Uuid, hits: Vec<Hit>) -> Result<Vec<Hit>, Unavailable> {
         let mut known: HashMap<Uuid, bool> = HashMap::new();
         for hit in &hits {
-            if !known.contains_key(&hit.document_id) {
-                let is_there = self.tables.document(owner, hit.document_id).await?.is_some();
-                known.insert(hit.document_id, is_there);
+            if let Entry::Vacant(unknown) = known.entry(hit.document_id) {
+                unknown.insert(self.tables.document(owner, hit.document_id).await?.is_some());
             }
         }
         Ok(hits.into_iter().filter(|hit| known.get(&hit.document_id) == Some(&true)).collect())

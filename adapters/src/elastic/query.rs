@@ -116,7 +116,7 @@ pub(super) fn prepare(
     body["size"] = k.into();
     body["track_total_hits"] = false.into();
     body["_source"] = json!({ "excludes": NOT_SHOWN });
-    Ok((k > 0).then(|| Asked { body, is_near: matches!(leg, Leg::Nearest(..)), is_cut }))
+    Ok((k > 0).then_some(Asked { body, is_near: matches!(leg, Leg::Nearest(..)), is_cut }))
 }
 
 /// The languages, English aside, of a person's passages.

@@ -186,6 +186,7 @@ impl Models {
         Self::by(config, progress, sources::public_routes())
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "each caller makes them for this")]
     fn by(config: ModelConfig, progress: Arc<dyn Progress>, routes: Vec<Route>) -> Arc<Self> {
         let ModelConfig { cache_dir, general, domain, reranker, threads } = config;
         let domain = if general == ModelSource::Off { ModelSource::Off } else { domain };

@@ -158,6 +158,7 @@ pub enum Phase {
 }
 
 /// What a document owes.
+#[expect(clippy::large_enum_variant, reason = "a document owes one or a few of them, and each is moved once")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// File to text.

@@ -389,8 +389,7 @@ async fn both_sides_of_a_comparison_are_quoted() {
 
 #[tokio::test]
 async fn a_document_is_summarized_by_its_parts() {
-    let mut index = MemoryIndex::default();
-    index.hits = passages();
+    let mut index = MemoryIndex { hits: passages(), ..MemoryIndex::default() };
     index.hits.push(hit(
         1,
         2,

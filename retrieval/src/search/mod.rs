@@ -299,7 +299,7 @@ fn code_first(space: Space) -> f32 {
 fn hit(candidate: Candidate, judges: &[Judge], explain: Explain) -> Hit {
     let relevant = judges.iter().any(|judge| judge.accepts(&candidate));
     let similarity = judges.first().and_then(|judge| judge.similarity(&candidate));
-    let explained = (explain == Explain::Yes).then(|| HitExplained { stages: candidate.stages });
+    let explained = (explain == Explain::Yes).then_some(HitExplained { stages: candidate.stages });
     Hit { score: candidate.score, similarity, relevant, explained, ..Hit::from(candidate.hit) }
 }
 

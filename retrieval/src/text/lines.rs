@@ -236,7 +236,7 @@ mod tests {
         assert_eq!((&*found, removed), (&*text.replace('\u{c}', "\n"), 0));
         // The number of the page, left and right, beside the same words.
         let page = |n: usize| {
-            let head = if n % 2 == 0 { format!("{n}  On Owls 2024") } else { format!("On Owls 2024  {n}") };
+            let head = if n.is_multiple_of(2) { format!("{n}  On Owls 2024") } else { format!("On Owls 2024  {n}") };
             format!("{head}\nText {n}.\n{n}/9\n")
         };
         let text: Vec<_> = (3..10).map(page).collect();

@@ -29,6 +29,7 @@ pub(crate) struct Options {
 }
 
 impl Default for Options {
+    #[expect(clippy::disallowed_methods, reason = "each run has another seed, and prints it")]
     fn default() -> Self {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
         Self { seconds: 2, target: None, seed: now.as_secs() * 1000 }

@@ -167,7 +167,7 @@ async fn bombs_are_refused(world: &World) {
         ("cut.tar.gz", gzipped(&words(1 << 20))[..1000].to_vec(), "damaged_file"),
     ];
     for (name, bytes, reason) in cases {
-        let failure = world.extract(name, bytes).await.err().expect(name);
+        let failure = world.extract(name, bytes).await.expect_err(name);
         assert_eq!((failure.reason.as_str(), failure.retryable), (reason, false), "{name}: {}", failure.message);
     }
     let (extracted, text) = world.extract("nested.zip", nested).await.expect("what is not too deep");
@@ -262,7 +262,7 @@ async fn absurd_sheets_end(world: &World) {
     };
     let (_, text) = world.extract("absurd.ods", ods(1)).await.expect("as much of it as anybody reads");
     assert!(text.text.len() < 16 << 20);
-    let failure = world.extract("absurd.ods", ods(5000)).await.err().expect("too much");
+    let failure = world.extract("absurd.ods", ods(5000)).await.expect_err("too much");
     assert!(["document_too_large", "extraction_crashed"].contains(&failure.reason.as_str()), "{failure:?}");
 }
 
@@ -277,7 +277,7 @@ async fn large_pages_end(world: &World) {
         b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n\
         3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R>>endobj\n"
             .to_vec();
-    write!(file, "4 0 obj<</Filter/FlateDecode/Length {}>>stream\n", packed.len()).expect("memory");
+    writeln!(file, "4 0 obj<</Filter/FlateDecode/Length {}>>stream", packed.len()).expect("memory");
     file.extend(packed);
     file.extend(b"\nendstream endobj\ntrailer<</Root 1 0 R>>\n%%EOF");
     ends(world, "large.pdf", file).await;

@@ -96,7 +96,7 @@ async fn what_is_larger_than_a_part_comes_back_whole() {
     let (options, dir) = (options(), TempDir::new().unwrap());
     let blobs = open(&options, &dir).await;
     for size in [PART - 1, PART, PART + 1, 2 * PART + 5] {
-        let content: Bytes = (0..size).map(|n| (n % 251) as u8).collect();
+        let content: Bytes = (0..size).map(|n| u8::try_from(n % 251).unwrap()).collect();
         let blob = blobs.put(FOLDER, content.clone()).await.unwrap();
         assert_eq!((blob.size, blobs.get(FOLDER, &blob).await.unwrap()), (size as u64, Some(content)));
     }
@@ -151,7 +151,7 @@ async fn no_request_reads_more_than_a_part() {
     let (options, dir) = (options(), TempDir::new().unwrap());
     let (options, largest) = measured(&options).await;
     let blobs = open(&options, &dir).await;
-    let content: Bytes = (0..2 * PART + 5).map(|n| (n % 251) as u8).collect();
+    let content: Bytes = (0..2 * PART + 5).map(|n| u8::try_from(n % 251).unwrap()).collect();
     let blob = blobs.put(FOLDER, content.clone()).await.unwrap();
     let head = 16 * 1024;
     assert_eq!(blobs.get(FOLDER, &blob).await.unwrap(), Some(content.clone()));

@@ -294,9 +294,9 @@ impl Postings<'_> {
             // First which, then what they are worth: a processor cannot guess what a filter lets through.
             let mut which = [0; BLOCK];
             let mut kept = 0;
-            for n in self.at..end {
+            for (n, doc) in (self.at..).zip(&docs[self.at..end]) {
                 which[kept % BLOCK] = n;
-                kept += usize::from(allowed.contains(docs[n] as usize));
+                kept += usize::from(allowed.contains(*doc as usize));
             }
             for n in &which[..kept] {
                 let doc = docs[*n];

@@ -64,7 +64,7 @@ pub(crate) async fn run(invocation: &Invocation, ingest: Ingest) -> anyhow::Resu
     let found = tokio::task::spawn_blocking(move || walk::walk(&paths, &wanted)).await??;
     let mut summary = Summary::new(&found);
     if dry_run {
-        let printed = summary.foretell(invocation.out, found.files, verbose);
+        let printed = summary.foretell(invocation.out, &found.files, verbose);
         return Ok(judge(&summary).and(printed)?);
     }
     let begun = Instant::now();

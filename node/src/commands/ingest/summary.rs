@@ -62,7 +62,7 @@ impl Summary {
     }
 
     /// Prints what would be sent, and what would not.
-    pub(super) fn foretell(&self, out: Output, files: Vec<Source>, verbose: bool) -> Result<(), Stop> {
+    pub(super) fn foretell(&self, out: Output, files: &[Source], verbose: bool) -> Result<(), Stop> {
         let total: u64 = files.iter().map(|file| file.size).sum();
         if out.is_json() {
             let Self { failed, left_out, .. } = self;
@@ -70,7 +70,7 @@ impl Summary {
                 "would_send": files, "bytes": total, "failed": failed, "left_out": left_out,
             }));
         }
-        for Source { path, size } in &files {
+        for Source { path, size } in files {
             out.line(format!("{:>10}  {}", bytes(*size), plain(&shown(path))))?;
         }
         self.print_rest(out, verbose)?;

@@ -337,7 +337,7 @@ fn verdict(path: &Path, max_size: u64) -> io::Result<(u64, Option<Reason>)> {
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let ends = |ending: &&str| name.strip_suffix(*ending).is_some_and(|stem| stem.ends_with('.'));
-    if NO_DOCUMENT.iter().any(|ending| ends(&ending)) && !DOCUMENT.iter().any(|ending| ends(&ending)) {
+    if NO_DOCUMENT.iter().any(ends) && !DOCUMENT.iter().any(ends) {
         return Ok((size, Some(Reason::NoDocument)));
     }
     let mut head = Vec::with_capacity(SNIFFED);

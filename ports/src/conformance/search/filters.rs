@@ -24,7 +24,7 @@ fn documents() -> Vec<IndexedDocument> {
         for (m, chunk) in one.chunks.iter_mut().enumerate() {
             chunk.chunk_type = types[(n + m) % 2].to_owned();
             chunk.section = SECTIONS[(n + m) % SECTIONS.len()].map(str::to_owned);
-            chunk.page_number = (n % 4 > 0).then_some(n as u32 + m as u32);
+            chunk.page_number = (!n.is_multiple_of(4)).then(|| u32::try_from(n + m).expect("few"));
             chunk.language = if m == 1 { some(n, 4, "de") } else { None };
         }
         one.vectors.domain = vec![Some(vector(n as u64, 8)), None, Some(vector(n as u64 + 99, 8))];

@@ -453,9 +453,8 @@ fn parents_are_the_smallest_sections_that_hold_more() {
     // Nothing near enough holds these together with another one.
     assert_eq!((parents[0], parents[run.last + 1]), (None, None), "{parents:?}");
     // A long section is parted into runs.
-    let long: Vec<_> =
+    let mut runs: Vec<_> =
         (0..parents.len()).filter(|at| path(*at) == "Book > Long").map(|at| parents[at].unwrap()).collect();
-    let mut runs = long.clone();
     runs.dedup();
     assert!(runs.len() > 2 && runs.windows(2).all(|pair| pair[0].last + 1 == pair[1].first), "{runs:?}");
 }

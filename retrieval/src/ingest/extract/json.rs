@@ -231,9 +231,9 @@ fn walk(node: &Node, path: &mut Path, tell: &mut impl FnMut(&str, &Node) -> Cont
         Node::Object(members) => {
             for (name, value) in members {
                 if value.is_plain() {
-                    path.name(name)
+                    path.name(name);
                 } else {
-                    path.enter(name)
+                    path.enter(name);
                 }
                 walk(value, path, tell)?;
                 path.text.truncate(here);

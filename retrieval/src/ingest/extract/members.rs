@@ -183,7 +183,7 @@ impl Members {
         if !self.left_out.is_empty() {
             let count: usize = self.left_out.values().sum();
             let mut kinds: Vec<(String, usize)> = self.left_out.into_iter().collect();
-            kinds.sort_by(|a, b| b.1.cmp(&a.1));
+            kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
             let kinds: Vec<_> = kinds.iter().take(10).map(|(kind, count)| format!("{count} {kind}")).collect();
             extraction.warnings.push(format!("{count} files in it are no text ({})", kinds.join(", ")));
         }

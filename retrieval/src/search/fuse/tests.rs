@@ -97,7 +97,7 @@ fn spaces_are_heard_by_their_weights() {
     assert!(found[1] > 0.0 && found[1] < found[2]);
     // A space that knows no candidate takes nothing away.
     let silent = space(2.0, &[None; 4]);
-    assert_eq!(fuse(&nothing, &[general.clone(), silent], &Weights::SEMANTIC)[0], 1.0);
+    assert_eq!(fuse(&nothing, &[general, silent], &Weights::SEMANTIC)[0], 1.0);
 }
 
 #[test]

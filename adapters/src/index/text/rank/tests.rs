@@ -31,7 +31,8 @@ const DOCUMENTS: usize = 520;
 
 /// The n-th of a sequence without visible order.
 fn random(n: usize) -> usize {
-    (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(0xbf58_476d_1ce4_e5b9) as usize >> 8
+    let mixed = (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    usize::try_from(mixed >> 8).expect("64 bits")
 }
 
 /// One of forty words, the first ones often.
@@ -67,7 +68,7 @@ fn document(n: usize, version: usize) -> IndexedDocument {
         let r = random(n * PASSAGES + m + 5);
         chunk.chunk_type = if r.is_multiple_of(2) { "prose" } else { "table" }.to_owned();
         chunk.section = Some(format!("{} > {}", word(r), word(r / 7)));
-        chunk.page_number = (r % 5 > 0).then_some(u32::try_from(r % 500).unwrap());
+        chunk.page_number = (!r.is_multiple_of(5)).then_some(u32::try_from(r % 500).unwrap());
     }
     one
 }

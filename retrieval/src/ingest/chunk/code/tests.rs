@@ -242,7 +242,7 @@ fn a_syntax_that_does_not_fit_is_not_believed() {
     let with = |syntax: Syntax| {
         crate::ingest::chunk::cut(&document, &sizer, nature, &Syntaxes::from([(0, syntax)]), 1000).unwrap().spans
     };
-    assert_ne!(with(honest.clone()), by_lines.spans);
+    assert_ne!(with(honest), by_lines.spans);
     // Of another text, of less of it, and with a byte of a letter.
     let others = ["fn a() {}", &code[..code.len() / 2], &code.replace('é', "")];
     for other in others.map(|other| parse(other.trim_end(), "rust").unwrap()) {

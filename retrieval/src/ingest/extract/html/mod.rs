@@ -172,7 +172,7 @@ impl Outline {
         let content = content.to_owned();
         match name.as_str() {
             "author" | "dc.creator" | "dcterms.creator" | "citation_author" | "article:author" => {
-                self.authors.push(content)
+                self.authors.push(content);
             }
             "keywords" | "news_keywords" | "dc.subject" | "article:tag" => self.keywords.push(content),
             "date"

@@ -231,12 +231,12 @@ mod tests {
         // No cycle: each node has two ways to the next.
         let ladder = (3..60).map(|next| inner(&format!("{next} 0 R {next} 0 R"))).collect();
         for nodes in [cycle, far, ladder] {
-            let failure = extract(of_nodes(&nodes)).err().expect("no tree");
+            let failure = extract(of_nodes(&nodes)).expect_err("no tree");
             assert_eq!(failure.reason, "damaged_pdf");
             assert!(failure.message.contains("page tree"), "{}", failure.message);
         }
         let page = "/Type/Page/MediaBox[0 0 9 9]".to_owned();
         let tree = vec![inner("3 0 R 4 0 R 4 0 R"), inner("5 0 R"), page.clone(), page];
-        assert_eq!(extract(of_nodes(&tree)).err().expect("it has no text").reason, "no_text");
+        assert_eq!(extract(of_nodes(&tree)).expect_err("it has no text").reason, "no_text");
     }
 }

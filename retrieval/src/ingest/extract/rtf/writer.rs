@@ -196,7 +196,7 @@ impl Writer {
         }
         let number = value.unwrap_or(0);
         match name {
-            "u" => return self.unicode(number),
+            "u" => self.unicode(number),
             "uc" => self.group.fallback = number.clamp(0, MAX_FALLBACK),
             "ansicpg" => self.code_page(number),
             "mac" => self.set_default(encoding_rs::MACINTOSH),
@@ -257,11 +257,7 @@ impl Writer {
             self.flush_bytes();
         }
         self.passing = self.group.fallback;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "units are written as signed numbers"
-        )]
+        #[expect(clippy::cast_sign_loss, reason = "units are written as signed numbers")]
         let unit = (number & 0xffff) as u16;
         let units = [self.surrogate.take().unwrap_or(0), unit];
         match unit {
