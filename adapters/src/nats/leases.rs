@@ -43,6 +43,9 @@ pub struct NatsMembership {
 }
 
 impl NatsMembership {
+    /// After so long a watch shows no node that died before it began, even if the server has not removed its lease.
+    pub const GONE_WITHIN: Duration = Duration::from_secs(2 * TTL.as_secs());
+
     /// The leases of the system on `nats`, three seconds long; `migrate` must have made the bucket.
     ///
     /// # Errors
@@ -328,6 +331,19 @@ mod tests {
             [Arc::new(one) as Arc<dyn Membership>, Arc::new(two)]
         };
         placement::membership(new, ttl).await;
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_the_server_does_not_remove_ends_nevertheless() {
+        let space = testing::migrated().await;
+        let leases = NatsMembership::with_ttl(&space, Duration::from_secs(1)).await.unwrap();
+        let dead = placement::worker("dead");
+        let value = serde_json::to_vec(&dead).unwrap();
+        leases.bucket.publish_patiently(&leases.key(dead.id), value.into()).await.unwrap();
+        let mut views = leases.watch();
+        assert_eq!(views.next().await.unwrap(), [dead]);
+        let then = tokio::time::timeout(Duration::from_secs(30), views.next()).await.expect("another view");
+        assert_eq!(then.unwrap(), []);
     }
 
     #[tokio::test]

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How long it may take until the leases are read, and those of nodes that died have ended.
-const VIEW: Duration = Duration::from_secs(5);
+const VIEW: Duration = NatsMembership::GONE_WITHIN.saturating_add(Duration::from_secs(5));
 /// The pause before the first account is tried again.
 const FIRST_START_PAUSE: Duration = Duration::from_secs(2);
 
