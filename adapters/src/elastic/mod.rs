@@ -39,6 +39,7 @@ mod pages;
 mod query;
 mod state;
 mod succession;
+mod together;
 mod writer;
 
 use std::sync::Arc;
@@ -57,6 +58,7 @@ use self::{
     client::Client,
     error::{Error, STORE},
     state::State,
+    together::Together,
     writer::{Writer, Written},
 };
 use crate::{
@@ -79,6 +81,8 @@ pub struct ElasticIndex {
     client: Arc<Client>,
     alias: String,
     feeder: Option<Feeder>,
+    /// Every search looks at it, some more than once.
+    state: Arc<Together<State>>,
 }
 
 /// What one that feeds has beside the rest.
@@ -115,7 +119,7 @@ impl ElasticIndex {
             }
             found => found?,
         }
-        Ok(Self { client, alias, feeder })
+        Ok(Self { client, alias, feeder, state: Arc::default() })
     }
 
     /// How the server stands, as far as is known without asking it.
@@ -148,9 +152,12 @@ impl ElasticIndex {
 
     /// The state of what this one reads.
     async fn state(&self) -> Result<State, Error> {
-        let index = self.target().await?;
-        let stored = self.or_empty(state::read(&self.client, &index).await)?;
-        Ok(stored.map(|stored| stored.state).unwrap_or_default())
+        let read = async {
+            let index = self.target().await?;
+            let stored = self.or_empty(state::read(&self.client, &index).await)?;
+            Ok(stored.map(|stored| stored.state).unwrap_or_default())
+        };
+        self.state.look(read).await
     }
 
     /// Nobody makes or replaces an index before its first change: one that is not there yet is an empty one.
