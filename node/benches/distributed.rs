@@ -4,7 +4,8 @@
 //!
 //! A scripted language model answers at once, the index is empty. Starts NATS servers of its own with `LMAO_TEST_NATS_SERVER`
 //! and uses those at `LMAO_TEST_POSTGRES`, `LMAO_TEST_ELASTICSEARCH` and `LMAO_TEST_REDIS`. Prints tables and JSON.
-//! `LMAO_BENCH_SECONDS` (3) is how long each row of turns takes, `LMAO_BENCH_ROUNDS` (3) how often leaders are killed.
+//! `LMAO_BENCH_SECONDS` (3) is how long each row of turns takes, `LMAO_BENCH_WARM_UP` (30) the seconds of turns before the first
+//! row, in which Elasticsearch compiles itself, `LMAO_BENCH_ROUNDS` (3) how often leaders are killed.
 //! Arguments choose parts: `turns`, `hop`, `owner`, `leader`.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot run has nothing better to do")]
@@ -35,8 +36,8 @@ use lmao_ports::{EventLog as _, NodeId, Responder, Router as _};
 use serde_json::json;
 use uuid::Uuid;
 
-/// Workers, one after the other in one system.
-const WORKERS: [usize; 3] = [1, 2, 4];
+/// Workers, one after the other in one system. There and back: what gets faster or slower with time by itself costs no row.
+const WORKERS: [usize; 5] = [1, 2, 4, 2, 1];
 /// Sessions at once.
 const SESSIONS: [usize; 2] = [16, 64];
 /// Sessions at once when an owner is killed.
@@ -56,13 +57,14 @@ const PAUSE: Duration = Duration::from_millis(50);
 async fn main() {
     let length = Duration::from_secs(size("LMAO_BENCH_SECONDS", 3) as u64);
     let llm = instant_llm().await;
+    let mut warm_up = Duration::from_secs(size("LMAO_BENCH_WARM_UP", 30) as u64);
     for sync in [Sync::Default, Sync::Always] {
         if !wants("turns") && (sync == Sync::Default || !wants("hop") && !wants("owner")) {
             continue;
         }
         let servers = NatsServers::one(sync).await;
         let bench = Bench { system: System::new(&servers.url, 1, &llm).await, servers, sync, length };
-        bench.run().await;
+        bench.run(std::mem::take(&mut warm_up)).await;
     }
     if wants("leader") {
         leader_killed(&llm, size("LMAO_BENCH_ROUNDS", 3)).await;
@@ -84,30 +86,39 @@ struct Bench {
 }
 
 impl Bench {
-    async fn run(&self) {
+    async fn run(&self, warm_up: Duration) {
         let projector = self.system.node("projector", "projector");
         let gateway = self.system.node("gateway", "gateway");
         let mut workers = vec![];
         let mut bare = Publisher::new(&self.servers).await;
         let mut token = String::new();
+        let mut rates: Vec<(usize, usize, f64)> = vec![];
         println!("sync_interval {}\n{HEAD}", self.sync.name());
-        for count in WORKERS {
+        for (row, count) in WORKERS.into_iter().enumerate() {
+            workers.truncate(count);
             while workers.len() < count {
                 workers.push(self.system.node(&format!("worker-{}", workers.len()), "worker"));
             }
             self.system.workers(count).await;
             if token.is_empty() {
                 token = self.system.token(&gateway).await;
+                say_for(&mut open(&gateway, &token, SESSIONS[1]).await, warm_up).await;
             }
             for sessions in SESSIONS.into_iter().filter(|_| wants("turns")) {
                 let talks = open(&gateway, &token, sessions).await;
-                self.turns(&projector, &gateway, &workers, talks, &mut bare).await;
+                let rate = self.turns(&projector, &gateway, &workers, talks, &mut bare).await;
+                rates.push((count, sessions, rate));
             }
-            if count == 1 && self.sync == Sync::Always && wants("hop") {
+            if row == 0 && self.sync == Sync::Always && wants("hop") {
                 self.hop(&gateway, &token).await;
             }
         }
+        self.added_worker(&rates);
         if self.sync == Sync::Always && wants("owner") {
+            while workers.len() < 4 {
+                workers.push(self.system.node(&format!("worker-{}", workers.len()), "worker"));
+            }
+            self.system.workers(workers.len()).await;
             self.owner_killed(&gateway, &token, workers).await;
         }
     }
@@ -120,7 +131,7 @@ impl Bench {
         workers: &[Server],
         mut talks: Vec<Talk>,
         bare: &mut Publisher,
-    ) {
+    ) -> f64 {
         let cpu = || {
             let nodes = workers.iter().chain([projector, gateway]).map(Server::cpu).sum();
             [nodes, self.servers.cpu(), cpu_of_machine()]
@@ -160,6 +171,29 @@ impl Bench {
                 "ratio": round(ratio),
             })
         );
+        rate
+    }
+
+    /// What doubling the workers costs: turns a second beside those of half as many, each the mean of both ways.
+    fn added_worker(&self, rates: &[(usize, usize, f64)]) {
+        let mean = |workers, sessions| {
+            let of = rates.iter().filter(|row| (row.0, row.1) == (workers, sessions)).map(|row| row.2);
+            let (sum, count) = of.fold((0.0, 0.0), |(sum, count), rate| (sum + rate, count + 1.0));
+            sum / count
+        };
+        for sessions in SESSIONS.into_iter().filter(|_| !rates.is_empty()) {
+            for workers in [2, 4] {
+                let share = mean(workers, sessions) / mean(workers / 2, sessions);
+                println!("{workers} workers, {sessions} sessions: {share:.2} of the turns/s of {} workers", workers / 2);
+                println!(
+                    "{}",
+                    json!({
+                        "bench": "distributed", "what": "added_worker", "sync": self.sync.name(), "workers": workers,
+                        "sessions": sessions, "of_half_as_many": round(share),
+                    })
+                );
+            }
+        }
     }
 
     /// A command that decides nothing, one after the other, as a gateway sends it; beside it, in turn, a request of as many
