@@ -7,6 +7,9 @@ use lmao_events::{BlobRef, Failure, document};
 
 use crate::{Folder, IndexedDocument};
 
+/// The reason of a step that failed since the blobs could not be read or written now.
+pub const STORAGE_UNAVAILABLE: &str = "storage_unavailable";
+
 /// The steps from a file to what a search index takes. Each reads blobs of `folder` and writes blobs there; what it led to
 /// is an event that somebody else records. A step may be dropped at any await, and repeated at any time.
 #[async_trait]

@@ -34,7 +34,7 @@ pub use clock::{Clock, Entropy};
 pub use commands::{CommandError, CommandMeta, Commands, Receipt};
 pub use error::Unavailable;
 pub use health::{Component, Health, HealthState};
-pub use ingestion::Ingestion;
+pub use ingestion::{Ingestion, STORAGE_UNAVAILABLE};
 pub use live::{Frame, Live};
 pub use llm::{ChatMessage, ChatRole, Completion, Llm, LlmError, TokenSink, USUAL_CONTEXT, estimated_tokens};
 pub use log::{AppendError, EventLog, Filter, ReadError, Recorded};

@@ -1,14 +1,21 @@
 //! A document owes the steps from a file to something that can be found.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use lmao_events::{
-    Failure, Version,
+    Failure, StreamId, Version,
     document::{Command, Document, Effect, StepOutcome},
 };
-use lmao_ports::{Folder, ParkedStream, ProjectionError, Unavailable, Unparked};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use lmao_ports::{Folder, ParkedStream, ProjectionError, STORAGE_UNAVAILABLE, Unavailable, Unparked};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 
 use super::{
     EffectContext, Hands, Perform, Performed,
@@ -19,6 +26,10 @@ use super::{
 const INDEXED_WITHIN: Duration = Duration::from_secs(30);
 /// Half of how long a file waits that was being read when a process ended; twice as long after each further end.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long the blobs are waited for. After that it counts as an attempt that they do not answer.
+const STORAGE_WITHIN: Duration = Duration::from_secs(60 * 60);
+/// The pause before they are asked again.
+const STORAGE_PAUSE: Duration = Duration::from_secs(5);
 /// Extractions and cuts at once.
 const READERS: u32 = 2;
 
@@ -30,11 +41,17 @@ pub(crate) struct DocumentWorld {
     reading: Semaphore,
     /// Batches that wait for the embedding model: two, so that it never idles.
     embedding: Semaphore,
+    without_storage: WithoutStorage,
 }
 
 impl DocumentWorld {
     pub(crate) fn new(hands: Hands) -> Arc<Self> {
-        Arc::new(Self { hands, reading: Semaphore::new(READERS as usize), embedding: Semaphore::new(2) })
+        Arc::new(Self {
+            hands,
+            reading: Semaphore::new(READERS as usize),
+            embedding: Semaphore::new(2),
+            without_storage: WithoutStorage::default(),
+        })
     }
 
     /// A step's outcome; none when there is nothing to do but wait.
@@ -61,7 +78,7 @@ impl DocumentWorld {
             Effect::AwaitIndexed => self.await_indexed(context).await,
             Effect::RemoveBlobs { owner, attempt } => {
                 let removed = self.hands.world.blobs.delete(folder(owner, attempt)).await;
-                removed.map_err(|error| Failure::passing("blobs_unavailable", error.to_string()))?;
+                removed.map_err(|error| Failure::passing(STORAGE_UNAVAILABLE, error.to_string()))?;
                 Ok(Some(StepOutcome::BlobsRemoved))
             }
         }
@@ -135,6 +152,23 @@ impl DocumentWorld {
     }
 }
 
+/// Since when documents are without their data: that it is away is a wait, not a failure, but not without end. A process that
+/// takes a document over begins to wait anew.
+#[derive(Debug, Default)]
+struct WithoutStorage(Mutex<HashMap<StreamId, Instant>>);
+
+impl WithoutStorage {
+    /// Whether the document goes on waiting.
+    fn waits(&self, document: StreamId) -> bool {
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.entry(document).or_insert_with(Instant::now).elapsed() < STORAGE_WITHIN
+    }
+
+    fn forget(&self, document: StreamId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&document);
+    }
+}
+
 /// The steps that read what somebody handed in, however large and deep it is.
 #[derive(Debug, Clone, Copy)]
 enum Reading {
@@ -180,8 +214,13 @@ impl Perform<Document> for DocumentWorld {
         let outcome = match self.step(&context, effect).await {
             Ok(Some(outcome)) => outcome,
             Ok(None) => return Performed::Later(Duration::from_secs(1)),
+            Err(failure) if failure.reason == STORAGE_UNAVAILABLE && self.without_storage.waits(context.stream) => {
+                tracing::warn!(stream = %context.stream, error = failure.message, "a document waits for its data");
+                return Performed::Later(STORAGE_PAUSE);
+            }
             Err(failure) => StepOutcome::Failed(failure),
         };
+        self.without_storage.forget(context.stream);
         Performed::Record(Command::RecordStep { effect: context.id, outcome, at: self.hands.clock.now() })
     }
 }

@@ -27,7 +27,10 @@ use object_store::{
     path::Path as Key,
 };
 use sha2::{Digest as _, Sha256};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    sync::OnceCell,
+};
 use uuid::Uuid;
 
 use self::guard::Guarded;
@@ -149,15 +152,19 @@ pub struct S3Blobs {
     place: Arc<str>,
     local: Arc<Local>,
     breaker: Arc<Breaker>,
+    log: Uuid,
+    /// Set once it was seen that the bucket holds the blobs of this log, or of none yet.
+    is_ours: Arc<OnceCell<()>>,
 }
 
 impl S3Blobs {
     /// Opens the bucket for the log with this id. `cache` is a folder of this process alone: what it is about to send, and what
-    /// was asked for as a file; of an earlier process nothing stays.
+    /// was asked for as a file; of an earlier process nothing stays. A server that is away is no error: the bucket is looked at
+    /// once it answers, before anything else is asked of it.
     ///
     /// # Errors
-    /// The bucket cannot be reached, does not exist or may not be used; it holds the blobs of another log under this prefix; the
-    /// folder cannot be used.
+    /// The bucket does not exist or may not be used; it holds the blobs of another log under this prefix; the folder cannot be
+    /// used.
     pub async fn open(options: &S3Options, log: Uuid, cache: &Path) -> Result<Self, Unavailable> {
         // Fails when a provider is installed already, which is just as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -166,8 +173,14 @@ impl S3Blobs {
         let store = options.client(&breaker).map_err(|error| failed("open", &place, error))?;
         let local = Arc::new(Local::open(cache).await?);
         let prefix = Key::from(options.prefix.as_str());
-        let blobs = Self { store: Arc::new(store), prefix, place: place.into(), local, breaker };
-        blobs.belong_to(log).await?;
+        let is_ours = Arc::default();
+        let blobs = Self { store: Arc::new(store), prefix, place: place.into(), local, breaker, log, is_ours };
+        match blobs.ours().await {
+            Err(error) if blobs.standing() != Standing::Up => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the bucket is away; it is used as soon as it answers");
+            }
+            looked => looked?,
+        }
         Ok(blobs)
     }
 
@@ -189,6 +202,11 @@ impl S3Blobs {
             return Err(Unavailable::plain(STORE, why));
         };
         found(&key, answer).map(drop)
+    }
+
+    /// Refuses a bucket that belongs to another log.
+    async fn ours(&self) -> Result<(), Unavailable> {
+        self.is_ours.get_or_try_init(|| self.belong_to(self.log)).await.copied()
     }
 
     /// The first log to come has it.
@@ -229,6 +247,7 @@ impl S3Blobs {
         blob: BlobRef,
         content: &mut (impl AsyncRead + Unpin + Send),
     ) -> Result<BlobRef, Unavailable> {
+        self.ours().await?;
         let key = self.key(folder, &blob);
         let write = |error| failed("write", &key, error);
         let first = part(content).await?;
@@ -251,6 +270,7 @@ impl S3Blobs {
 
     /// Whether the blob is there, in its size.
     async fn has(&self, folder: Folder, blob: &BlobRef) -> Result<bool, Unavailable> {
+        self.ours().await?;
         let key = self.key(folder, blob);
         match found(&key, self.store.head(&key).await)? {
             Some(object) if object.size != blob.size => Err(altered(STORE, folder, blob)),
@@ -267,6 +287,7 @@ impl S3Blobs {
     /// What is directly below: the names of folders.
     fn within(&self, folder: Key) -> impl Stream<Item = Result<Key, Unavailable>> + Send {
         let listed = async move {
+            self.ours().await?;
             let found = self.store.list_with_delimiter(Some(&folder)).await;
             let found = found.map_err(|error| failed("list", &folder, error))?;
             Ok(stream::iter(found.common_prefixes.into_iter().map(Ok)))
@@ -376,6 +397,7 @@ impl Blobs for S3Blobs {
     }
 
     async fn delete(&self, folder: Folder) -> Result<(), Unavailable> {
+        self.ours().await?;
         let place = self.folder(folder);
         let found: Vec<_> = self.store.list(Some(&place)).map_ok(|object| object.location).collect().await;
         let deleted = self.store.delete_stream(stream::iter(found).boxed());
@@ -387,6 +409,7 @@ impl Blobs for S3Blobs {
     }
 
     async fn list(&self, folder: Folder) -> Result<Vec<BlobRef>, Unavailable> {
+        self.ours().await?;
         let place = self.folder(folder);
         let named = self.store.list(Some(&place)).try_filter_map(|object| {
             let sha256 = object.location.filename().and_then(|name| name.parse().ok());

@@ -16,8 +16,8 @@ use std::{fs::File, io::Read, path::Path, sync::Arc};
 use async_trait::async_trait;
 use lmao_events::{BlobRef, Failure, document};
 use lmao_ports::{
-    Blobs, ChunkRecord, Embedder, EmbeddingCache, Folder, IndexedDocument, Ingestion, ParentChunk, SemanticState,
-    Semantics, Space, Vectors, passage_id, section_id,
+    Blobs, ChunkRecord, Embedder, EmbeddingCache, Folder, IndexedDocument, Ingestion, ParentChunk, STORAGE_UNAVAILABLE,
+    SemanticState, Semantics, Space, Vectors, passage_id, section_id,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -285,7 +285,7 @@ fn head(path: &Path, content: &BlobRef) -> Result<Vec<u8>, Failure> {
     let file = File::open(path).map_err(|_| missing("uploaded file", content))?;
     let read = file.take(HEAD_BYTES as u64).read_to_end(&mut head);
     read.map_err(|error| {
-        Failure::passing("storage_unavailable", format!("The uploaded file cannot be read now ({error})."))
+        Failure::passing(STORAGE_UNAVAILABLE, format!("The uploaded file cannot be read now ({error})."))
     })?;
     // An emptied blob must not pass for an empty upload.
     if head.is_empty() && content.size > 0 { Err(missing("uploaded file", content)) } else { Ok(head) }

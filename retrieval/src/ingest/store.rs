@@ -8,14 +8,14 @@ use std::{
 
 use bytes::Bytes;
 use lmao_events::{BlobRef, ContentHash, Failure};
-use lmao_ports::{Blobs, Folder, Unavailable};
+use lmao_ports::{Blobs, Folder, STORAGE_UNAVAILABLE, Unavailable};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 /// A store that does not answer now.
 #[expect(clippy::needless_pass_by_value, reason = "used as the argument of map_err")]
 pub(super) fn unavailable(error: Unavailable) -> Failure {
-    Failure::passing("storage_unavailable", format!("The document's data cannot be read or written now ({error})."))
+    Failure::passing(STORAGE_UNAVAILABLE, format!("The document's data cannot be read or written now ({error})."))
 }
 
 /// A blob that is gone or not what it was.
@@ -51,7 +51,7 @@ pub(super) fn read_whole(path: &Path, blob: &BlobRef, what: &str) -> Result<Vec<
     };
     let bytes = read().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => missing(what, blob),
-        _ => Failure::passing("storage_unavailable", format!("The {what} cannot be read now ({error}).")),
+        _ => Failure::passing(STORAGE_UNAVAILABLE, format!("The {what} cannot be read now ({error}).")),
     })?;
     if ContentHash(Sha256::digest(&bytes).into()) == blob.sha256 { Ok(bytes) } else { Err(missing(what, blob)) }
 }
