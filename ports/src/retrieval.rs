@@ -196,6 +196,9 @@ pub struct Hit {
     pub document_id: Uuid,
     /// The document's file name.
     pub filename: String,
+    /// The document's title, where it has one.
+    #[serde(default)]
+    pub title: Option<String>,
     /// 1-based page that it begins on.
     pub page_number: Option<u32>,
     /// Where it goes on on another page, in order.
@@ -230,6 +233,7 @@ impl From<LegHit> for Hit {
             relevant: true,
             document_id: found.document_id,
             filename: found.filename,
+            title: found.title,
             page_number: chunk.page_number,
             page_turns: chunk.page_turns,
             section: chunk.section,

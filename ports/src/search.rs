@@ -245,6 +245,8 @@ pub struct LegHit {
     pub document_id: Uuid,
     /// The document's file name.
     pub filename: String,
+    /// The document's title, where it has one.
+    pub title: Option<String>,
     /// The leg's own score: BM25, or cosine similarity in [-1, 1].
     pub score: f32,
 }

@@ -202,6 +202,7 @@ mod tests {
                 similarity: None,
                 document_id: Uuid::from_u128(1),
                 filename: "answer.pdf".to_owned(),
+                title: None,
                 page_number: Some(42),
                 page_turns: vec![],
                 section: None,

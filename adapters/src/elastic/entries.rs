@@ -324,10 +324,10 @@ impl PassageEntry {
 
     /// It, found.
     pub(super) fn into_hit(self, score: f32) -> LegHit {
-        let (document_id, language) = (self.document_id, self.metadata.language.clone());
+        let (document_id, title, language) = (self.document_id, self.title.clone(), self.metadata.language.clone());
         let (mut chunk, filename) = self.into_chunk();
         chunk.language = language;
-        LegHit { chunk: chunk.into(), document_id, filename, score }
+        LegHit { chunk: chunk.into(), document_id, filename, title, score }
     }
 }
 

@@ -119,6 +119,7 @@ impl View {
             chunk: chunk.into(),
             document_id: document.document_id,
             filename: document.filename.clone(),
+            title: document.title.clone(),
             score,
         })
     }

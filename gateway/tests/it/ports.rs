@@ -283,6 +283,7 @@ fn many(request: &SearchRequest, all: u64) -> SearchResults {
         relevant: n == 0,
         document_id: Uuid::nil(),
         filename: "many.rs".to_owned(),
+        title: None,
         page_number: None,
         page_turns: vec![],
         section: None,

@@ -84,13 +84,14 @@ pub(super) fn names(question: &str) -> Vec<&str> {
     names
 }
 
-/// Those of the names that none of these passages, their headings and file names included, has.
+/// Those of the names that none of these passages, their headings, titles and file names included, has.
 pub(super) fn unsaid<'q>(mut names: Vec<&'q str>, hits: &[Hit]) -> Vec<&'q str> {
     for hit in hits {
         if names.is_empty() {
             break;
         }
-        let words = Words::of([&hit.filename, hit.section.as_deref().unwrap_or_default(), &hit.content]);
+        let headings = [&hit.title, &hit.section].map(|heading| heading.as_deref().unwrap_or_default());
+        let words = Words::of([&hit.filename, headings[0], headings[1], &hit.content]);
         names.retain(|name| !words.have(name));
     }
     names
@@ -158,7 +159,7 @@ struct Words {
 }
 
 impl Words {
-    fn of(texts: [&str; 3]) -> Self {
+    fn of(texts: [&str; 4]) -> Self {
         let (mut single, mut joined) = (HashSet::new(), HashSet::new());
         for text in texts.map(bare) {
             let runs = || text.split(|c: char| !c.is_alphanumeric()).filter(|run| !run.is_empty());
@@ -268,10 +269,12 @@ mod tests {
             hit(1, 0, "Guide > Node.js", "prose", "It needs PostgreSQL 14, and is excellent."),
             hit(2, 0, "", "prose", "The rust_book says so."),
         ];
+        hits[0].title = Some("The Elm Manual".to_owned());
         hits[1].filename = "Kettle.docx".to_owned();
         hits[1].relevant = false;
         assert_eq!(unknown("Does NodeJS need a Postgres, as the Rust book says?", &hits), [""; 0]);
         assert_eq!(unknown("What are the rules of the Kettle?", &hits), [""; 0]);
+        assert_eq!(unknown("What does Elm need?", &hits), [""; 0]);
         assert_eq!(
             unknown("Which GPUs do the Rust books name?", &[hit(1, 0, "", "prose", "A GPU, in a Rust book.")]),
             [""; 0]

@@ -24,6 +24,7 @@ pub(crate) fn hit(document: u128, ordinal: u32, section: &str, chunk_type: &str,
         similarity: None,
         document_id: Uuid::from_u128(document),
         filename: format!("file{document}.md"),
+        title: None,
         page_number: None,
         page_turns: vec![],
         section: (!section.is_empty()).then(|| section.to_owned()),
@@ -98,7 +99,8 @@ pub(crate) fn leg_hit(hit: &Hit, score: f32) -> LegHit {
         language: None,
         parent: hit.parent,
     };
-    LegHit { chunk: Arc::new(chunk), document_id: hit.document_id, filename: hit.filename.clone(), score }
+    let (filename, title) = (hit.filename.clone(), hit.title.clone());
+    LegHit { chunk: Arc::new(chunk), document_id: hit.document_id, filename, title, score }
 }
 
 #[async_trait]

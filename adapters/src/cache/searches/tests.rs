@@ -31,25 +31,7 @@ impl Retriever for Words {
     async fn search(&self, request: SearchRequest) -> Result<SearchResults, SearchError> {
         self.searches.fetch_add(1, Ordering::SeqCst);
         let hits = self.index.keyword(&request.query.as_str().into(), &request.filter, request.max_results).await?;
-        let hit = |hit: lmao_ports::LegHit| Hit {
-            chunk_id: hit.chunk.chunk_id,
-            ordinal: hit.chunk.ordinal,
-            content: hit.chunk.content.clone(),
-            score: 0.25,
-            similarity: Some(0.1),
-            relevant: true,
-            document_id: hit.document_id,
-            filename: hit.filename,
-            page_number: hit.chunk.page_number,
-            page_turns: hit.chunk.page_turns.clone(),
-            section: hit.chunk.section.clone(),
-            chunk_type: hit.chunk.chunk_type.clone(),
-            language: None,
-            parent: None,
-            start: hit.chunk.start,
-            end: hit.chunk.end,
-            explained: None,
-        };
+        let hit = |found: lmao_ports::LegHit| Hit { score: 0.25, similarity: Some(0.1), ..Hit::from(found) };
         let hits: Vec<Hit> = hits.into_iter().map(hit).collect();
         let notices = if request.query == "half" { vec!["a leg is off".to_owned()] } else { vec![] };
         let partial = request.query == "loading";

@@ -1,5 +1,7 @@
 //! What is found: ranking, phrases, filters, neighbours.
 
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
 
 use super::{ALICE, BOB, DIMENSIONS, document, fill, found, places, sorted, vector};
@@ -155,18 +157,32 @@ pub(super) async fn words_are_stemmed_in_their_language(index: &dyn SearchIndex)
     assert_eq!(hits[0].chunk.language.as_deref(), Some("en"), "its own");
 }
 
-/// A document is found by its title and its file's name, in all its passages.
+/// A document is found by its title and its file's name, in all its passages, and what is found says both.
 pub(super) async fn titles_and_names_are_found(index: &dyn SearchIndex) {
     let mut one = document(1, ALICE, &["quorvex", "plimbo"]);
     one.title = Some("Concerning Fendril".to_owned());
     one.filename = "papers/garn-2024.pdf".to_owned();
-    fill(index, &[one, document(2, ALICE, &["quorvex"])], 1).await;
+    let two = document(2, ALICE, &["quorvex"]);
+    fill(index, &[one.clone(), two.clone()], 1).await;
     let all = SearchFilter::all_of(ALICE);
     for query in ["fendril", "garn", "\"concerning fendril\""] {
         assert_eq!(sorted(found(index, query, &all).await), [(1, 0), (1, 1)], "{query}");
     }
     assert_eq!(found(index, "quorvex fendril", &all).await[0], (1, 0));
     assert_eq!(found(index, "papers", &all).await, [], "folders are no names");
+    let near = two.vectors.general[0].clone().expect("a vector");
+    let hits = [
+        index.keyword(&"quorvex".into(), &all, 9).await.expect("keyword"),
+        index.nearest(Space::General, &near, &all, 9).await.expect("nearest"),
+        index.chunks(&[(one.document_id, 1), (two.document_id, 0)]).await.expect("chunks"),
+    ];
+    for hits in hits {
+        let told: BTreeSet<_> =
+            hits.iter().map(|hit| (hit.document_id, hit.title.as_deref(), &*hit.filename)).collect();
+        let expected =
+            [&one, &two].map(|document| (document.document_id, document.title.as_deref(), &*document.filename));
+        assert_eq!(told, BTreeSet::from(expected));
+    }
 }
 
 /// Nothing of another person is found, by whatever filter.
