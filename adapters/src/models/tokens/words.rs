@@ -14,7 +14,7 @@ use tokenizers::{ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokenizer
 /// What is remembered in one memory at most; then it begins anew.
 pub(super) const MEMORY_BYTES: usize = 8 << 20;
 /// What a word takes beside its letters and tokens.
-const WORD_BYTES: usize = 64;
+const WORD_BYTES: usize = 96;
 /// Memories that are kept: as many as texts are usually counted at once.
 const MEMORIES: usize = 2;
 
