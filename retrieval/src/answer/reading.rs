@@ -60,19 +60,30 @@ impl Reading {
     }
 }
 
-/// The document, of those found, whose file name a question has: as it stands, or all the words of it. Where there is only one
-/// document, it is that one.
+/// The document, of those found, whose file name or title a question has: as it stands, or all the words of it. Where there is only
+/// one document, it is that one.
 fn named(query: &str, hits: &[Hit]) -> Option<Uuid> {
-    let (lower, asked) = (query.to_lowercase(), terms(query));
-    let documents: BTreeMap<Uuid, &str> = hits.iter().map(|hit| (hit.document_id, hit.filename.as_str())).collect();
+    let documents: BTreeMap<Uuid, &Hit> = hits.iter().map(|hit| (hit.document_id, hit)).collect();
     if let (1, Some(document)) = (documents.len(), documents.keys().next()) {
         return Some(*document);
     }
-    let is_named = |(_, name): &(&Uuid, &&str)| {
-        let stem = terms(name.rsplit_once('.').map_or(name, |(stem, _)| stem));
-        lower.contains(&name.to_lowercase()) || !stem.is_empty() && stem.is_subset(&asked)
+    let (lower, asked) = (query.to_lowercase(), terms(query));
+    let has = |name: &str, words: &str| {
+        let words = terms(words);
+        lower.contains(&name.to_lowercase()) || !words.is_empty() && words.is_subset(&asked)
     };
-    documents.iter().filter(is_named).max_by_key(|(_, name)| name.len()).map(|(document, _)| *document)
+    // How long the name is that the question has.
+    let length = |hit: &Hit| {
+        let stem = hit.filename.rsplit_once('.').map_or(&*hit.filename, |(stem, _)| stem);
+        let file = has(&hit.filename, stem).then_some(hit.filename.len());
+        let title = hit.title.as_deref().filter(|title| !title.is_empty() && has(title, title)).map(str::len);
+        file.max(title)
+    };
+    documents
+        .into_values()
+        .filter_map(|hit| Some((length(hit)?, hit)))
+        .max_by_key(|(length, _)| *length)
+        .map(|(_, hit)| hit.document_id)
 }
 
 /// The first passage of each section that is more than its heading; of a document without sections passages at even distances.
@@ -115,6 +126,9 @@ mod tests {
             assert_eq!(parts.iter().map(|hit| hit.ordinal).collect::<Vec<_>>(), [0, 2, 4], "{query}");
         }
         assert!(reading.beginnings(&question("Summarize everything", found.clone())).await.is_empty());
+        found[1].filename = "scan-7.pdf".to_owned();
+        found[1].title = Some("House Rules".to_owned());
+        assert_eq!(reading.beginnings(&question("Summarize the house rules", found.clone())).await.len(), 3);
         assert_eq!(reading.beginnings(&question("Summarize it", found[1..].to_vec())).await.len(), 3);
         assert!(Reading::default().beginnings(&question("house rules", found)).await.is_empty());
     }
