@@ -27,7 +27,7 @@ use super::{
 use crate::passages::spaces::BySpace;
 
 /// The layout of files and payload.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 #[derive(Debug)]
 pub(super) struct Engine {

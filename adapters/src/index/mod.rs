@@ -1,9 +1,11 @@
-//! The embedded search index: BM25 by tantivy, exact nearest neighbours by int8 scan and f32 rescoring, in one directory.
+//! The embedded search index: BM25 by tantivy, nearest neighbours by scans of sketches and int8 codes and rescoring in f32, in
+//! one directory.
 //!
 //! ```text
 //! DIR/text/                     tantivy: terms of passages; its commit payload is the one source of truth
 //! DIR/rows/journal-N, text-N    documents put and deleted; their passages
-//! DIR/rows/codes-M, floats-M    their vectors of one space, one row for a passage that has one
+//! DIR/rows/codes-M, sketches-M, floats-M
+//!                               their vectors of one space, one row for a passage that has one
 //! ```
 //!
 //! The files in `rows/` only grow. A commit appends the journal of what was put and deleted, syncs all files and the

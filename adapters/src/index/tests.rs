@@ -1,4 +1,5 @@
 mod eval;
+mod near;
 
 use std::{fs, sync::Mutex};
 
@@ -102,8 +103,9 @@ async fn uncommitted_rows_are_cut_off() {
     let index = open(dir.path()).await;
     fill(&index, 1..5, 9).await;
     let digest = index.digest().await.unwrap();
-    let sizes =
-        |dir: &Path| ["journal", "text", "codes", "floats"].map(|name| files(dir, name)[0].metadata().unwrap().len());
+    let sizes = |dir: &Path| {
+        ["journal", "text", "codes", "sketches", "floats"].map(|name| files(dir, name)[0].metadata().unwrap().len())
+    };
     let committed = sizes(dir.path());
     index.put(suite::document(7, OWNER, &["never committed"])).await.unwrap();
     let crashed = snapshot(dir.path());
@@ -169,7 +171,7 @@ async fn damage_is_told_and_can_be_erased() {
     let index = open(dir.path()).await;
     fill(&index, 1..40, 1).await;
     drop(index);
-    for name in ["journal", "text", "codes", "floats"] {
+    for name in ["journal", "text", "codes", "sketches", "floats"] {
         let truncated = snapshot(dir.path());
         let path = &files(truncated.path(), name)[0];
         let size = path.metadata().unwrap().len();
@@ -213,7 +215,7 @@ async fn one_process_at_a_time_and_no_newer_format() {
     assert!(error.to_string().contains("another process has it open"), "{error}");
     drop(index);
     let meta = dir.path().join("text/meta.json");
-    let newer = fs::read_to_string(&meta).unwrap().replace("{\\\"format\\\":3", "{\\\"format\\\":4");
+    let newer = fs::read_to_string(&meta).unwrap().replace("{\\\"format\\\":4", "{\\\"format\\\":5");
     fs::write(&meta, newer).unwrap();
     let error = EmbeddedIndex::open(dir.path()).await.unwrap_err();
     assert!(error.to_string().contains("newer version"), "{error}");
@@ -228,7 +230,7 @@ async fn an_older_format_begins_anew() {
     let digest = index.digest().await.unwrap();
     drop(index);
     let meta = dir.path().join("text/meta.json");
-    let older = fs::read_to_string(&meta).unwrap().replace("{\\\"format\\\":3", "{\\\"format\\\":1");
+    let older = fs::read_to_string(&meta).unwrap().replace("{\\\"format\\\":4", "{\\\"format\\\":1");
     fs::write(&meta, older).unwrap();
     // Its fields are none of ours, and what it says of itself neither.
     let schema = fs::read_to_string(&meta).unwrap().replace("\"headings\"", "\"section\"").replace("models", "model");

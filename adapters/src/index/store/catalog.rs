@@ -1,6 +1,6 @@
 //! The catalog: the fold of the journal, in memory. Which documents there are, whose, and which rows are theirs.
 //!
-//! About 80 bytes for a passage and 500 for a document. It answers which passages a filter allows, exactly, for both legs,
+//! About 90 bytes for a passage and 500 for a document. It answers which passages a filter allows, exactly, for both legs,
 //! before any vector or word is looked at. It knows no files.
 
 use std::{

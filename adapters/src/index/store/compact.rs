@@ -49,9 +49,9 @@ impl Store {
         copy.text.start = self.text.append(text)?;
         for space in Space::ALL {
             if let (Some(run), Some(files)) = (copy.vectors.of_mut(space), self.vectors.of_mut(space)) {
-                let (codes, floats) = (maps.codes_of(document, space)?, maps.floats_of(document, space)?);
-                files.codes.append(codes)?;
-                files.floats.append(floats)?;
+                files.codes.append(maps.codes_of(document, space)?)?;
+                files.sketches.append(maps.sketches_of(document, space)?)?;
+                files.floats.append(maps.floats_of(document, space)?)?;
                 (run.file, run.first_row) = (files.number, files.rows);
                 files.rows += u64::from(run.rows);
             }

@@ -61,7 +61,7 @@ pub(in crate::index) struct Run {
     pub bytes: u64,
 }
 
-/// Adjoining rows of a pair of vector files, one for each passage that has a vector of that space.
+/// Adjoining rows of a set of vector files, one for each passage that has a vector of that space.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(in crate::index) struct VectorRun {
     /// Number of the files.
@@ -70,8 +70,9 @@ pub(in crate::index) struct VectorRun {
     pub rows: u32,
     /// Numbers of the passages that have one, in order; `None` where all do.
     pub passages: Option<Vec<u32>>,
-    /// Of the rows' codes and floats, [`checksum`].
+    /// Of the rows' codes, sketches and floats, [`checksum`].
     pub codes: u64,
+    pub sketches: u64,
     pub floats: u64,
 }
 

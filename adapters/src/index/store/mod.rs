@@ -1,8 +1,8 @@
 //! Documents, passages and vectors on disk: files that only grow, and the state that a commit names.
 //!
-//! `journal-N` tells which documents were put and deleted, `text-N` holds their passages, `codes-M` and `floats-M` their
-//! vectors of one space, one row for a passage that has one. A commit names the files and how many bytes of each are its own; what is behind them was
-//! never committed. This module keeps that true and knows neither tantivy nor queries.
+//! `journal-N` tells which documents were put and deleted, `text-N` holds their passages, `codes-M`, `sketches-M` and
+//! `floats-M` their vectors of one space, one row for a passage that has one. A commit names the files and how many bytes of each
+//! are its own; what is behind them was never committed. This module keeps that true and knows neither tantivy nor queries.
 
 mod catalog;
 mod columns;
@@ -99,8 +99,8 @@ impl Store {
         Ok((store, catalog))
     }
 
-    /// Every document lies within the files, and the codes, which every query reads, are what was written. Floats and text
-    /// are checked when they are read.
+    /// Every document lies within the files, and codes and sketches, which every query reads, are what was written. Floats and
+    /// text are checked when they are read.
     fn verify(&mut self, catalog: &Catalog) -> Result<(), IndexError> {
         let maps = self.map()?;
         for document in catalog.documents() {
@@ -111,7 +111,8 @@ impl Store {
             for (space, run) in document.vectors.iter() {
                 let Some(run) = run else { continue };
                 let number = self.vectors.of(space).as_ref().map(|files| files.number);
-                if number != Some(run.file) || checksum(maps.codes_of(document, space)?) != run.codes {
+                let written = (checksum(maps.codes_of(document, space)?), checksum(maps.sketches_of(document, space)?));
+                if number != Some(run.file) || written != (run.codes, run.sketches) {
                     return Err(altered(document));
                 }
             }
@@ -200,7 +201,7 @@ impl Store {
     /// Writes the vectors of a document whose text is written: those of both spaces, or none.
     fn write_vectors(&mut self, mut written: Document, document: &IndexedDocument) -> Result<Change, IndexError> {
         let mut metrics = BySpace::default();
-        let ends = BySpace::each(|space| self.vectors.of(space).as_ref().map(VectorFiles::end));
+        let ends = BySpace::each(|space| self.vectors.of(space).as_ref().map(VectorFiles::ends));
         for space in Space::ALL {
             let vectors = document.vectors.of(space);
             if vectors.iter().all(Option::is_none) {
@@ -254,8 +255,7 @@ impl Store {
         self.text.sync()?;
         for space in Space::ALL {
             if let Some(files) = self.vectors.of_mut(space) {
-                files.codes.sync()?;
-                files.floats.sync()?;
+                files.sync()?;
             }
         }
         self.journal.sync()?;
@@ -278,7 +278,7 @@ impl Store {
     pub(super) fn sweep(&self) {
         let mut used: HashSet<&Path> = HashSet::from([self.journal.path(), self.text.path()]);
         for files in self.vectors.iter().filter_map(|(_, files)| files.as_ref()) {
-            used.extend([files.codes.path(), files.floats.path()]);
+            used.extend(files.paths());
         }
         let Ok(files) = fs::read_dir(&self.dir) else { return };
         for path in files.flatten().map(|file| file.path()).filter(|path| !used.contains(path.as_path())) {
@@ -318,6 +318,12 @@ impl Maps {
         run.map_or(Ok(&[]), |run| self.vectors.of(space).codes_of(run).ok_or_else(|| altered(document)))
     }
 
+    /// Likewise their sketches.
+    fn sketches_of(&self, document: &Document, space: Space) -> Result<&[u8], IndexError> {
+        let run = document.vectors.of(space).as_ref();
+        run.map_or(Ok(&[]), |run| self.vectors.of(space).sketches_of(run).ok_or_else(|| altered(document)))
+    }
+
     /// The document's vectors as written, verified; none where it has no vectors.
     pub(super) fn floats_of(&self, document: &Document, space: Space) -> Result<&[u8], IndexError> {
         let Some(run) = document.vectors.of(space) else { return Ok(&[]) };
@@ -327,8 +333,8 @@ impl Maps {
 
     /// For the scan.
     pub(super) fn rows<'a>(&'a self, catalog: &'a Catalog, space: Space) -> Rows<'a> {
-        let VectorMaps { dims, codes, floats } = self.vectors.of(space);
-        Rows { dims: *dims, codes, floats, metrics: catalog.metrics(space) }
+        let VectorMaps { dims, codes, sketches, floats } = self.vectors.of(space);
+        Rows { dims: *dims, codes, sketches, floats, metrics: catalog.metrics(space) }
     }
 
     fn record(&self, document: &Document, offset: u32, bytes: u32) -> Result<&[u8], IndexError> {

@@ -1,4 +1,4 @@
-//! The vector files of one space: rows of codes and of floats, appended document by document.
+//! The vector files of one space: rows of codes, of sketches and of floats, appended document by document.
 
 use std::path::Path;
 
@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     super::{
         error,
-        vectors::{Metric, encode},
+        vectors::{Metric, encode, sketch_width},
     },
+    MAX_DIMENSIONS,
     file::{AppendFile, Mapped},
     journal::{self, VectorRun},
 };
@@ -23,7 +24,7 @@ const MOST_ROWS: u64 = u32::MAX as u64 - 1;
 /// What a commit names of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct VectorState {
-    /// Number of the two files.
+    /// Number of the three files.
     number: u64,
     dimensions: usize,
     rows: u64,
@@ -35,7 +36,17 @@ pub(super) struct VectorFiles {
     pub dims: usize,
     pub rows: u64,
     pub codes: AppendFile,
+    pub sketches: AppendFile,
     pub floats: AppendFile,
+}
+
+/// How far they reach.
+#[derive(Debug)]
+pub(super) struct VectorEnds {
+    rows: u64,
+    codes: u64,
+    sketches: u64,
+    floats: u64,
 }
 
 /// The committed part of them, mapped.
@@ -43,23 +54,28 @@ pub(super) struct VectorFiles {
 pub(super) struct VectorMaps {
     pub dims: usize,
     pub codes: Mapped,
+    pub sketches: Mapped,
     pub floats: Mapped,
 }
 
 impl VectorFiles {
     pub(super) fn create(dir: &Path, number: u64, dims: usize) -> Result<Self, IndexError> {
         let codes = AppendFile::create(dir.join(format!("codes-{number}")))?;
+        let sketches = AppendFile::create(dir.join(format!("sketches-{number}")))?;
         let floats = AppendFile::create(dir.join(format!("floats-{number}")))?;
-        Ok(Self { number, dims, rows: 0, codes, floats })
+        Ok(Self { number, dims, rows: 0, codes, sketches, floats })
     }
 
     pub(super) fn open(dir: &Path, state: &VectorState) -> Result<Self, IndexError> {
         let &VectorState { number, dimensions: dims, rows } = state;
-        let bytes = rows.checked_mul(dims as u64).filter(|bytes| bytes.checked_mul(4).is_some() && rows <= MOST_ROWS);
-        let bytes = bytes.ok_or_else(|| error::damaged("its commit names more vectors than there can be"))?;
-        let codes = AppendFile::open(dir.join(format!("codes-{number}")), bytes)?;
-        let floats = AppendFile::open(dir.join(format!("floats-{number}")), bytes * 4)?;
-        Ok(Self { number, dims, rows, codes, floats })
+        if dims > MAX_DIMENSIONS || rows > MOST_ROWS {
+            return Err(error::damaged("its commit names more vectors than there can be"));
+        }
+        let open =
+            |name: &str, width: usize| AppendFile::open(dir.join(format!("{name}-{number}")), rows * width as u64);
+        let (codes, sketches, floats) =
+            (open("codes", dims)?, open("sketches", sketch_width(dims))?, open("floats", dims * 4)?);
+        Ok(Self { number, dims, rows, codes, sketches, floats })
     }
 
     pub(super) fn state(&self) -> VectorState {
@@ -67,19 +83,38 @@ impl VectorFiles {
     }
 
     pub(super) fn map(&mut self) -> Result<VectorMaps, IndexError> {
-        Ok(VectorMaps { dims: self.dims, codes: self.codes.map()?, floats: self.floats.map()? })
+        Ok(VectorMaps {
+            dims: self.dims,
+            codes: self.codes.map()?,
+            sketches: self.sketches.map()?,
+            floats: self.floats.map()?,
+        })
     }
 
-    /// How far they reach, to come back to.
-    pub(super) fn end(&self) -> (u64, u64, u64) {
-        (self.rows, self.codes.end(), self.floats.end())
+    /// To come back to.
+    pub(super) fn ends(&self) -> VectorEnds {
+        let Self { rows, codes, sketches, floats, .. } = self;
+        VectorEnds { rows: *rows, codes: codes.end(), sketches: sketches.end(), floats: floats.end() }
     }
 
-    /// Forgets what was appended behind `end`.
-    pub(super) fn rewind(&mut self, &(rows, codes, floats): &(u64, u64, u64)) {
-        self.rows = rows;
-        self.codes.rewind(codes);
-        self.floats.rewind(floats);
+    /// Forgets what was appended behind `ends`.
+    pub(super) fn rewind(&mut self, ends: &VectorEnds) {
+        self.rows = ends.rows;
+        self.codes.rewind(ends.codes);
+        self.sketches.rewind(ends.sketches);
+        self.floats.rewind(ends.floats);
+    }
+
+    /// Makes what was appended durable.
+    pub(super) fn sync(&mut self) -> Result<(), IndexError> {
+        self.codes.sync()?;
+        self.sketches.sync()?;
+        self.floats.sync()
+    }
+
+    /// Where they lie.
+    pub(super) fn paths(&self) -> [&Path; 3] {
+        [self.codes.path(), self.sketches.path(), self.floats.path()]
     }
 
     /// Appends the vectors of a document's passages, those that have one. On an error, to be rewound.
@@ -89,30 +124,34 @@ impl VectorFiles {
         let rows = u32::try_from(present.len()).ok().filter(|rows| self.rows + u64::from(*rows) <= MOST_ROWS);
         let rows = rows.ok_or_else(|| IndexError::Invalid("more vectors than one index can hold".to_owned()))?;
         let mut metrics = Vec::with_capacity(present.len());
-        let (mut codes_hash, mut floats_hash) = (blake3::Hasher::new(), blake3::Hasher::new());
+        let mut hashes: [_; 3] = std::array::from_fn(|_| blake3::Hasher::new());
         for batch in present.chunks(BATCH) {
-            let (mut codes, mut floats) = (Vec::new(), Vec::new());
+            let (mut codes, mut sketches, mut floats) = (Vec::new(), Vec::new(), Vec::new());
             for (_, vector) in batch {
                 let row = row(vector, self.dims)?;
                 let encoded = encode(&row);
                 codes.extend(encoded.codes.iter().map(|code| code.cast_unsigned()));
+                sketches.extend(encoded.sketch);
                 floats.extend(row.iter().flat_map(|value| value.to_le_bytes()));
                 metrics.push(encoded.metric);
             }
-            codes_hash.update(&codes);
-            floats_hash.update(&floats);
+            for (hash, bytes) in hashes.iter_mut().zip([&codes, &sketches, &floats]) {
+                hash.update(bytes);
+            }
             self.codes.append(&codes)?;
+            self.sketches.append(&sketches)?;
             self.floats.append(&floats)?;
         }
-        let sum = |hasher: &blake3::Hasher| journal::first_bytes(hasher.finalize().as_bytes());
+        let [codes, sketches, floats] = hashes.map(|hash| journal::first_bytes(hash.finalize().as_bytes()));
         let is_full = present.len() == vectors.len();
         let run = VectorRun {
             file: self.number,
             first_row: self.rows,
             rows,
             passages: (!is_full).then(|| present.iter().map(|(n, _)| *n).collect()),
-            codes: sum(&codes_hash),
-            floats: sum(&floats_hash),
+            codes,
+            sketches,
+            floats,
         };
         self.rows += u64::from(rows);
         Ok((run, metrics))
@@ -123,6 +162,11 @@ impl VectorMaps {
     /// A document's codes, if they are there.
     pub(super) fn codes_of(&self, run: &VectorRun) -> Option<&[u8]> {
         rows_of(&self.codes, run, self.dims)
+    }
+
+    /// A document's sketches, if they are there.
+    pub(super) fn sketches_of(&self, run: &VectorRun) -> Option<&[u8]> {
+        rows_of(&self.sketches, run, sketch_width(self.dims))
     }
 
     /// A document's floats, if they are there.

@@ -3,7 +3,8 @@
 //! One pass over the int8 codes gives each row an approximate score and, from the known rounding errors, an interval that
 //! holds the exact one. The k-th best *lower* end seen so far is a floor under the k-th best exact score, so a row whose
 //! *upper* end is below it cannot be among the best k. The others (a few dozen, usually) are rescored in f32, best first,
-//! until no upper end reaches the k-th exact score. Nothing is approximate about the result.
+//! until no upper end reaches the k-th exact score. Where rows are many, [`narrowed`] says first which of them are worth it,
+//! and errs less than once in a million; apart from that chance nothing is approximate about the result.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -13,18 +14,20 @@ use std::{
 
 use super::{
     super::bits::Bits,
+    narrow::narrowed,
     quantize::Metric,
-    simd::{QUERY_LIMIT, dot_exact, dots},
+    simd::{QUERY_LIMIT, dot_exact, dots, fetch},
 };
 use crate::passages::content::unit;
 
-/// Rows scanned between two looks at the floor; their codes fit the first-level cache's neighbourhood.
-const BLOCK: usize = 256;
-/// So many rows are compared and forgotten in the time that it takes to begin behind them: what a filter lets through may lie
-/// scattered.
-const NEAR: usize = 6;
+/// Rows that are looked at together.
+pub(super) const BLOCK: usize = 1_024;
+/// Where one row of so many is wanted, all are read: the processor knows what comes next, and a row alone takes longer.
+const DENSE: usize = 3;
+/// Bytes of rows that lie scattered which are on their way from memory while one is compared.
+const AHEAD: usize = 4_096;
 /// What f32 arithmetic itself may add to an error, with room.
-const ROUNDING: f32 = 2e-5;
+pub(super) const ROUNDING: f32 = 2e-5;
 /// A row's exact score this far outside its interval means that codes or floats are not what was written.
 const IMPOSSIBLE: f32 = 1e-3;
 
@@ -33,6 +36,8 @@ const IMPOSSIBLE: f32 = 1e-3;
 pub(in crate::index) struct Rows<'a> {
     pub dims: usize,
     pub codes: &'a [u8],
+    /// `[rows, sketch_width(dims)]`.
+    pub sketches: &'a [u8],
     pub floats: &'a [u8],
     pub metrics: &'a [Metric],
 }
@@ -57,7 +62,7 @@ pub(in crate::index) struct Altered(pub usize);
 
 /// A score, ordered; never NaN by construction.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Score(f32);
+pub(super) struct Score(pub f32);
 
 impl Eq for Score {}
 
@@ -73,7 +78,7 @@ impl Ord for Score {
     }
 }
 
-struct Candidate {
+pub(super) struct Candidate {
     row: usize,
     score: f32,
     /// Half the interval's width.
@@ -87,16 +92,16 @@ impl Candidate {
 }
 
 /// The query, quantized to 12 bits.
-struct Query {
-    exact: Vec<f32>,
-    codes: Vec<i16>,
+pub(super) struct Query {
+    pub exact: Vec<f32>,
+    pub codes: Vec<i16>,
     scale: f32,
     /// Length of what rounding took away.
     error: f32,
 }
 
 impl Query {
-    fn new(exact: Vec<f32>) -> Self {
+    pub(super) fn new(exact: Vec<f32>) -> Self {
         let largest = exact.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
         let scale = (largest / f32::from(QUERY_LIMIT)).max(f32::MIN_POSITIVE);
         #[expect(clippy::cast_possible_truncation, reason = "within ±QUERY_LIMIT by the choice of the scale")]
@@ -108,7 +113,7 @@ impl Query {
 
     /// A row's approximate score and how far from it the exact one may be: with row x = x' + dx and query q = q' + dq,
     /// |q·x - q'·x'| <= |q||dx| + |dq||x'|, where |q| <= 1 and |x'| <= 1 + |dx|.
-    fn approximate(&self, row: usize, sum: i32, metric: Metric) -> Candidate {
+    pub(super) fn approximate(&self, row: usize, sum: i32, metric: Metric) -> Candidate {
         // What the cast to f32 loses is within ROUNDING.
         let score = sum as f32 * (self.scale * metric.scale);
         Candidate { row, score, slack: metric.error + self.error * (1.0 + metric.error) + ROUNDING }
@@ -129,7 +134,8 @@ pub(in crate::index) fn nearest(
         return Ok(Vec::new());
     }
     let query = Query::new(exact);
-    let candidates = scan(&query, rows, allowed, k);
+    let allowed = narrowed(&query, rows, allowed, k)?;
+    let candidates = scan(&query, rows, &allowed, k);
     rescore(&query, rows, candidates, k)
 }
 
@@ -139,9 +145,10 @@ fn scan(query: &Query, rows: Rows<'_>, allowed: &Bits, k: usize) -> Vec<Candidat
     let mut sums = [0; BLOCK];
     let all = rows.metrics.len();
     for start in (0..all).step_by(BLOCK) {
-        pieces(allowed, start..all.min(start + BLOCK), |piece| {
+        let block = start..all.min(start + BLOCK);
+        pieces(allowed, block, rows.codes, rows.dims, |piece, codes| {
             let sums = &mut sums[..piece.len()];
-            dots(&query.codes, &rows.codes[piece.start * rows.dims..piece.end * rows.dims], sums);
+            dots(&query.codes, codes, sums);
             let look = |row: usize| pool.offer(query.approximate(row, sums[row - piece.start], rows.metrics[row]));
             if allowed.count(piece.clone()) == piece.len() {
                 piece.clone().for_each(look);
@@ -153,25 +160,35 @@ fn scan(query: &Query, rows: Rows<'_>, allowed: &Bits, k: usize) -> Vec<Candidat
     pool.finish()
 }
 
-/// Gives, in order, pieces of a block that hold all of its rows that are allowed: the whole where they are many, else those
-/// that lie near each other.
-fn pieces(allowed: &Bits, block: Range<usize>, mut compare: impl FnMut(Range<usize>)) {
-    let count = allowed.count(block.clone());
-    if count * NEAR >= block.len() {
-        return compare(block);
+/// Gives, in order, pieces of a block that hold all of its rows that are allowed, and what `table` has of them, `width` bytes a
+/// row: the whole block where they are many, else those that lie in a row.
+pub(super) fn pieces<'a>(
+    allowed: &Bits,
+    block: Range<usize>,
+    table: &'a [u8],
+    width: usize,
+    mut compare: impl FnMut(Range<usize>, &'a [u8]),
+) {
+    let of = |rows: Range<usize>| &table[rows.start * width..rows.end * width];
+    if allowed.count(block.clone()) * DENSE >= block.len() {
+        return compare(block.clone(), of(block));
     }
-    let mut rows = allowed.within(block).peekable();
-    while let Some(first) = rows.next() {
+    let mut wanted = allowed.within(block.clone()).peekable();
+    let mut ahead = allowed.within(block);
+    let mut fetch_next = |rows: usize| ahead.by_ref().take(rows).for_each(|row| fetch(of(row..row + 1)));
+    fetch_next(AHEAD / width.max(1));
+    while let Some(first) = wanted.next() {
         let mut end = first + 1;
-        while let Some(row) = rows.next_if(|row| *row <= end + NEAR) {
-            end = row + 1;
+        while wanted.next_if_eq(&end).is_some() {
+            end += 1;
         }
-        compare(first..end);
+        fetch_next(end - first);
+        compare(first..end, of(first..end));
     }
 }
 
 /// The rows that may be among the best k of those seen so far.
-struct Pool {
+pub(super) struct Pool {
     k: usize,
     /// The k best lower ends, the lowest on top.
     floor: BinaryHeap<Reverse<Score>>,
@@ -180,12 +197,12 @@ struct Pool {
 }
 
 impl Pool {
-    fn new(k: usize) -> Self {
+    pub(super) fn new(k: usize) -> Self {
         let floor = BinaryHeap::with_capacity(k.min(1 << 16) + 1);
         Self { k, floor, lowest: f32::NEG_INFINITY, candidates: Vec::new() }
     }
 
-    fn offer(&mut self, candidate: Candidate) {
+    pub(super) fn offer(&mut self, candidate: Candidate) {
         if candidate.upper() < self.lowest {
             return;
         }
@@ -202,13 +219,14 @@ impl Pool {
         }
     }
 
-    fn finish(mut self) -> Vec<Candidate> {
+    pub(super) fn finish(mut self) -> Vec<Candidate> {
         self.candidates.retain(|candidate| candidate.upper() >= self.lowest);
         self.candidates
     }
 }
 
-fn rescore(
+/// The best k of them by their exact scores, best first, ties by row.
+pub(super) fn rescore(
     query: &Query,
     rows: Rows<'_>,
     mut candidates: Vec<Candidate>,
@@ -237,4 +255,4 @@ fn rescore(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

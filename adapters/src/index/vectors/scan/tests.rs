@@ -5,32 +5,40 @@ use proptest::prelude::*;
 use super::*;
 use crate::index::vectors::encode;
 
-struct Store {
-    dims: usize,
-    vectors: Vec<Vec<f32>>,
+pub(in crate::index::vectors) struct Store {
+    pub dims: usize,
+    pub vectors: Vec<Vec<f32>>,
     codes: Vec<u8>,
-    floats: Vec<u8>,
+    sketches: Vec<u8>,
+    pub floats: Vec<u8>,
     metrics: Vec<Metric>,
 }
 
 impl Store {
-    fn new(vectors: &[Vec<f32>]) -> Self {
+    pub(in crate::index::vectors) fn new(vectors: &[Vec<f32>]) -> Self {
         let vectors: Vec<Vec<f32>> = vectors.iter().map(|v| unit(v).unwrap()).collect();
         let encoded: Vec<_> = vectors.iter().map(|v| encode(v)).collect();
         Self {
             dims: vectors[0].len(),
             codes: encoded.iter().flat_map(|e| e.codes.iter().map(|c| c.cast_unsigned())).collect(),
+            sketches: encoded.iter().flat_map(|e| &e.sketch).copied().collect(),
             floats: vectors.iter().flatten().flat_map(|x| x.to_le_bytes()).collect(),
             metrics: encoded.iter().map(|e| e.metric).collect(),
             vectors,
         }
     }
 
-    fn rows(&self) -> Rows<'_> {
-        Rows { dims: self.dims, codes: &self.codes, floats: &self.floats, metrics: &self.metrics }
+    pub(in crate::index::vectors) fn rows(&self) -> Rows<'_> {
+        let Self { dims, codes, sketches, floats, metrics, .. } = self;
+        Rows { dims: *dims, codes, sketches, floats, metrics }
     }
 
-    fn brute_force(&self, query: &[f32], allowed: &[Range<usize>], k: usize) -> Vec<(usize, f64)> {
+    pub(in crate::index::vectors) fn brute_force(
+        &self,
+        query: &[f32],
+        allowed: &[Range<usize>],
+        k: usize,
+    ) -> Vec<(usize, f64)> {
         let dot = |v: &Vec<f32>| v.iter().zip(query).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
         let mut all: Vec<_> = allowed.iter().cloned().flatten().map(|row| (row, dot(&self.vectors[row]))).collect();
         all.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
@@ -38,7 +46,7 @@ impl Store {
         all
     }
 
-    fn check(&self, query: &[f32], allowed: &[Range<usize>], k: usize) {
+    pub(in crate::index::vectors) fn check(&self, query: &[f32], allowed: &[Range<usize>], k: usize) {
         let query = unit(query).unwrap();
         let expected = self.brute_force(&query, allowed, k);
         let found = nearest(&query, self.rows(), &bits(allowed), k).unwrap();
@@ -52,14 +60,14 @@ impl Store {
     }
 }
 
-fn bits(ranges: &[Range<usize>]) -> Bits {
+pub(in crate::index::vectors) fn bits(ranges: &[Range<usize>]) -> Bits {
     let mut bits = Bits::none(ranges.iter().map(|range| range.end).max().unwrap_or_default());
     ranges.iter().for_each(|range| bits.add(range.clone(), |_| u64::MAX));
     bits
 }
 
 /// Clustered like embeddings of text: centres, and points around them at several distances.
-fn clustered(rows: usize, dims: usize, seed: u64) -> Vec<Vec<f32>> {
+pub(in crate::index::vectors) fn clustered(rows: usize, dims: usize, seed: u64) -> Vec<Vec<f32>> {
     use rand::{RngExt, SeedableRng};
     let mut random = rand::rngs::StdRng::seed_from_u64(seed);
     let mut gauss = move || (0..6).map(|_| random.random::<f32>() - 0.5).sum::<f32>();
@@ -103,17 +111,18 @@ fn pieces_hold_what_is_allowed() {
     for ranges in kinds {
         let allowed = bits(&ranges);
         let (mut rows, mut read) = (vec![], 0);
-        for block in (0..2_400).step_by(BLOCK) {
-            pieces(&allowed, block..block + BLOCK, |piece| {
-                assert!(
-                    !piece.is_empty() && piece.len() <= BLOCK && piece.start >= block && piece.end <= block + BLOCK
-                );
+        let table: Vec<u8> = (0..2_400_u32 * 3).map(|n| n.to_le_bytes()[0]).collect();
+        for start in (0..2_400).step_by(BLOCK) {
+            let block = start..2_400.min(start + BLOCK);
+            pieces(&allowed, block.clone(), &table, 3, |piece, bytes| {
+                assert!(!piece.is_empty() && piece.start >= block.start && piece.end <= block.end);
+                assert_eq!(bytes, &table[piece.start * 3..piece.end * 3]);
                 read += piece.len();
                 rows.extend(allowed.within(piece));
             });
         }
         assert_eq!(rows, ranges.iter().cloned().flatten().collect::<Vec<_>>());
-        assert!(read <= rows.len() * (NEAR + 1), "{read} rows are read for {}", rows.len());
+        assert!(read <= rows.len() * DENSE, "{read} rows are read for {}", rows.len());
     }
 }
 
