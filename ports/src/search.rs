@@ -311,8 +311,8 @@ pub trait SearchIndex: Debug + Send + Sync {
     /// The `k` best passages by BM25.
     async fn keyword(&self, query: &KeywordQuery, filter: &SearchFilter, k: usize) -> Result<Vec<LegHit>, IndexError>;
 
-    /// The `k` passages nearest to `vector` (`[dims]`, length 1) in this space by cosine similarity, exact. Passages without
-    /// a vector there are not found.
+    /// The `k` passages nearest to `vector` (`[dims]`, length 1) in this space by cosine similarity, exact; an index may miss one of
+    /// them with a probability of less than one in a million. Passages without a vector there are not found.
     async fn nearest(
         &self,
         space: Space,
