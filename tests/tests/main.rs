@@ -12,6 +12,7 @@ mod chaos;
 mod cli;
 mod crash;
 mod damage;
+mod data_dir;
 // What extracts is seen in /proc.
 #[cfg(target_os = "linux")]
 mod deadly;

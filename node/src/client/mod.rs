@@ -7,10 +7,14 @@ mod files;
 mod wire;
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
+use async_trait::async_trait;
 use reqwest::{Method, Request, RequestBuilder, Response, StatusCode, Url, header};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -38,6 +42,16 @@ pub(crate) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 /// The header of positions, in replies and in reads that must see them.
 pub(crate) const POSITION: &str = "LMAO-Position";
 
+/// Gives tokens to whom no login is needed.
+#[async_trait]
+pub(crate) trait Issuer: Send + Sync {
+    /// A fresh one.
+    ///
+    /// # Errors
+    /// When none can be made.
+    async fn issue(&self) -> Result<String, Stop>;
+}
+
 /// How to prove who asks.
 #[derive(Clone)]
 pub(crate) enum Credentials {
@@ -50,6 +64,8 @@ pub(crate) enum Credentials {
         /// The password.
         password: String,
     },
+    /// Tokens of this program's own, another one whenever one runs out.
+    Issued(Arc<dyn Issuer>),
 }
 
 /// What the server at `base` says of itself. Needs no token, and is asked once.
@@ -183,7 +199,7 @@ impl Client {
             self.spoke.store(true, Ordering::Relaxed);
             match response.status() {
                 status if status.is_success() => return Ok(response),
-                StatusCode::UNAUTHORIZED if !renewed && matches!(self.credentials, Credentials::Password { .. }) => {
+                StatusCode::UNAUTHORIZED if !renewed && !matches!(self.credentials, Credentials::Token(_)) => {
                     self.forget(&token).await;
                     renewed = true;
                 }
@@ -203,20 +219,23 @@ impl Client {
         }
     }
 
-    /// A valid token, by a login if there is none yet. Who comes meanwhile waits for the same one.
+    /// A valid token, by a login or an issuer if there is none yet. Who comes meanwhile waits for the same one.
     ///
     /// # Errors
     /// As [`Client::send`].
     pub(crate) async fn token(&self) -> Result<String, Stop> {
-        let (username, password) = match &self.credentials {
-            Credentials::Token(token) => return Ok(token.clone()),
-            Credentials::Password { username, password } => (username, password),
-        };
+        if let Credentials::Token(token) = &self.credentials {
+            return Ok(token.clone());
+        }
         let mut known = self.token.lock().await;
         if let Some(token) = known.as_ref() {
             return Ok(token.clone());
         }
-        let token = self.log_in(username, password).await?;
+        let token = match &self.credentials {
+            Credentials::Token(token) => token.clone(),
+            Credentials::Password { username, password } => self.log_in(username, password).await?,
+            Credentials::Issued(issuer) => issuer.issue().await?,
+        };
         *known = Some(token.clone());
         Ok(token)
     }

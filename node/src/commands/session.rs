@@ -2,14 +2,15 @@
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use lmao_adapters::data_dir::DataDir;
 use lmao_ports::{Journal as _, Projection, SemanticState, Semantics as _, Space};
 use tokio::{net::TcpListener, sync::oneshot};
 
 use super::Invocation;
 use crate::{
-    client::{Client, Credentials},
-    compose::{ADMIN, DamagedIndex, Node, Parts, base_url, existing},
+    client::{Client, Credentials, Issuer},
+    compose::{ADMIN, DamagedIndex, LocalAdmin, Node, Parts, base_url, existing},
     config::Config,
     exit::{Code, Stop},
     output::note,
@@ -79,7 +80,7 @@ pub(crate) async fn with_client<T>(
 /// When there are no credentials for it.
 pub(crate) async fn running_client(invocation: &Invocation, config: &Config) -> Result<Option<Client>, Stop> {
     let Some(base) = address(invocation, config).await? else { return Ok(None) };
-    Client::new(&base, credentials(invocation, &config.data, &base)?).map(Some)
+    Client::new(&base, credentials(invocation, config, &base).await?).map(Some)
 }
 
 /// The address of a server that was named, or of the one that runs on the data directory; `None` when nobody uses that.
@@ -93,30 +94,44 @@ pub(crate) async fn address(invocation: &Invocation, config: &Config) -> Result<
     }
 }
 
-/// The credentials for a server at `base`: `LMAO_TOKEN`, else the password in the data directory that it runs on. A password
-/// is never sent to a server other than the one it was made for.
-fn credentials(invocation: &Invocation, data: &Path, base: &str) -> Result<Credentials, Stop> {
-    let address = DataDir::running(data).and_then(|running| running.address);
-    if invocation.variable("LMAO_TOKEN").is_none()
-        && address.is_none_or(|address| address.trim_end_matches('/') != base)
-    {
+#[async_trait]
+impl Issuer for LocalAdmin {
+    async fn issue(&self) -> Result<String, Stop> {
+        self.token().await.map_err(|error| Stop::new(Code::Failed, "no token can be signed").because(error))
+    }
+}
+
+/// The credentials for a server at `base`: `LMAO_TOKEN`, else those of the data directory that it runs on. They are never sent
+/// to a server other than the one they were made for.
+async fn credentials(invocation: &Invocation, config: &Config, base: &str) -> Result<Credentials, Stop> {
+    if let Some(token) = given_token(invocation) {
+        return Ok(token);
+    }
+    let address = DataDir::running(&config.data).and_then(|running| running.address);
+    if address.is_none_or(|address| address.trim_end_matches('/') != base) {
         let login = format!("lmao login --server {base} --username NAME");
         return Err(Stop::new(Code::Refused, format!("there is no token for {base}")).hint(format!(
             "name the server's data directory with --data, or set LMAO_TOKEN to what `{login}` prints"
         )));
     }
-    local_credentials(invocation, data)
+    local_credentials(LocalAdmin::beside(config).await, &config.data)
 }
 
-/// The credentials for the server that runs on `data`.
-fn local_credentials(invocation: &Invocation, data: &Path) -> Result<Credentials, Stop> {
-    if let Some(token) = invocation.variable("LMAO_TOKEN") {
-        return Ok(Credentials::Token(token.to_owned()));
-    }
+fn given_token(invocation: &Invocation) -> Option<Credentials> {
+    invocation.variable("LMAO_TOKEN").map(|token| Credentials::Token(token.to_owned()))
+}
+
+/// Tokens of the administrator's own; where the vault gives none, the password that is kept in `data`.
+fn local_credentials(admin: anyhow::Result<Option<LocalAdmin>>, data: &Path) -> Result<Credentials, Stop> {
+    let refused = match admin {
+        Ok(Some(admin)) => return Ok(Credentials::Issued(Arc::new(admin))),
+        Ok(None) => None,
+        Err(error) => Some(error),
+    };
     let path = data.join("admin-password");
     let password = fs::read_to_string(&path).map_err(|error| {
         Stop::new(Code::Refused, format!("the administrator's password in {} cannot be read", path.display()))
-            .because(error)
+            .because(refused.unwrap_or_else(|| error.into()))
             .hint("set LMAO_TOKEN to a token of an account; `lmao login --username NAME` prints one")
     })?;
     Ok(Credentials::Password { username: ADMIN.to_owned(), password: password.trim_end().to_owned() })
@@ -169,6 +184,8 @@ async fn alone<T>(
         let _ = stopped.await;
     }));
     let result = work(&client).await;
+    // With it goes what it has of the vault.
+    drop(client);
     let _ = stop.send(());
     served.await??;
     result
@@ -199,7 +216,14 @@ async fn prepare(
         settle(node, need).await?;
     }
     let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
-    let client = Client::new(&base_url(listener.local_addr()?), local_credentials(invocation, &config.data)?)?;
+    let credentials = match given_token(invocation) {
+        Some(token) => token,
+        None => {
+            let Parts { vault, journal, .. } = node.parts();
+            local_credentials(LocalAdmin::of(Arc::clone(vault), journal).await, &config.data)?
+        }
+    };
+    let client = Client::new(&base_url(listener.local_addr()?), credentials)?;
     Ok((listener, client))
 }
 
@@ -252,15 +276,26 @@ mod tests {
         assert_eq!(chosen(Some("d"), None, Some("http://a:1")), Target::DataDir);
     }
 
-    #[test]
-    fn a_password_goes_only_to_the_server_of_its_directory() {
+    #[tokio::test]
+    async fn credentials_go_only_to_the_server_of_their_directory() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("admin-password"), "secret\n").unwrap();
+        let config = Config { data: folder.path().to_owned(), ..Config::default() };
         let invocation = Invocation::new(Global::default(), vec![]);
-        let refused = credentials(&invocation, folder.path(), "http://elsewhere:8000").err().unwrap();
+        let refused = credentials(&invocation, &config, "http://elsewhere:8000").await.err().unwrap();
         assert_eq!(refused.code, Code::Refused);
         let with_token = Invocation::new(Global::default(), vec![("LMAO_TOKEN".to_owned(), "t".to_owned())]);
-        let token = credentials(&with_token, folder.path(), "http://elsewhere:8000").unwrap();
+        let token = credentials(&with_token, &config, "http://elsewhere:8000").await.unwrap();
         assert!(matches!(token, Credentials::Token(token) if token == "t"));
+    }
+
+    #[test]
+    fn without_keys_the_password_that_was_kept_will_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let none = local_credentials(Err(anyhow::anyhow!("no vault")), folder.path()).err().unwrap();
+        assert_eq!((none.code, none.to_string().contains("admin-password")), (Code::Refused, true));
+        fs::write(folder.path().join("admin-password"), "secret\n").unwrap();
+        let kept = local_credentials(Ok(None), folder.path()).unwrap();
+        assert!(matches!(kept, Credentials::Password { password, .. } if password == "secret"));
     }
 }

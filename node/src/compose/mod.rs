@@ -5,6 +5,7 @@ mod admin;
 mod duties;
 mod gauges;
 mod health;
+mod local;
 mod node;
 mod parts;
 mod reachable;
@@ -18,6 +19,7 @@ mod tests;
 mod witness;
 
 pub(crate) use admin::{ADMIN, FirstStart, random_password};
+pub(crate) use local::LocalAdmin;
 pub(crate) use node::{Node, base_url, refuse_beside_nodes};
 pub(crate) use parts::{DamagedIndex, Parts, WORKER};
 pub(crate) use reader::{Reader, existing};

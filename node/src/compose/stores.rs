@@ -67,9 +67,21 @@ impl<'a> Opening<'a> {
         let master = self.master_key().await?.clone();
         Ok(match &self.config.vault {
             Durable::Nats(url) => Arc::new(NatsVault::open(&self.nats(url).await?, &master).await?),
-            Durable::Sqlite(path) => Arc::new(SqliteVault::open(path, &master).await?),
-            Durable::InDataDir => Arc::new(SqliteVault::open(&self.data.vault_db(), &master).await?),
+            Durable::Sqlite(path) => Arc::new(SqliteVault::open(self.readable(path)?, &master).await?),
+            Durable::InDataDir => {
+                let path = self.data.vault_db();
+                Arc::new(SqliteVault::open(self.readable(&path)?, &master).await?)
+            }
         })
+    }
+
+    /// The vault's file: who only reads makes none.
+    fn readable<'p>(&self, path: &'p Path) -> Result<&'p Path, Stop> {
+        if self.access == Access::ReadOnly && !path.is_file() {
+            let text = format!("there is no vault at {}", path.display());
+            return Err(Stop::new(Code::Failed, text).hint("restore it from a backup: nothing can be read without it"));
+        }
+        Ok(path)
     }
 
     pub(crate) async fn read_model(&mut self) -> anyhow::Result<Arc<dyn ReadModel>> {

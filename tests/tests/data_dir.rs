@@ -1,0 +1,60 @@
+//! The data directory as those meet it who work beside its server, or in its place.
+
+use std::{fs, path::Path};
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Server, lmao, lmao_json};
+
+/// What these arguments print on this data directory; they end well.
+#[track_caller]
+fn said(data: &Path, arguments: &[&str]) -> String {
+    let output = lmao(arguments).arg("--data").arg(data).output().expect("lmao can be started");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?} end with {}: {complaint}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn records(data: &Path) -> usize {
+    said(data, &["events", "--json"]).lines().count()
+}
+
+#[tokio::test]
+async fn who_can_read_the_data_directory_is_let_in_without_a_login() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, archive) = (folder.path().join("data"), folder.path().join("archive"));
+    let server = Server::start(&data).await;
+    server.admin().await.upload("owl.txt", b"The owl sleeps in the belfry.".to_vec(), None).await.expect("an answer");
+    fs::remove_file(data.join("admin-password")).expect("it is kept there");
+    // Somebody tries passwords until the name has to wait.
+    let stranger = Client::new(&server.url, "");
+    let guess = json!({ "username": "admin", "password": "a guess" });
+    let mut status = 0;
+    for _ in 0..11 {
+        status = stranger.post("/auth/login", &guess, None).await.expect("an answer").status;
+    }
+    assert_eq!(status, 429);
+
+    let before = records(&data);
+    for arguments in [&["status"][..], &["documents", "list"], &["search", "owl"], &["parked"]] {
+        said(&data, arguments);
+    }
+    assert_eq!(records(&data), before, "nobody who only looks is written down");
+    let found = lmao_json(&data, &["documents", "list"], "off");
+    assert_eq!(found[0]["filename"], "owl.txt", "it is the administrator's account: {found}");
+    said(&data, &["log", "export", "--with-keys", archive.to_str().expect("UTF-8")]);
+    assert!(server.sigterm().await.success());
+
+    // Without a server, and moved to where no password ever was.
+    let fresh = folder.path().join("fresh");
+    said(&fresh, &["log", "import", archive.to_str().expect("UTF-8")]);
+    for data in [&data, &fresh] {
+        let found = lmao_json(data, &["search", "belfry"], "off");
+        assert_eq!(found["results"].as_array().map(Vec::len), Some(1), "{found}");
+        assert!(!data.join("admin-password").exists());
+    }
+    let server = Server::start(&fresh).await;
+    let listed: Value = lmao_json(&fresh, &["documents", "list"], "off");
+    assert_eq!(listed[0]["filename"], "owl.txt", "{listed}");
+    drop(server);
+}
