@@ -30,19 +30,45 @@ pub enum Mode {
     ReadOnly,
 }
 
+/// What a process that uses a data directory is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Holder {
+    /// It serves, until it is asked to end.
+    #[default]
+    Server,
+    /// It does one thing and ends.
+    Command,
+}
+
 /// The process that uses a data directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
     /// Its process id.
     pub pid: u32,
-    /// Where it listens, for example `http://127.0.0.1:8000`; `None` before it does.
+    /// Where it listens, for example `http://127.0.0.1:8000`; `None` before it does, and when it is about to end.
     pub address: Option<String>,
+    /// What it is there for. Older builds do not say.
+    #[serde(default)]
+    pub holder: Holder,
+}
+
+impl Running {
+    /// Whether it goes on until somebody stops it: waiting for it leads to nothing.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.holder == Holder::Server && self.address.is_some()
+    }
 }
 
 impl std::fmt::Display for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "process {}", self.pid)?;
-        self.address.as_ref().map_or(Ok(()), |address| write!(f, " at {address}"))
+        let Self { pid, address, holder } = self;
+        match holder {
+            Holder::Server => write!(f, "process {pid}")?,
+            Holder::Command => write!(f, "process {pid}, a command that has not ended")?,
+        }
+        address.as_ref().filter(|_| *holder == Holder::Server).map_or(Ok(()), |address| write!(f, " at {address}"))
     }
 }
 
@@ -56,12 +82,12 @@ pub enum Error {
     #[error("{0} is no data directory: {1}; name another with --data")]
     NotOurs(PathBuf, &'static str),
     /// Another process has it.
-    #[error("the data directory {path} is in use by {by}; stop it first, or talk to it")]
+    #[error("the data directory {path} is in use by {}", whom(.by.as_ref()))]
     InUse {
         /// The folder.
         path: PathBuf,
-        /// Who has it.
-        by: String,
+        /// Who has it; `None` when they have not said so yet.
+        by: Option<Running>,
     },
     /// A newer build wrote it.
     #[error(
@@ -96,10 +122,11 @@ pub enum Error {
 pub struct DataDir {
     path: PathBuf,
     lock: Option<File>,
+    holder: Holder,
 }
 
 impl DataDir {
-    /// Opens the folder at `path`; in [`Mode::Exclusive`] creates it (0700) and locks it.
+    /// Opens the folder at `path`; in [`Mode::Exclusive`] creates it (0700) and locks it, for a command.
     ///
     /// # Errors
     /// [`Error`]; nothing was changed then, except that an empty folder may have been created.
@@ -108,22 +135,36 @@ impl DataDir {
             Mode::ReadOnly => {
                 existing(path)?;
                 check_format(path)?.ok_or(Error::NotOurs(path.to_owned(), "it has no `format` file"))?;
-                Ok(Self { path: absolute(path)?, lock: None })
+                Ok(Self { path: absolute(path)?, lock: None, holder: Holder::Command })
             }
             Mode::Exclusive => {
                 create(path)?;
-                if check_format(path)?.is_none() {
-                    refuse_strangers(path)?;
+                if check_format(path)?.is_none()
+                    && let Err(error) = refuse_strangers(path)
+                    // Unless they are those of a process that has made it a data directory since.
+                    && check_format(path)?.is_none()
+                {
+                    return Err(error);
                 }
                 let lock = lock(path)?;
                 if check_format(path)?.is_none() {
                     write_format(path)?;
                 }
-                let directory = Self { path: absolute(path)?, lock: Some(lock) };
-                directory.say(&Running { pid: std::process::id(), address: None })?;
+                let directory = Self { path: absolute(path)?, lock: Some(lock), holder: Holder::Command };
+                directory.say(None)?;
                 Ok(directory)
             }
         }
+    }
+
+    /// The same, for a server: others are told that waiting for its end is vain.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn for_server(mut self) -> Result<Self, Error> {
+        self.holder = Holder::Server;
+        self.say(None)?;
+        Ok(self)
     }
 
     /// Tells others where this process listens.
@@ -131,7 +172,15 @@ impl DataDir {
     /// # Errors
     /// [`Error::Io`].
     pub fn set_address(&self, address: &str) -> Result<(), Error> {
-        self.say(&Running { pid: std::process::id(), address: Some(address.to_owned()) })
+        self.say(Some(address))
+    }
+
+    /// Tells others that this process listens no more: it is about to end.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn clear_address(&self) -> Result<(), Error> {
+        self.say(None)
     }
 
     /// Who uses the data directory at `path` exclusively now; `None` when nobody does, or there is none.
@@ -204,14 +253,24 @@ impl DataDir {
         self.path.join("admin-password")
     }
 
-    fn say(&self, running: &Running) -> Result<(), Error> {
+    fn say(&self, address: Option<&str>) -> Result<(), Error> {
         let Some(mut file) = self.lock.as_ref() else { return Ok(()) };
-        let text = serde_json::to_vec(running).unwrap_or_default();
+        let running = Running { pid: std::process::id(), address: address.map(str::to_owned), holder: self.holder };
+        let text = serde_json::to_vec(&running).unwrap_or_default();
         // Readers who meet a half-written line see a process without an address.
         file.set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(&text))
             .map_err(|source| denied(&self.path.join(LOCK_FILE), source))
+    }
+}
+
+/// Who has it, and what to do about it.
+fn whom(by: Option<&Running>) -> String {
+    match by {
+        Some(running) if running.holder == Holder::Command => format!("{running}; wait for it, or stop it"),
+        Some(running) => format!("{running}; stop it first, or talk to it"),
+        None => "another process; stop it first, or talk to it".to_owned(),
     }
 }
 
@@ -267,8 +326,7 @@ fn lock(path: &Path) -> Result<File, Error> {
             Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
         }
     }
-    let by = read_running(&file).map_or_else(|| "another process".to_owned(), |running| running.to_string());
-    Err(Error::InUse { path: path.to_owned(), by })
+    Err(Error::InUse { path: path.to_owned(), by: read_running(&file) })
 }
 
 fn read_running(mut file: &File) -> Option<Running> {
@@ -332,14 +390,20 @@ mod tests {
         let path = folder.path().join("a/b");
         assert!(matches!(DataDir::open(&path, Mode::ReadOnly), Err(Error::Missing(_))));
         let first = open(&path).unwrap();
+        let us = std::process::id();
+        let error = open(&path).unwrap_err().to_string();
+        assert!(error.contains(&format!("process {us}, a command")) && error.contains("wait for it"), "{error}");
+        let first = first.for_server().unwrap();
         first.set_address("http://127.0.0.1:8000").unwrap();
         let error = open(&path).unwrap_err().to_string();
-        let us = std::process::id();
         assert!(error.contains(&format!("in use by process {us} at http://127.0.0.1:8000")), "{error}");
         assert_eq!(
             DataDir::running(&path),
-            Some(Running { pid: us, address: Some("http://127.0.0.1:8000".to_owned()) })
+            Some(Running { pid: us, address: Some("http://127.0.0.1:8000".to_owned()), holder: Holder::Server })
         );
+        first.clear_address().unwrap();
+        let running = DataDir::running(&path).unwrap();
+        assert!(!running.is_serving() && running.holder == Holder::Server, "{running}");
         DataDir::open(&path, Mode::ReadOnly).unwrap();
         drop(first);
         assert_eq!(DataDir::running(&path), None);

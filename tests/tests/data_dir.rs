@@ -1,6 +1,10 @@
 //! The data directory as those meet it who work beside its server, or in its place.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Stdio},
+};
 
 use serde_json::{Value, json};
 
@@ -57,4 +61,56 @@ async fn who_can_read_the_data_directory_is_let_in_without_a_login() {
     let listed: Value = lmao_json(&fresh, &["documents", "list"], "off");
     assert_eq!(listed[0]["filename"], "owl.txt", "{listed}");
     drop(server);
+}
+
+/// How commands end that are started at once on this data directory.
+fn at_once(data: &Path, commands: &[&[&str]]) -> Vec<(Option<i32>, String)> {
+    let start = |arguments: &&[&str]| {
+        let mut command = lmao(arguments);
+        command
+            .arg("--data")
+            .arg(data)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it can be started")
+    };
+    let children: Vec<_> = commands.iter().map(start).collect();
+    let end = |child: Child| {
+        let output = child.wait_with_output().expect("children can be waited for");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    children.into_iter().map(end).collect()
+}
+
+#[test]
+fn commands_without_a_server_wait_for_each_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, file) = (folder.path().join("data"), folder.path().join("owl.txt"));
+    fs::write(&file, "The owl sleeps in the belfry.").expect("files can be written");
+    let ingest = ["ingest", file.to_str().expect("UTF-8")];
+    let first = at_once(&data, &[&ingest, &ingest, &ingest]);
+    assert!(first.iter().all(|(code, _)| *code == Some(0)), "{first:?}");
+    let then = [&["search", "owl"][..], &["documents", "list"], &["projections", "status"], &["parked"], &ingest];
+    let ended = at_once(&data, &then);
+    assert!(ended.iter().all(|(code, _)| *code == Some(0)), "{ended:?}");
+    let listed = lmao_json(&data, &["documents", "list"], "off");
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+}
+
+#[tokio::test]
+async fn a_command_waits_for_a_server_that_ends_and_a_server_for_a_command() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let server = Server::start(&data).await;
+    server.signal();
+    for _ in 0..3 {
+        let ended = at_once(&data, &[&["documents", "list"], &["parked"]]);
+        assert!(ended.iter().all(|(code, _)| *code == Some(0)), "{ended:?}");
+    }
+    drop(server);
+    let mut command = lmao(&["documents", "list", "--data"]);
+    let mut child = command.arg(&data).stdout(Stdio::null()).spawn().expect("it can be started");
+    let _server = Server::start(&data).await;
+    assert_eq!(child.wait().expect("children can be waited for").code(), Some(0));
 }

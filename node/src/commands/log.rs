@@ -10,7 +10,10 @@ use std::{
 use indicatif::{HumanBytes, ProgressBar};
 use lmao_actors::archive::{self, Archived, Copied, Keys};
 
-use super::Invocation;
+use super::{
+    Invocation,
+    occupied::{Absent, lock},
+};
 use crate::{
     cli::Log,
     compose::{Parts, Reader, refuse_beside_nodes},
@@ -74,7 +77,7 @@ async fn import(invocation: &Invocation, path: &Path) -> anyhow::Result<()> {
     let file = File::open(path)
         .map_err(|error| Stop::new(Code::Failed, format!("{} cannot be read", path.display())).because(error))?;
     let config = invocation.configuration(None)?.config;
-    let data = Parts::lock(&config)?;
+    let data = lock(&config, Absent::Make).await?;
     refuse_beside_nodes(&config).await?;
     let into = Parts::archived(&config, &data).await?;
     let bar = bar();

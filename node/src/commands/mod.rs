@@ -12,6 +12,7 @@ mod log;
 mod login;
 mod migrate;
 mod models;
+mod occupied;
 mod parked;
 mod projections;
 mod search;

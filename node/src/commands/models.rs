@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::{
     Invocation,
-    session::{Need, lock_existing, running_client, with_client},
+    occupied::{Absent, lock},
+    session::{Need, running_client, with_client},
 };
 use crate::{
     cli::Models,
@@ -65,7 +66,7 @@ async fn reembed(invocation: &Invocation) -> anyhow::Result<()> {
         let text = format!("a server is running at {}, and this needs the index for itself", client.base());
         return Err(Stop::new(Code::Failed, text).hint("stop it, embed again, and start it again").into());
     }
-    let data = lock_existing(&config)?;
+    let data = lock(&config, Absent::Refuse).await?;
     let parts = Parts::open(&config, data, DamagedIndex::Erase, Arc::new(ModelProgress::default())).await?;
     let InUse { general: model, domain } = in_use(&parts.models).await?;
     let held = parts.index.model(Space::General).await?;

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::{
     Invocation,
-    session::{lock_existing, running_client},
+    occupied::{Absent, lock},
+    session::running_client,
 };
 use crate::{
     cli::{ProjectionName, Projections},
@@ -55,7 +56,7 @@ async fn ask(invocation: &Invocation, client: &Client, digest: bool) -> anyhow::
 }
 
 async fn open(config: &Config, damaged: DamagedIndex) -> anyhow::Result<Parts> {
-    let data = lock_existing(config)?;
+    let data = lock(config, Absent::Refuse).await?;
     Parts::open(config, data, damaged, Arc::new(ModelProgress::default())).await
 }
 

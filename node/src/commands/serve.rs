@@ -7,7 +7,10 @@ use lmao_ports::Role;
 use serde_json::json;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
-use super::Invocation;
+use super::{
+    Invocation,
+    occupied::{Absent, lock},
+};
 use crate::{
     cli::Serve,
     compose::{DamagedIndex, FirstStart, Node, Parts, base_url},
@@ -66,7 +69,7 @@ async fn scrapers(config: &Config, mut ending: watch::Receiver<u32>) -> Result<O
 }
 
 async fn start(invocation: &Invocation, config: &Config) -> anyhow::Result<(Node, TcpListener)> {
-    let data = Parts::lock(config)?;
+    let data = lock(config, Absent::Make).await?.for_server()?;
     let listener = listen(config.listen).await?;
     let parts = Parts::open(config, data, DamagedIndex::Refuse, Arc::new(ModelProgress::default())).await?;
     parts.models.begin();

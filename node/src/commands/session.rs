@@ -7,19 +7,21 @@ use lmao_adapters::data_dir::DataDir;
 use lmao_ports::{Journal as _, Projection, SemanticState, Semantics as _, Space};
 use tokio::{net::TcpListener, sync::oneshot};
 
-use super::Invocation;
+use super::{
+    Invocation,
+    occupied::{self, Absent, lock},
+};
 use crate::{
     client::{Client, Credentials, Issuer},
-    compose::{ADMIN, DamagedIndex, LocalAdmin, Node, Parts, base_url, existing},
+    compose::{ADMIN, DamagedIndex, LocalAdmin, Node, Parts, base_url},
     config::Config,
     exit::{Code, Stop},
     output::note,
     progress::{self, ModelProgress},
 };
 
-/// How long a server that has just been started may take until it says where it listens.
-const STARTING: Duration = Duration::from_secs(30);
-const STARTING_POLL: Duration = Duration::from_millis(100);
+/// How often the way to a data directory is looked for anew, when a server comes and goes meanwhile.
+const ATTEMPTS: u32 = 3;
 /// How long the projections may take until they have the log's end, in a server of our own.
 const CATCH_UP: Duration = Duration::from_secs(600);
 
@@ -68,9 +70,39 @@ pub(crate) async fn with_client<T>(
     work: impl AsyncFnOnce(&Client) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let config = invocation.configuration(None)?.config;
-    match running_client(invocation, &config).await? {
-        Some(client) => work(&client).await,
-        None => alone(invocation, &config, need, work).await,
+    match way(invocation, &config, need).await? {
+        Way::Through(client) => work(&client).await,
+        Way::Into(data) => alone(invocation, &config, data, need, work).await,
+    }
+}
+
+/// The way to what a command works on.
+enum Way {
+    /// A server that runs.
+    Through(Client),
+    /// The data directory, which nobody else has.
+    Into(DataDir),
+}
+
+async fn way(invocation: &Invocation, config: &Config, need: Need) -> Result<Way, Stop> {
+    let absent = if need == Need::Writable { Absent::Make } else { Absent::Refuse };
+    let mut attempt = 1;
+    loop {
+        if let Some(client) = running_client(invocation, config).await? {
+            return Ok(Way::Through(client));
+        }
+        if config.is_distributed() {
+            return Err(Stop::new(Code::Unreachable, "the log is shared with other nodes, and no server was named")
+                .hint("name a gateway with --server, or start a node with `lmao serve`"));
+        }
+        match lock(config, absent).await {
+            Ok(data) => return Ok(Way::Into(data)),
+            // A server was faster: it can be asked.
+            Err(_) if attempt < ATTEMPTS && DataDir::running(&config.data).is_some_and(|by| by.is_serving()) => {
+                attempt += 1;
+            }
+            Err(stop) => return Err(stop),
+        }
     }
 }
 
@@ -90,7 +122,7 @@ pub(crate) async fn running_client(invocation: &Invocation, config: &Config) -> 
 pub(crate) async fn address(invocation: &Invocation, config: &Config) -> Result<Option<String>, Stop> {
     match target(invocation) {
         Target::Server(base) => Ok(Some(base)),
-        Target::DataDir => running(&config.data).await,
+        Target::DataDir => occupied::address(&config.data).await,
     }
 }
 
@@ -137,39 +169,14 @@ fn local_credentials(admin: anyhow::Result<Option<LocalAdmin>>, data: &Path) -> 
     Ok(Credentials::Password { username: ADMIN.to_owned(), password: password.trim_end().to_owned() })
 }
 
-/// The address of the process that uses the data directory; waits while it is starting. `None` when nobody uses it.
-async fn running(data: &Path) -> Result<Option<String>, Stop> {
-    let deadline = tokio::time::Instant::now() + STARTING;
-    loop {
-        let Some(running) = DataDir::running(data) else { return Ok(None) };
-        if let Some(address) = running.address {
-            return Ok(Some(address.trim_end_matches('/').to_owned()));
-        }
-        if tokio::time::Instant::now() > deadline {
-            let text =
-                format!("process {} uses the data directory {} and does not listen", running.pid, data.display());
-            return Err(Stop::new(Code::Unreachable, text).hint("wait until it is done, or stop it"));
-        }
-        tokio::time::sleep(STARTING_POLL).await;
-    }
-}
-
 /// Runs `work` with a server of our own, on a port of its own that only this machine reaches.
 async fn alone<T>(
     invocation: &Invocation,
     config: &Config,
+    data: DataDir,
     need: Need,
     work: impl AsyncFnOnce(&Client) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    if config.is_distributed() {
-        return Err(Stop::new(Code::Unreachable, "the log is shared with other nodes, and no server was named")
-            .hint("name a gateway with --server, or start a node with `lmao serve`")
-            .into());
-    }
-    let data = match need {
-        Need::Writable => Parts::lock(config)?,
-        Need::Existing | Need::Searchable => lock_existing(config)?,
-    };
     let parts = Parts::open(config, data, DamagedIndex::Refuse, Arc::new(ModelProgress::default())).await?;
     let node = Node::start(parts).await?;
     let (listener, client) = match prepare(&node, invocation, config, need).await {
@@ -189,15 +196,6 @@ async fn alone<T>(
     let _ = stop.send(());
     served.await??;
     result
-}
-
-/// Locks the data directory, which is there already: what has nothing to work on makes none.
-///
-/// # Errors
-/// [`Code::Unreachable`] when it is not there; as [`Parts::lock`].
-pub(super) fn lock_existing(config: &Config) -> Result<DataDir, Stop> {
-    existing(config)?;
-    Parts::lock(config)
 }
 
 /// What the command needs, and a way to the node.

@@ -177,7 +177,10 @@ impl Node {
             Gateway::probes(self.state.clone()).await?
         };
         self.parts.data.set_address(&base_url(address))?;
-        gateway.serve(listener, shutdown).await.context("the listener cannot be used any more")
+        let served = gateway.serve(listener, shutdown).await.context("the listener cannot be used any more");
+        // Who comes now waits for the end instead of asking in vain.
+        self.parts.data.clear_address()?;
+        served
     }
 
     /// Ends everything: first what makes commits, then what follows them, then the stores.

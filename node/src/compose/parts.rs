@@ -10,7 +10,7 @@ use lmao_actors::{Feeder, Keyring, OpenedLog, Projector, SearchProjection, archi
 use lmao_adapters::{
     cache::RememberedSearches,
     clock::{OsEntropy, SystemClock},
-    data_dir::{DataDir, Mode},
+    data_dir::DataDir,
     llm::OpenAi,
     models::{self, ModelConfig, Models, Progress},
     nats::Nats,
@@ -107,14 +107,6 @@ pub(crate) enum DamagedIndex {
 }
 
 impl Parts {
-    /// Locks the data directory.
-    ///
-    /// # Errors
-    /// When it is in use, or cannot be used.
-    pub(crate) fn lock(config: &Config) -> Result<DataDir, Stop> {
-        DataDir::open(&config.data, Mode::Exclusive).map_err(Stop::from)
-    }
-
     /// Opens everything in the locked directory.
     ///
     /// # Errors

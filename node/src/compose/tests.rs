@@ -4,6 +4,7 @@ use std::{collections::HashSet, path::Path, sync::Arc};
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use lmao_actors::{Orphans, OrphansError, audit::Rolling};
+use lmao_adapters::data_dir::{DataDir, Mode};
 use lmao_events::{
     BlobRef, Position, StreamId, Version,
     document::{Command, Uploaded},
@@ -22,7 +23,7 @@ const OWNER: Uuid = Uuid::from_u128(1);
 
 async fn start(data: &Path) -> Node {
     let config = Config { data: data.to_owned(), models: Models::Off, ..Config::default() };
-    let data = Parts::lock(&config).unwrap();
+    let data = DataDir::open(&config.data, Mode::Exclusive).unwrap();
     let parts = Parts::open(&config, data, DamagedIndex::Refuse, Arc::new(ModelProgress::default())).await.unwrap();
     Node::start(parts).await.unwrap()
 }
