@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::Path,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use serde_json::{Value, json};
@@ -113,4 +113,42 @@ async fn a_command_waits_for_a_server_that_ends_and_a_server_for_a_command() {
     let mut child = command.arg(&data).stdout(Stdio::null()).spawn().expect("it can be started");
     let _server = Server::start(&data).await;
     assert_eq!(child.wait().expect("children can be waited for").code(), Some(0));
+}
+
+#[test]
+fn what_no_server_hands_out_is_not_asked_of_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let archive = folder.path().join("archive");
+    fs::write(&archive, "nothing").expect("files can be written");
+    let archive = archive.to_str().expect("UTF-8");
+    let new = folder.path().join("new").display().to_string();
+    for (arguments, also_by_habit) in [
+        (&["log", "export", &new][..], true),
+        (&["log", "import", archive], true),
+        (&["audit", "verify"], true),
+        (&["projections", "rebuild"], true),
+        (&["models", "reembed"], true),
+        (&["doctor"], false),
+        (&["config"], false),
+        (&["migrate"], false),
+        (&["serve"], false),
+        (&["completions", "bash"], false),
+    ] {
+        let server = "http://127.0.0.1:9";
+        let run = |command: &mut Command| {
+            let output = command.current_dir(folder.path()).output().expect("lmao can be started");
+            (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        let (code, said) = run(lmao(arguments).args(["--server", server]));
+        assert_eq!((code, said.contains(server)), (Some(2), true), "{arguments:?}: {said}");
+        if also_by_habit {
+            let (code, said) = run(lmao(arguments).env("LMAO_SERVER", server));
+            assert_eq!((code, said.contains("--data")), (Some(2), true), "{arguments:?}: {said}");
+        }
+    }
+    let left: Vec<_> =
+        fs::read_dir(folder.path()).expect("it is there").flatten().map(|file| file.file_name()).collect();
+    assert_eq!(left, ["archive"], "nothing was made");
+    let config = lmao(&["config"]).env("LMAO_SERVER", "http://127.0.0.1:9").output().expect("lmao can be started");
+    assert!(config.status.success(), "a habit of the shell is in nobody's way");
 }

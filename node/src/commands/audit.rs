@@ -3,10 +3,7 @@
 use lmao_actors::audit::{self, Report, Rolling};
 use serde_json::json;
 
-use super::{
-    Invocation,
-    session::{Target, target},
-};
+use super::Invocation;
 use crate::{
     compose::Reader,
     exit::{Code, Stop},
@@ -19,12 +16,6 @@ use crate::{
 /// # Errors
 /// [`Code::Failed`] when the log is not what was written, or cannot be read.
 pub(crate) async fn verify(invocation: &Invocation) -> anyhow::Result<()> {
-    if let Target::Server(base) = target(invocation) {
-        let text = format!("an audit reads the log's own bytes, which {base} does not hand out");
-        return Err(Stop::new(Code::Usage, text)
-            .hint("run it where the data directory is: lmao audit verify --data DIR")
-            .into());
-    }
     let reader = Reader::open(&invocation.configuration(None)?.config).await?;
     // Before the log: what is appended meanwhile is behind every checkpoint that was read.
     let checkpoint = Rolling::kept(reader.vault.as_ref(), reader.log.id()).await?;

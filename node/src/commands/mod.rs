@@ -14,6 +14,7 @@ mod migrate;
 mod models;
 mod occupied;
 mod parked;
+mod place;
 mod projections;
 mod search;
 mod serve;
@@ -84,6 +85,7 @@ impl Invocation {
 /// # Errors
 /// Anything; [`crate::exit::code_of`] tells the exit code.
 pub(crate) async fn run(command: Command, invocation: Invocation) -> anyhow::Result<()> {
+    place::refuse_elsewhere(&command, &invocation)?;
     match command {
         Command::Ingest(ingest) => ingest::run(&invocation, ingest).await,
         Command::Search(search) => search::run(&invocation, search).await,

@@ -34,8 +34,9 @@ const PARKED: Duration = Duration::from_secs(5);
 pub(crate) async fn run(invocation: &Invocation) -> anyhow::Result<()> {
     let config = invocation.configuration(None)?.config;
     match &config.log {
-        Durable::Nats(url) => distributed(invocation, &config, url).await,
-        Durable::InDataDir | Durable::Sqlite(_) => one(invocation, &config).await,
+        Durable::Nats(url) if invocation.global.server.is_none() => distributed(invocation, &config, url).await,
+        // A server that is named is asked itself.
+        _ => one(invocation, &config).await,
     }
 }
 
