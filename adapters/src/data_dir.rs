@@ -147,6 +147,7 @@ impl DataDir {
                     return Err(error);
                 }
                 let lock = lock(path)?;
+                make_private(path);
                 if check_format(path)?.is_none() {
                     write_format(path)?;
                 }
@@ -309,6 +310,30 @@ fn create(path: &Path) -> Result<(), Error> {
     builder.create(path).map_err(|source| denied(path, source))
 }
 
+/// Takes a folder that others can look into away from them: what is in it is not sealed throughout. Where that is refused
+/// (somebody else's folder, a volume of a container), they are told of.
+fn make_private(path: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let Ok(mode) = fs::metadata(path).map(|found| found.permissions().mode()) else { return };
+        if mode & 0o077 == 0 {
+            return;
+        }
+        let path_shown = path.display();
+        match fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o7700)) {
+            Ok(()) => {
+                tracing::warn!(path = %path_shown, "others could look into the data directory; now its owner alone can")
+            }
+            Err(error) => {
+                tracing::warn!(path = %path_shown, %error, "others can look into the data directory; its owner should run chmod 700 on it");
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+}
+
 fn lock(path: &Path) -> Result<File, Error> {
     let name = path.join(LOCK_FILE);
     let file = OpenOptions::new()
@@ -417,7 +442,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data");
         open(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(), 0o700);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        DataDir::open(&path, Mode::ReadOnly).unwrap();
+        assert_eq!(mode(), 0o755, "who only reads changes nothing");
+        open(&path).unwrap();
+        assert_eq!(mode(), 0o700);
     }
 
     #[test]

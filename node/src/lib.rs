@@ -35,6 +35,7 @@ pub fn main() -> ExitCode {
     if env::args_os().nth(1).is_some_and(|command| command == compose::WORKER) {
         return lmao_retrieval::ingest::worker_main();
     }
+    make_private();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -52,6 +53,12 @@ pub fn main() -> ExitCode {
             exit::code_of(&error).into()
         }
     }
+}
+
+/// From now on, whatever this process writes (messages, passages, keys) is for the user that it runs as alone.
+fn make_private() {
+    #[cfg(unix)]
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {

@@ -152,3 +152,36 @@ fn what_no_server_hands_out_is_not_asked_of_one() {
     let config = lmao(&["config"]).env("LMAO_SERVER", "http://127.0.0.1:9").output().expect("lmao can be started");
     assert!(config.status.success(), "a habit of the shell is in nobody's way");
 }
+
+/// Whoever may look into a file or folder in here, other than its owner.
+#[cfg(unix)]
+fn open_to_others(path: &Path) -> Vec<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode();
+    let mut open: Vec<String> = vec![];
+    if mode(path) & 0o077 != 0 {
+        open.push(format!("{} {:o}", path.display(), mode(path)));
+    }
+    if path.is_dir() {
+        let inside = fs::read_dir(path).expect("it is ours").flatten();
+        open.extend(inside.flat_map(|entry| open_to_others(&entry.path())));
+    }
+    open
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nobody_else_can_look_into_a_data_directory() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    fs::create_dir(&data).expect("a folder");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let server = Server::start(&data).await;
+    server.admin().await.upload("owl.txt", b"The owl sleeps in the belfry.".to_vec(), None).await.expect("an answer");
+    assert_eq!(open_to_others(&data), Vec::<String>::new());
+    server.says("others could look into the data directory").await;
+    assert!(server.sigterm().await.success());
+    said(&data, &["search", "owl"]);
+    assert_eq!(open_to_others(&data), Vec::<String>::new());
+}
