@@ -18,6 +18,7 @@ use crate::{
     cli::Log,
     compose::{Parts, Reader, refuse_beside_nodes},
     exit::{Code, Stop},
+    output::count,
     progress,
 };
 
@@ -101,7 +102,12 @@ fn bar() -> ProgressBar {
 }
 
 fn tell(bar: &ProgressBar, copied: &Copied) {
-    bar.set_message(format!("{} files, {}, {} records", copied.blobs, HumanBytes(copied.bytes), copied.records));
+    bar.set_message(format!(
+        "{}, {}, {}",
+        count(copied.blobs, "file"),
+        HumanBytes(copied.bytes),
+        count(copied.records, "record")
+    ));
     bar.tick();
 }
 
@@ -112,6 +118,7 @@ fn report(invocation: &Invocation, done: &str, copied: &Copied, note: Option<&st
     }
     let Copied { secrets, blobs, bytes, records, present } = copied;
     let before = if *present > 0 { format!(" ({present} of them there before)") } else { String::new() };
-    out.line(format!("{done}: {records} records{before}, {blobs} files of {}, {secrets} secrets", HumanBytes(*bytes)))?;
+    let (records, blobs, secrets) = (count(*records, "record"), count(*blobs, "file"), count(*secrets, "secret"));
+    out.line(format!("{done}: {records}{before}, {blobs} of {}, {secrets}", HumanBytes(*bytes)))?;
     Ok(note.map_or(Ok(()), |note| out.line(note))?)
 }

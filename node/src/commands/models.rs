@@ -87,7 +87,8 @@ async fn reembed(invocation: &Invocation) -> anyhow::Result<()> {
         invocation.out.json(&json!({ "model": model, "domain": domain, "documents": documents, "failed": failed }))
     } else {
         let models = document::models_name(&model, domain.as_deref());
-        invocation.out.line(format!("{documents} documents have vectors of {models}, {failed} failed"))
+        let have = if documents == 1 { "document has" } else { "documents have" };
+        invocation.out.line(format!("{documents} {have} vectors of {models}, {failed} failed"))
     };
     let judged = if failed > 0 { Err(Stop::silent(Code::Partial)) } else { Ok(()) };
     Ok(judged.and(printed)?)

@@ -127,7 +127,11 @@ fn greet(out: Output, node: &Node, address: SocketAddr, first: Option<&FirstStar
     out.line(format!("  answers  {answers}"))?;
     if let Some(FirstStart { username, password }) = first {
         let file = parts.data.admin_password().display().to_string();
-        out.line(format!("\nFirst start: the account {username} has the password {}", out.paint(Ink::Bold, password)))?;
+        let password = match password {
+            Some(password) => format!("the password {}", out.paint(Ink::Bold, password)),
+            None => "the password that was given".to_owned(),
+        };
+        out.line(format!("\nFirst start: the account {username} has {password}"))?;
         out.line(format!("It is kept in {file} and not shown again.\n"))?;
     }
     Ok(())

@@ -26,8 +26,8 @@ const ALPHABET: &[u8] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuv
 pub(crate) struct FirstStart {
     /// The administrator's name.
     pub username: &'static str,
-    /// Its password.
-    pub password: String,
+    /// Its password, if it was made here: one that was given is known already, and output ends up in files.
+    pub password: Option<String>,
 }
 
 /// The vault's name of the password that the first of several gateways made: all of them try to open the account.
@@ -58,7 +58,7 @@ pub(crate) async fn first_start(
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // A gateway that was told the password may have to go on where another died.
             if let (Some(given), Others::Gateways) = (given, others) {
-                return opened(ensure_admin(state, ADMIN, Some(given.to_owned())).await);
+                return opened(ensure_admin(state, ADMIN, Some(given.to_owned())).await, Some(given));
             }
             // Somebody who has taken the password away does not want it back.
             if state.journal.tail().await? > Position(0) {
@@ -85,12 +85,15 @@ pub(crate) async fn first_start(
         // Else the next start would meet it again.
         fs::remove_file(file).ok();
     }
-    opened(ensured)
+    opened(ensured, given)
 }
 
-fn opened(ensured: Result<FirstAdmin, lmao_gateway::Error>) -> anyhow::Result<Option<FirstStart>> {
+fn opened(ensured: Result<FirstAdmin, lmao_gateway::Error>, given: Option<&str>) -> anyhow::Result<Option<FirstStart>> {
     match ensured {
-        Ok(FirstAdmin::Opened { password, .. }) => Ok(Some(FirstStart { username: ADMIN, password })),
+        Ok(FirstAdmin::Opened { password, .. }) => {
+            let password = Some(password).filter(|password| given != Some(password));
+            Ok(Some(FirstStart { username: ADMIN, password }))
+        }
         Ok(FirstAdmin::Existed { .. }) => Ok(None),
         Err(error) => {
             Err(Stop::new(Code::Failed, "the administrator's account cannot be opened").because(error).into())
