@@ -1,8 +1,9 @@
 //! How a command ends: documented exit codes, and errors that say what happened, why, and what to do.
 
-use std::{error::Error as StdError, fmt, process::ExitCode};
+use std::{error::Error as StdError, fmt, process::ExitCode, time::Duration};
 
 use lmao_adapters::data_dir;
+use serde_json::json;
 
 /// What the shell is told. Scripts branch on these, so they never change their meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,7 +11,8 @@ use lmao_adapters::data_dir;
 pub(crate) enum Code {
     /// Done.
     Done = 0,
-    /// It failed: here, on the disk, in a check, in a server; or nobody knows yet whether it will have been done.
+    /// It failed: here, on the disk, in a check, in a server that failed or was too busy; or nobody knows yet whether it will
+    /// have been done.
     Failed = 1,
     /// The command line or the configuration makes no sense.
     Usage = 2,
@@ -30,6 +32,9 @@ impl From<Code> for ExitCode {
         Self::from(code as u8)
     }
 }
+
+/// A wait that a person at a terminal would rather have than an error.
+const SHORT: Duration = Duration::from_secs(10);
 
 /// The text of `lmao --help` on exit codes.
 pub(crate) const HELP: &str = "\
@@ -64,6 +69,8 @@ pub(crate) struct Api {
     pub reason: String,
     /// What became of the request.
     pub effect: Effect,
+    /// When the same request may succeed, where the server says so.
+    pub wait: Option<Duration>,
 }
 
 /// What became of a request that was not answered with a success.
@@ -95,6 +102,12 @@ impl Stop {
     pub(crate) fn because(mut self, source: impl Into<anyhow::Error>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// How long to wait until a server that was asked too often takes the same request, unless that is long.
+    pub(crate) fn short_wait(&self) -> Option<Duration> {
+        let api = self.api.as_ref().filter(|api| api.status == 429 && api.effect == Effect::Nothing)?;
+        api.wait.filter(|wait| *wait <= SHORT)
     }
 
     /// Nothing more to say: everything that matters has been printed.
@@ -130,20 +143,43 @@ pub(crate) fn code_of(error: &anyhow::Error) -> Code {
 
 /// What is printed of an error; `None` when everything has been said.
 pub(crate) fn render(error: &anyhow::Error) -> Option<String> {
-    let mut lines: Vec<String> = vec![];
+    let texts = texts(error);
+    let (message, causes) = texts.split_first()?;
+    let mut lines = vec![format!("error: {message}")];
+    lines.extend(causes.iter().map(|cause| format!("  caused by: {cause}")));
+    lines.extend(hints(error).map(|hint| format!("  hint: {hint}")));
+    Some(lines.join("\n"))
+}
+
+/// As [`render`], for a program: `{"error": {…}}` on one line, with what a server said of it.
+pub(crate) fn render_json(error: &anyhow::Error) -> Option<String> {
+    let texts = texts(error);
+    let (message, causes) = texts.split_first()?;
+    let mut told = json!({
+        "message": message, "exit_code": code_of(error) as u8, "causes": causes, "hints": hints(error).collect::<Vec<_>>(),
+    });
+    if let Some(api) = stops(error).find_map(|stop| stop.api.as_ref()) {
+        told["status"] = api.status.into();
+        told["reason"] = api.reason.as_str().into();
+        told["retry_after"] = api.wait.map(|wait| wait.as_secs()).into();
+    }
+    Some(json!({ "error": told }).to_string())
+}
+
+/// What happened, then why, and why that.
+fn texts(error: &anyhow::Error) -> Vec<String> {
+    let mut texts: Vec<String> = vec![];
     for cause in error.chain().map(ToString::to_string).filter(|text| !text.is_empty()) {
         // Some libraries repeat their source in their own text.
-        if lines.last().is_some_and(|last| last.ends_with(&cause)) {
-            continue;
+        if texts.last().is_none_or(|last| !last.ends_with(&cause)) {
+            texts.push(cause);
         }
-        let label = if lines.is_empty() { "error: " } else { "  caused by: " };
-        lines.push(format!("{label}{cause}"));
     }
-    if lines.is_empty() {
-        return None;
-    }
-    lines.extend(stops(error).filter_map(|stop| stop.hint.as_deref()).map(|hint| format!("  hint: {hint}")));
-    Some(lines.join("\n"))
+    texts
+}
+
+fn hints(error: &anyhow::Error) -> impl Iterator<Item = &str> {
+    stops(error).filter_map(|stop| stop.hint.as_deref())
 }
 
 fn stops(error: &anyhow::Error) -> impl Iterator<Item = &Stop> {
@@ -183,6 +219,21 @@ mod tests {
         assert_eq!(code_of(&anyhow::anyhow!("broken")), Code::Failed);
         let silent = anyhow::Error::from(Stop::silent(Code::Partial));
         assert_eq!((code_of(&silent), render(&silent)), (Code::Partial, None));
+        assert_eq!(render_json(&silent), None);
+    }
+
+    #[test]
+    fn a_program_is_told_the_same_as_a_person() {
+        let mut stop = Stop::new(Code::Failed, "too many requests").hint("wait 2 s");
+        let (reason, wait) = ("rate_limited".to_owned(), Some(Duration::from_secs(2)));
+        stop.api = Some(Api { status: 429, reason, effect: Effect::Nothing, wait });
+        let told = render_json(&anyhow::Error::from(stop)).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        let expected = json!({ "error": {
+            "message": "too many requests", "exit_code": 1, "causes": [], "hints": ["wait 2 s"],
+            "status": 429, "reason": "rate_limited", "retry_after": 2,
+        } });
+        assert_eq!(told, expected);
     }
 
     #[test]

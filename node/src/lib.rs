@@ -38,16 +38,14 @@ pub fn main() -> ExitCode {
     make_private();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Standard error or output may be closed; then nobody reads it anyway.
-            let _ = error.print();
-            return if error.use_stderr() { Code::Usage } else { Code::Done }.into();
-        }
+        Err(error) => return misread(&error).into(),
     };
+    let json = cli.global.json;
     match run(cli) {
         Ok(()) => Code::Done.into(),
         Err(error) => {
-            if let Some(text) = exit::render(&error) {
+            let told = if json { exit::render_json(&error) } else { exit::render(&error) };
+            if let Some(text) = told {
                 output::note(text);
             }
             exit::code_of(&error).into()
@@ -59,6 +57,24 @@ pub fn main() -> ExitCode {
 fn make_private() {
     #[cfg(unix)]
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+}
+
+/// Answers a command line that makes no sense, or that asks for help.
+fn misread(error: &clap::Error) -> Code {
+    if !error.use_stderr() {
+        // It may be closed; then nobody reads it anyway.
+        let _ = error.print();
+        return Code::Done;
+    }
+    // What was not understood cannot say whether this was.
+    if env::args_os().any(|argument| argument == "--json") {
+        let text = error.to_string();
+        let stop = Stop::new(Code::Usage, text.trim().trim_start_matches("error: "));
+        output::note(exit::render_json(&stop.into()).unwrap_or_default());
+    } else {
+        let _ = error.print();
+    }
+    Code::Usage
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -184,4 +185,67 @@ async fn nobody_else_can_look_into_a_data_directory() {
     assert!(server.sigterm().await.success());
     said(&data, &["search", "owl"]);
     assert_eq!(open_to_others(&data), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_password_that_was_given_is_not_printed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let server = Server::start_with(&data, &[("LMAO_ADMIN_PASSWORD", "correct horse battery")]).await;
+    server.says("has the password that was given").await;
+    let printed = fs::read_to_string(data.with_extension("out")).expect("it prints");
+    assert!(!printed.contains("correct horse"), "{printed}");
+    Client::login(&server.url, "admin", "correct horse battery").await;
+}
+
+#[tokio::test]
+async fn who_asks_too_often_is_told_how_long_to_wait_and_a_question_waits_itself() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    // One more every two seconds, after thirty.
+    let server = Server::start_with(&data, &[("LMAO_RATES__REQUESTS", "30")]).await;
+    let spend = async || {
+        let admin = server.admin().await;
+        while admin.get("/api/v1/documents").await.expect("an answer").status != 429 {}
+    };
+    spend().await;
+    for question in [&["ask", "Where does the owl sleep?"][..], &["search", "owl"]] {
+        spend().await;
+        said(&data, question);
+    }
+    // A name that has to wait longer than anybody at a terminal would.
+    let guess = json!({ "username": "admin", "password": "a guess" });
+    let stranger = Client::new(&server.url, "");
+    for _ in 0..11 {
+        stranger.post("/auth/login", &guess, None).await.expect("an answer");
+    }
+    let output = lmao(&["login", "--json", "--server", &server.url])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut child = output.expect("lmao can be started");
+    child.stdin.take().expect("it is piped").write_all(b"a guess\n").expect("it reads");
+    let output = child.wait_with_output().expect("children can be waited for");
+    let told: Value = serde_json::from_slice(&output.stderr).expect("errors are JSON, too");
+    let error = &told["error"];
+    assert_eq!(
+        (output.status.code(), &error["exit_code"], &error["status"]),
+        (Some(1), &json!(1), &json!(429)),
+        "{told}"
+    );
+    assert_eq!((&error["reason"], &error["retry_after"]), (&json!("too_many_logins"), &json!(60)), "{told}");
+    assert_eq!(error["hints"], json!(["wait 60 s, then try again"]), "{told}");
+}
+
+#[test]
+fn programs_get_errors_as_json_as_well() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("nothing");
+    for (arguments, code) in [(&["search", "x"][..], 3), (&["events"], 3), (&["search"], 2), (&["ask", ""], 2)] {
+        let output = lmao(arguments).env("LMAO_DATA", &data).arg("--json").output().expect("lmao can be started");
+        let told = serde_json::from_slice::<Value>(&output.stderr).expect("it is JSON");
+        assert_eq!((output.status.code(), &told["error"]["exit_code"]), (Some(code), &json!(code)), "{told}");
+        assert!(told["error"]["message"].as_str().is_some_and(|text| !text.is_empty()), "{told}");
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::{SinkExt as _, StreamExt as _};
+use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -126,21 +127,26 @@ fn understood(frame: Frame) -> Result<Option<ChatEvent>, Stop> {
             Some(ChatEvent::Piece { text: content, begins_anew: metadata["n"] == 0 })
         }
         "message" => Some(ChatEvent::Answer { text: content, metadata }),
-        "error" => {
-            let code = match metadata["code"].as_u64() {
-                Some(400..=499) => Code::Refused,
-                _ => Code::Failed,
-            };
-            return Err(Stop::new(code, content));
-        }
+        "error" => return Err(refused(content, &metadata)),
         // A newer server may have more to say.
         _ => None,
     })
 }
 
+/// A frame says the same as an answer's body, and no header with it.
+fn refused(message: String, metadata: &Value) -> Stop {
+    let status = metadata["code"].as_u64().and_then(|code| u16::try_from(code).ok());
+    let status = status.and_then(|code| StatusCode::from_u16(code).ok()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    // So much time brings one more request.
+    let wait = metadata["limit_per_minute"].as_u64().map(|limit| Duration::from_secs(60_u64.div_ceil(limit.max(1))));
+    let body = json!({ "error": { "message": message, "details": metadata } });
+    super::error::refusal(status, wait, body.to_string().as_bytes())
+}
+
 fn connecting(base: &str, error: tungstenite::Error) -> Stop {
     if let tungstenite::Error::Http(response) = &error {
-        return super::error::refusal(response.status(), response.body().as_deref().unwrap_or_default());
+        let wait = super::error::wait(response.headers());
+        return super::error::refusal(response.status(), wait, response.body().as_deref().unwrap_or_default());
     }
     Stop::new(Code::Unreachable, format!("no server answers at {base}"))
         .because(error)
@@ -172,5 +178,8 @@ mod tests {
         assert_eq!(read(r#"{"type":"later"}"#).unwrap(), None);
         let error = read(r#"{"type":"error","content":"no","metadata":{"code":404}}"#).unwrap_err();
         assert_eq!((error.code, error.to_string()), (Code::Refused, "no".to_owned()));
+        let busy = r#"{"type":"error","content":"later","metadata":{"code":429,"reason":"rate_limited","limit_per_minute":25}}"#;
+        let busy = read(busy).unwrap_err();
+        assert_eq!((busy.code, busy.short_wait()), (Code::Failed, Some(Duration::from_secs(3))));
     }
 }

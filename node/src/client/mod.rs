@@ -15,7 +15,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use reqwest::{Method, Request, RequestBuilder, Response, StatusCode, Url, header};
+use reqwest::{Method, Request, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
@@ -32,6 +32,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
 /// A server that says "later" is asked again, so many times.
 const MAX_RETRIES: u32 = 30;
+const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// A connection to a server that was there breaks: so often in a row it is tried again, after this pause each time. That is
 /// long enough for a restart.
@@ -305,9 +306,7 @@ pub(crate) fn read<T: DeserializeOwned>(value: &Value) -> Result<T, Stop> {
 
 /// How long to wait before the same request may succeed; `None` when the server does not say that it may.
 fn pause(response: &Response) -> Option<Duration> {
-    let after = response.headers().get(header::RETRY_AFTER)?;
-    let seconds = after.to_str().ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(1);
-    Some(Duration::from_secs(seconds).clamp(Duration::from_millis(100), MAX_PAUSE))
+    error::wait(response.headers()).map(|wait| wait.clamp(MIN_PAUSE, MAX_PAUSE))
 }
 
 /// Whether an address is on this machine: no proxy can reach it, and the local administrator's password may go there.

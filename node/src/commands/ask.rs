@@ -1,6 +1,6 @@
 //! `lmao ask`: a question, its answer as it is written, and the numbered sources.
 
-use std::io::Write as _;
+use std::{io::Write as _, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -47,16 +47,40 @@ async fn ask_at_once(out: Output, client: &Client, ask: &Ask) -> anyhow::Result<
 }
 
 async fn converse(out: Output, client: &Client, ask: &Ask) -> anyhow::Result<()> {
-    let mut chat = Chat::open(client, ask.session).await?;
-    chat.ask(&ask.question.join(" ")).await?;
+    let mut chat = match Chat::open(client, ask.session).await {
+        Err(stop) if let Some(wait) = stop.short_wait() => {
+            pause(wait).await;
+            Chat::open(client, ask.session).await?
+        }
+        opened => opened?,
+    };
+    let question = ask.question.join(" ");
+    chat.ask(&question).await?;
+    let mut waited = false;
     let mut shown = Shown { out, client, text: String::new() };
     loop {
-        match chat.next().await? {
+        let event = match chat.next().await {
+            // Nothing was done, and the conversation stays open.
+            Err(stop) if let Some(wait) = stop.short_wait().filter(|_| !waited) => {
+                pause(wait).await;
+                waited = true;
+                chat.ask(&question).await?;
+                continue;
+            }
+            event => event?,
+        };
+        match event {
             ChatEvent::Status(text) => shown.status(&text),
             ChatEvent::Piece { text, begins_anew } => shown.piece(&text, begins_anew)?,
             ChatEvent::Answer { text, metadata } => return shown.answer(&text, metadata).await,
         }
     }
+}
+
+/// Waits until the server takes questions again.
+async fn pause(wait: Duration) {
+    note(format_args!("note: too many requests; going on in {} s", wait.as_secs()));
+    tokio::time::sleep(wait).await;
 }
 
 /// The answer as far as it has been printed.
