@@ -54,7 +54,7 @@ pub(crate) struct Global {
     /// Sets a configuration key, for example --set models=off; wins over environment and file. May be repeated.
     #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = parse::pair)]
     pub set: Vec<(String, String)>,
-    /// Print JSON.
+    /// Print JSON; an error as well, on standard error.
     #[arg(long, global = true)]
     pub json: bool,
     /// How log messages are written to standard error.
