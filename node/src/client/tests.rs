@@ -85,3 +85,35 @@ async fn a_server_that_stays_busy_has_answered() {
     assert_eq!(stop.code, Code::Failed);
     asked.await.unwrap();
 }
+
+/// Gives the tokens `1`, `2` and so on.
+struct Counting(std::sync::atomic::AtomicU32);
+
+#[async_trait]
+impl Issuer for Counting {
+    async fn issue(&self) -> Result<String, Stop> {
+        Ok((self.0.fetch_add(1, Ordering::Relaxed) + 1).to_string())
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_ran_out_is_issued_anew() {
+    const EXPIRED: &str = r#"{"error": {"message": "expired", "details": {"reason": "token_expired"}}}"#;
+    let (mut client, asked) = server(&[(200, "{}"), (401, EXPIRED), (200, "{}")]).await;
+    client.credentials = Credentials::Issued(Arc::new(Counting(0.into())));
+    for _ in 0..2 {
+        client.get::<Value>("/documents", &[]).await.unwrap();
+    }
+    let token = |head: &String| head.lines().find_map(|line| line.split_once("Bearer ")).unwrap().1.to_owned();
+    let tokens: Vec<_> = asked.await.unwrap().iter().map(token).collect();
+    assert_eq!(tokens, ["1", "1", "2"]);
+}
+
+#[tokio::test]
+async fn too_many_requests_are_no_refusal_and_say_how_long_to_wait() {
+    const MANY: &str = r#"{"error": {"message": "too many", "details": {"reason": "rate_limited"}}}"#;
+    let (client, asked) = server(&vec![(429, MANY); MAX_RETRIES as usize + 1]).await;
+    let stop = client.get::<Value>("/documents", &[]).await.err().unwrap();
+    assert_eq!((stop.code, stop.short_wait()), (Code::Failed, Some(Duration::ZERO)));
+    asked.await.unwrap();
+}
