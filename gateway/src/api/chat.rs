@@ -32,8 +32,10 @@ struct ChatRequest {
     /// At most 128 KiB.
     message: String,
     /// The conversation; left out or empty, one begins.
+    #[oai(nullable)]
     session_id: Option<String>,
     /// What the agent is to know: an object of at most 32 KiB.
+    #[oai(nullable)]
     context: Option<Any<Map<String, Value>>>,
 }
 
@@ -85,8 +87,10 @@ pub(super) struct CitationBody {
     chunk_id: Uuid,
     filename: String,
     /// From 1, where the format has pages.
+    #[oai(nullable)]
     page_number: Option<u32>,
     /// Headings, outermost first.
+    #[oai(nullable)]
     section: Option<String>,
     quote: String,
     /// Byte offset of the quote in the document's extracted text.

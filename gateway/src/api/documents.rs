@@ -88,22 +88,28 @@ struct DocumentBody {
     content_hash: String,
     uploaded_at: DateTime<Utc>,
     /// When it became ready or failed.
+    #[oai(nullable)]
     processed_at: Option<DateTime<Utc>>,
     status: Status,
     /// As the file says, where it does; the same for what follows. Until it is read, as the uploader said.
+    #[oai(nullable)]
     title: Option<String>,
     authors: Vec<String>,
     /// The uploader's and the file's.
     tags: Vec<String>,
     /// Programming language of code; BCP 47 tag of a text.
+    #[oai(nullable)]
     language: Option<String>,
+    #[oai(nullable)]
     pages: Option<u64>,
+    #[oai(nullable)]
     words: Option<u64>,
     /// What was lost when it was read.
     warnings: Vec<String>,
     /// What the uploader said, what was extracted, progress, and the `failure`.
     metadata: Any<Value>,
     /// Passages, once they are known.
+    #[oai(nullable)]
     chunks_count: Option<u32>,
 }
 
@@ -143,7 +149,8 @@ impl From<DocumentRow> for DocumentBody {
 struct DocumentsResponse {
     /// Newest first.
     documents: Vec<DocumentBody>,
-    /// The `cursor` of the next page; absent on the last.
+    /// The `cursor` of the next page; `null` on the last.
+    #[oai(nullable)]
     next: Option<String>,
     /// Documents in all pages.
     total: u64,

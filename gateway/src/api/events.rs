@@ -45,6 +45,7 @@ struct EventRecord {
     id: Uuid,
     time: DateTime<Utc>,
     /// The person who asked for it; `null` when the system did.
+    #[oai(nullable)]
     who: Option<Uuid>,
     causation: Uuid,
     correlation: Uuid,
@@ -57,8 +58,9 @@ struct EventRecord {
     /// What was decided; absent once its person was erased, and when it is damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     events: Option<Vec<EventBody>>,
-    /// The person was erased: nobody can read it any more.
+    /// The person was erased: nobody can read it any more; left out where that is not so.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[oai(default)]
     erased: bool,
     /// Why it cannot be read although nobody was erased.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -32,7 +32,8 @@ struct MessagesResponse {
     session_id: Uuid,
     /// Oldest first.
     messages: Vec<MessageBody>,
-    /// The `cursor` of the next page; absent on the last.
+    /// The `cursor` of the next page; `null` on the last.
+    #[oai(nullable)]
     next: Option<String>,
     /// Messages in all pages.
     total: u64,
@@ -50,7 +51,9 @@ struct MessageBody {
     created_at: DateTime<Utc>,
     /// Of an answer, as in the reply to the message.
     metadata: Any<Value>,
+    #[oai(nullable)]
     tokens_used: Option<u32>,
+    #[oai(nullable)]
     model_used: Option<String>,
 }
 

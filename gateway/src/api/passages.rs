@@ -51,21 +51,26 @@ struct ChunkBody {
     /// `prose`, `heading`, `list`, `table`, `code`, `mixed`, `message`; of a section, that of its first passage.
     chunk_type: String,
     /// Where it is known and may differ from the document's.
+    #[oai(nullable)]
     language: Option<String>,
     /// The page that it begins on, from 1, where the format has pages.
+    #[oai(nullable)]
     page_number: Option<u32>,
     /// Where it goes on on another page, in order.
     page_turns: Vec<PageTurn>,
     /// Headings, outermost first.
+    #[oai(nullable)]
     section: Option<String>,
     /// Byte offset in the document's extracted text.
     start: u64,
     /// Byte offset behind it.
     end: u64,
     /// The section that a passage is a part of.
+    #[oai(nullable)]
     parent_chunk_id: Option<Uuid>,
-    /// The section has more passages than are joined here.
+    /// The section has more passages than are joined here; left out where it has not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[oai(default)]
     cut: bool,
 }
 

@@ -84,18 +84,23 @@ impl From<Said> for ChatMessage {
 #[oai(rename = "SearchRequest")]
 struct SearchBody {
     query: String,
+    #[oai(nullable)]
     filters: Option<Filters>,
     /// 1 to 100, 10 unless given.
+    #[oai(nullable)]
     max_results: Option<usize>,
     /// `hybrid` unless given; `code` looks in passages of code only.
     #[serde(default)]
     #[oai(default)]
     search_type: By,
     /// Results to leave out before the first. With `max_results` at most 1000.
+    #[oai(nullable)]
     offset: Option<usize>,
     /// The `next` of the page before, with all else as it was.
+    #[oai(nullable)]
     cursor: Option<String>,
     /// 0 to 1: how much unlikeness counts beside relevance when results are chosen. By relevance alone unless given.
+    #[oai(nullable)]
     diversity: Option<f32>,
     /// What was said before, oldest first: what the question's "it" and "that" mean.
     #[serde(default)]
@@ -143,7 +148,8 @@ struct SearchResponse {
     results: Vec<ResultBody>,
     /// Passages that any leg found, before cutting to `max_results`.
     total_results: usize,
-    /// The `cursor` of the next page; absent on the last.
+    /// The `cursor` of the next page; `null` on the last.
+    #[oai(nullable)]
     next: Option<String>,
     /// Seconds.
     processing_time: f64,
@@ -180,13 +186,17 @@ struct ResultMetadata {
     /// Its place among the document's passages, from 0.
     ordinal: u32,
     /// From 1, where the format has pages.
+    #[oai(nullable)]
     page_number: Option<u32>,
     /// Headings, outermost first.
+    #[oai(nullable)]
     section: Option<String>,
     chunk_type: String,
     /// Its language, or the document's.
+    #[oai(nullable)]
     language: Option<String>,
     /// The section that it is a part of: `GET /api/v1/documents/{id}/chunks/{chunk_id}` gives all of it.
+    #[oai(nullable)]
     parent_chunk_id: Option<Uuid>,
     /// Byte offset in the document's extracted text.
     start: u64,

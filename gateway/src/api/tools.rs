@@ -60,8 +60,10 @@ impl From<ToolSpec> for ToolBody {
 #[derive(Debug, Object, Serialize, Deserialize)]
 struct ExecuteRequest {
     /// As the tool's schema says; at most 128 KiB.
+    #[oai(nullable)]
     parameters: Option<Any<Map<String, Value>>>,
     /// The conversation that the call belongs to, if any.
+    #[oai(nullable)]
     session_id: Option<String>,
 }
 

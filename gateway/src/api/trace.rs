@@ -62,6 +62,7 @@ struct TraceResponse {
 #[derive(Debug, Default, Object, Serialize)]
 struct IndexState {
     /// Whether it has it now; `null` when it does not answer.
+    #[oai(nullable)]
     holds: Option<bool>,
     /// Passages that were looked at, spread over the document.
     passages_looked_at: usize,
@@ -70,8 +71,10 @@ struct IndexState {
     /// The models whose vectors it holds, by space.
     models: BTreeMap<String, String>,
     /// Up to where it has taken in the log.
+    #[oai(nullable)]
     position: Option<u64>,
     /// Where the log has what was published of the document last.
+    #[oai(nullable)]
     published_at: Option<u64>,
 }
 

@@ -1,4 +1,6 @@
-//! A search index that holds nothing, and says so.
+//! A search index that holds nothing but what a test puts there, and says so.
+
+use std::sync::Mutex;
 
 use async_trait::async_trait;
 use lmao_events::Position;
@@ -7,8 +9,11 @@ use lmao_ports::{
 };
 use uuid::Uuid;
 
-#[derive(Debug)]
-pub(crate) struct Nothing;
+#[derive(Debug, Default)]
+pub(crate) struct Nothing {
+    /// Passages that it has all the same.
+    pub(crate) passages: Mutex<Vec<LegHit>>,
+}
 
 #[async_trait]
 impl SearchIndex for Nothing {
@@ -56,8 +61,9 @@ impl SearchIndex for Nothing {
         Ok(vec![None; wanted.len()])
     }
 
-    async fn chunks(&self, _: &[(Uuid, u32)]) -> Result<Vec<LegHit>, IndexError> {
-        Ok(vec![])
+    async fn chunks(&self, wanted: &[(Uuid, u32)]) -> Result<Vec<LegHit>, IndexError> {
+        let passages = self.passages.lock().unwrap();
+        Ok(passages.iter().filter(|hit| wanted.contains(&(hit.document_id, hit.chunk.ordinal))).cloned().collect())
     }
 
     async fn holds(&self, _: Uuid) -> Result<bool, IndexError> {

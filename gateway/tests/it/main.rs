@@ -10,6 +10,7 @@
 mod access;
 mod chat;
 mod core;
+mod described;
 mod files;
 mod index;
 mod openapi;

@@ -167,12 +167,15 @@ impl Live for Channels {
     }
 }
 
-/// Tables and search index that hold nothing, and may have fallen behind.
+/// Tables and search index that hold nothing but what a test puts there, and may have fallen behind.
 #[derive(Debug, Default)]
 pub(crate) struct Empty {
     pub(crate) behind: AtomicBool,
     /// The furthest position that somebody waited for.
     pub(crate) waited_for: AtomicU64,
+    /// Rows that there are all the same.
+    pub(crate) documents: Mutex<Vec<DocumentRow>>,
+    pub(crate) messages: Mutex<Vec<MessageRow>>,
 }
 
 #[async_trait]
@@ -211,8 +214,12 @@ impl Projection for Empty {
     }
 }
 
-fn no_rows<T>() -> Page<T> {
-    Page { items: vec![], next: None, total: 0 }
+/// A cursor is the place of a page's first row.
+fn rows<T: Clone>(all: &[T], page: &PageRequest) -> Page<T> {
+    let begin = page.cursor.as_ref().map_or(0, |cursor| cursor.parse().unwrap_or(all.len()));
+    let end = begin.saturating_add(page.limit as usize).min(all.len());
+    let next = (end < all.len()).then(|| end.to_string());
+    Page { items: all[begin.min(end)..end].to_vec(), next, total: all.len() as u64 }
 }
 
 #[async_trait]
@@ -225,21 +232,23 @@ impl ReadModel for Empty {
         Ok(None)
     }
 
-    async fn messages(&self, _: Uuid, _: Uuid, _: &PageRequest) -> Result<Option<Page<MessageRow>>, Unavailable> {
-        Ok(None)
+    async fn messages(&self, _: Uuid, of: Uuid, page: &PageRequest) -> Result<Option<Page<MessageRow>>, Unavailable> {
+        let mut all = self.messages.lock().unwrap().clone();
+        all.retain(|message| message.session_id == of);
+        Ok((!all.is_empty()).then(|| rows(&all, page)))
     }
 
-    async fn document(&self, _: Uuid, _: Uuid) -> Result<Option<DocumentRow>, Unavailable> {
-        Ok(None)
+    async fn document(&self, _: Uuid, id: Uuid) -> Result<Option<DocumentRow>, Unavailable> {
+        Ok(self.documents.lock().unwrap().iter().find(|document| document.id == id).cloned())
     }
 
     async fn documents(
         &self,
         _: Uuid,
         _: Option<DocumentStatus>,
-        _: &PageRequest,
+        page: &PageRequest,
     ) -> Result<Page<DocumentRow>, Unavailable> {
-        Ok(no_rows())
+        Ok(rows(&self.documents.lock().unwrap(), page))
     }
 
     async fn documents_of_other_models(&self, _: &str) -> Result<Vec<Uuid>, Unavailable> {

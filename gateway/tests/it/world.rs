@@ -9,8 +9,6 @@ use lmao_events::user::Role;
 use lmao_gateway::{Gateway, Limits, State};
 use lmao_ports::HealthState;
 use poem::{
-    Response,
-    endpoint::BoxEndpoint,
     http::StatusCode,
     test::{TestClient, TestRequestBuilder, TestResponse},
 };
@@ -19,6 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     core::Core,
+    described::Described,
     index::Nothing,
     ports::{Buckets, Calculator, Channels, Empty, Files, FindsNothing, Memory, Random, Secrets, TestClock},
 };
@@ -32,6 +31,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) vault: Arc<Secrets>,
     pub(crate) tables: Arc<Empty>,
+    pub(crate) index: Arc<Nothing>,
     pub(crate) files: Arc<Files>,
     pub(crate) health: Arc<crate::ports::State>,
 }
@@ -47,13 +47,14 @@ impl World {
         let files = Arc::new(Files::default());
         let core = Core::new(live.clone(), clock.clone(), files.kept.clone());
         let (vault, tables) = (Arc::new(Secrets::default()), Arc::new(Empty::default()));
+        let index = Arc::new(Nothing::default());
         let health = Arc::new(crate::ports::State(Mutex::new(HealthState::Ok)));
         let state = State {
             commands: core.clone(),
             journal: core.clone(),
             read_model: tables.clone(),
             search: Arc::new(Empty::default()),
-            index: Arc::new(Nothing),
+            index: index.clone(),
             retriever: Arc::new(FindsNothing),
             tools: Arc::new(Calculator),
             vault: vault.clone(),
@@ -70,11 +71,12 @@ impl World {
         let gateway = Gateway::new(state.clone()).await.unwrap();
         let key = vault.0.lock().unwrap()["system/keyed-ids"].0.clone();
         *core.keyed_ids.lock().unwrap() = Some(key.try_into().unwrap());
-        Self { gateway, state, core, clock, vault, tables, files, health }
+        Self { gateway, state, core, clock, vault, tables, index, files, health }
     }
 
-    pub(crate) fn client(&self) -> TestClient<&BoxEndpoint<'static, Response>> {
-        TestClient::new(self.gateway.endpoint())
+    /// A client that is shown no answer which is not as described.
+    pub(crate) fn client(&self) -> TestClient<Described<'_>> {
+        TestClient::new(Described(self.gateway.endpoint()))
     }
 
     /// A token of somebody whom nobody needs to know.

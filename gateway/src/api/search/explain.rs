@@ -10,6 +10,7 @@ pub(super) struct HitExplain {
     /// In each leg and stage that ranked it, in order: `keyword`, `general`, `domain`, `fused`, `reranked`, `diverse`.
     stages: Vec<StageRank>,
     /// Cosine similarity to the question, of the general model, where it is known.
+    #[oai(nullable)]
     similarity: Option<f32>,
 }
 
@@ -61,6 +62,7 @@ struct StageCost {
 struct ModelInUse {
     /// `general` or `domain`.
     space: String,
+    #[oai(nullable)]
     model: Option<String>,
 }
 

@@ -52,8 +52,10 @@ pub(super) struct Filters {
 #[serde(deny_unknown_fields)]
 struct Pages {
     /// 1 unless given.
+    #[oai(nullable)]
     from: Option<u32>,
     /// The last unless given.
+    #[oai(nullable)]
     to: Option<u32>,
 }
 
@@ -62,8 +64,10 @@ struct Pages {
 #[serde(deny_unknown_fields)]
 struct Created {
     /// From this moment on.
+    #[oai(nullable)]
     from: Option<String>,
     /// Up to this moment, excluded.
+    #[oai(nullable)]
     before: Option<String>,
 }
 

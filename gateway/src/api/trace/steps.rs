@@ -45,8 +45,10 @@ pub(super) struct Step {
     pub(super) state: StepState,
     /// When the step before it ended.
     began_at: DateTime<Utc>,
+    #[oai(nullable)]
     ended_at: Option<DateTime<Utc>>,
     /// Seconds, waiting included.
+    #[oai(nullable)]
     duration: Option<f64>,
     /// Times that it was tried.
     attempts: usize,
@@ -59,6 +61,7 @@ pub(super) struct Step {
     /// The last of its failures.
     errors: Vec<StepError>,
     /// When it is tried again.
+    #[oai(nullable)]
     retry_at: Option<DateTime<Utc>>,
 }
 
