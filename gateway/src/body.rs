@@ -53,6 +53,11 @@ impl<'a, T: Type + DeserializeOwned> ApiExtractor<'a> for JsonBody<T> {
             return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", text).into());
         }
         let bytes = read(request.headers(), body, limit).await?;
+        if bytes.trim_ascii_start().first() == Some(&b'[') {
+            // A list of the fields' values would do for the parser.
+            parse::<serde::de::IgnoredAny>(&bytes)?;
+            return Err(ApiError::unprocessable("bad_body", "the body is a JSON object, not a list").into());
+        }
         Ok(Self(parse(&bytes)?))
     }
 }

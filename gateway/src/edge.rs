@@ -75,6 +75,19 @@ impl<E> Edge<E> {
 }
 
 impl<E: Endpoint<Output = Response>> Edge<E> {
+    /// Refuses a query parameter that there is none of: a misspelt filter would let everything through.
+    fn check_parameters(&self, request: &Request) -> Result<(), ApiError> {
+        let Some(known) = self.methods.parameters(request.method(), request.uri().path()) else { return Ok(()) };
+        let given: Vec<(String, String)> = request.params().map_err(poem::Error::from)?;
+        let Some((name, _)) = given.into_iter().find(|(name, _)| !known.contains(name)) else { return Ok(()) };
+        let there_are = match known {
+            [] => "this path takes none".to_owned(),
+            known => format!("this path takes {}", known.join(", ")),
+        };
+        let text = format!("there is no query parameter {name:?} here; {there_are}");
+        Err(ApiError::bad_request("bad_parameter", text).with("parameter", name))
+    }
+
     /// The span of a request; what asks how the process is has none.
     fn span(&self, context: &Context, method: &Method, path: &str, route: Option<&str>) -> Span {
         if path.starts_with(HEALTH) || path == METRICS {
@@ -108,7 +121,12 @@ impl<E: Endpoint<Output = Response>> Edge<E> {
             None => None,
         };
         let within = self.within(&path, request.uri().query());
-        let answered = AssertUnwindSafe(self.inner.call(request)).catch_unwind();
+        let checked = self.check_parameters(&request);
+        let answered = async {
+            checked?;
+            self.inner.call(request).await
+        };
+        let answered = AssertUnwindSafe(answered).catch_unwind();
         let answered = tokio::time::timeout(within, answered).await.unwrap_or_else(|_| Ok(Err(unanswered().into())));
         match answered {
             Ok(Ok(mut response)) => {

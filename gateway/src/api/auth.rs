@@ -31,6 +31,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 /// A name and its password.
 #[derive(Debug, Object, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct LoginRequest {
     /// In any case: `Ann` and `ann` are one name.
     username: String,

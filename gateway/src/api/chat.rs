@@ -28,6 +28,7 @@ const ROUTE: &str = "POST /api/v1/chat/message";
 
 /// A message.
 #[derive(Debug, Object, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct ChatRequest {
     /// At most 128 KiB.
     message: String,

@@ -14,7 +14,7 @@ use crate::{body::parse, error::ApiError, turn};
 
 /// What a client sends.
 #[derive(Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields, expecting = "an object")]
 pub(super) enum Sent {
     /// Something to answer.
     Message {
@@ -166,7 +166,15 @@ mod tests {
 
     #[test]
     fn a_frame_that_is_none_says_what_one_is() {
-        for bad in ["", "hello", "[]", "{}", r#"{"type":"message"}"#, r#"{"type":"shout","content":"x"}"#] {
+        for bad in [
+            "",
+            "hello",
+            "[]",
+            "{}",
+            r#"{"type":"message"}"#,
+            r#"{"type":"shout","content":"x"}"#,
+            r#"{"type":"message","content":"x","contxt":{}}"#,
+        ] {
             let error = Sent::parse(bad).unwrap_err();
             assert_eq!(error.reason, "bad_frame", "{bad}");
             let shown = Shown::error(&error);

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use poem::{
     Endpoint, EndpointExt, IntoEndpoint, Response, Route,
     endpoint::{BoxEndpoint, make_sync},
-    http::{HeaderValue, header},
+    http::{HeaderValue, Method, header},
 };
 use poem_openapi::{OpenApiService, Tags};
 use serde_json::Value;
@@ -140,33 +140,59 @@ fn fixed(kind: &'static str, body: Bytes, policy: Option<&'static str>) -> impl 
     })
 }
 
-/// Which paths there are and which methods they take: for the header `Allow`, and for names of bounded number.
+/// Which paths there are, which methods they take, and with which query parameters: for the header `Allow`, for names of bounded
+/// number, and against misspelt parameters.
 #[derive(Debug)]
-pub(crate) struct Methods(Vec<(String, String)>);
+pub(crate) struct Methods(Vec<Operations>);
+
+/// What can be asked of a path.
+#[derive(Debug)]
+struct Operations {
+    template: String,
+    /// Methods with the names of their query parameters.
+    methods: Vec<(Method, Vec<String>)>,
+}
+
+impl Operations {
+    /// Of a path in the description.
+    fn of_spec(template: &str, described: &Value) -> Self {
+        let operations = described.as_object().into_iter().flatten();
+        let methods = operations.filter_map(|(method, operation)| {
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let names = parameters.filter(|one| one["in"] == "query").filter_map(|one| one["name"].as_str());
+            Some((method.to_uppercase().parse().ok()?, names.map(str::to_owned).collect()))
+        });
+        Self { template: template.to_owned(), methods: methods.collect() }
+    }
+}
 
 impl Methods {
     fn of_spec(spec: &str) -> Self {
         let spec: Value = serde_json::from_str(spec).unwrap_or_default();
         let paths = spec["paths"].as_object().into_iter().flatten();
-        let own = ["/openapi.json", "/docs"].map(|path| (path.to_owned(), "GET".to_owned()));
-        let listed = paths.map(|(path, operations)| {
-            let methods = operations.as_object().into_iter().flat_map(|one| one.keys());
-            (path.clone(), methods.map(|method| method.to_uppercase()).collect::<Vec<_>>().join(", "))
-        });
-        Self(listed.chain(own).collect())
+        let own = ["/openapi.json", "/docs"]
+            .map(|path| Operations { template: path.to_owned(), methods: vec![(Method::GET, vec![])] });
+        Self(paths.map(|(path, operations)| Operations::of_spec(path, operations)).chain(own).collect())
     }
 
     /// Those of this path, as the header says them.
     pub(crate) fn of(&self, path: &str) -> String {
-        self.find(path).map(|(_, methods)| methods.clone()).unwrap_or_default()
+        let methods = self.find(path).into_iter().flat_map(|one| &one.methods);
+        methods.map(|(method, _)| method.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The query parameters of a method of this path, if there is such a one.
+    pub(crate) fn parameters(&self, method: &Method, path: &str) -> Option<&[String]> {
+        let (_, names) = self.find(path)?.methods.iter().find(|(one, _)| one == method)?;
+        Some(names)
     }
 
     /// The template that this path follows.
     pub(crate) fn template(&self, path: &str) -> Option<&str> {
-        self.find(path).map(|(template, _)| template.as_str())
+        self.find(path).map(|one| one.template.as_str())
     }
 
-    fn find(&self, path: &str) -> Option<&(String, String)> {
+    fn find(&self, path: &str) -> Option<&Operations> {
         let fits = |template: &str| {
             let (mut wanted, mut given) = (template.split('/'), path.split('/'));
             loop {
@@ -178,8 +204,8 @@ impl Methods {
             }
         };
         // A literal segment is preferred to a parameter, as the router does.
-        let fitting = self.0.iter().filter(|(template, _)| fits(template));
-        fitting.min_by_key(|(template, _)| template.matches('{').count())
+        let fitting = self.0.iter().filter(|one| fits(&one.template));
+        fitting.min_by_key(|one| one.template.matches('{').count())
     }
 }
 

@@ -49,6 +49,7 @@ struct ParkedResponse {
 
 /// Which stream to try again.
 #[derive(Debug, Object, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct RetryRequest {
     /// For example `document/0190a9c2-…`.
     stream: String,

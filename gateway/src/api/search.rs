@@ -63,7 +63,7 @@ enum Speaker {
 
 /// Something that was said before.
 #[derive(Debug, Object, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with role and content")]
 struct Said {
     role: Speaker,
     content: String,
@@ -82,6 +82,7 @@ impl From<Said> for ChatMessage {
 /// A search.
 #[derive(Debug, Object, Deserialize)]
 #[oai(rename = "SearchRequest")]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct SearchBody {
     query: String,
     #[oai(nullable)]

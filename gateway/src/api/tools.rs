@@ -58,6 +58,7 @@ impl From<ToolSpec> for ToolBody {
 
 /// A call.
 #[derive(Debug, Object, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct ExecuteRequest {
     /// As the tool's schema says; at most 128 KiB.
     #[oai(nullable)]

@@ -42,6 +42,7 @@ enum UserRole {
 
 /// An account to open.
 #[derive(Debug, Object, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct UserRequest {
     /// 1 to 255 characters.
     username: String,

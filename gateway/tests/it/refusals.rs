@@ -41,6 +41,56 @@ async fn the_framework_refuses_in_our_words() {
 }
 
 #[tokio::test]
+async fn what_is_misspelt_is_refused() {
+    let world = World::new().await;
+    let (client, ann, admin) = (world.client(), world.ann().await, world.admin().await);
+    for (path, body, known) in [
+        ("/auth/login", json!({ "username": "a", "password": "b", "user": "c" }), "`password`"),
+        (CHAT, json!({ "message": "x", "contxt": {} }), "`context`"),
+        (SEARCH, json!({ "query": "x", "filter": { "tag": "a" } }), "`filters`"),
+        (SEARCH, json!({ "query": "x", "max_result": 1 }), "`max_results`"),
+        ("/api/v1/tools/calculator/execute", json!({ "parameter": {} }), "`parameters`"),
+        ("/admin/users", json!({ "username": "a", "email": "b", "password": "c", "roles": [] }), "`role`"),
+        ("/admin/parked/retry", json!({ "stream": "x", "force": true }), "`stream`"),
+    ] {
+        let got = send(client.post(path).body_json(&body), &admin).await;
+        assert_eq!(got.refusal(), (422, "bad_body"), "{path}");
+        assert!(got.body["error"]["message"].as_str().unwrap().contains(known), "{got:?}");
+    }
+    for (path, name, known) in [
+        ("/api/v1/documents?tag=asn1&filename=zzz", "tag", "this path takes status, limit, cursor"),
+        ("/api/v1/documents?%6Cimits=7", "limits", "limit"),
+        ("/api/v1/tools?limit=7", "limit", "this path takes none"),
+        ("/admin/events?stream=session&from=7", "from", "after"),
+        ("/api/v1/chat/ws/new?session=7", "session", "after, access_token"),
+        ("/health?verbose", "verbose", "none"),
+    ] {
+        let got = send(client.get(path), &admin).await;
+        assert_eq!(got.refusal(), (400, "bad_parameter"), "{path}");
+        assert_eq!(got.body["error"]["details"]["parameter"], name);
+        assert!(got.body["error"]["message"].as_str().unwrap().contains(known), "{got:?}");
+    }
+    assert_eq!(send(client.get("/api/v1/documents?%6Cimit=7"), &ann).await.status, 200);
+    assert_eq!(send(client.get("/nowhere?limit=7"), &ann).await.refusal(), (404, "not_found"));
+}
+
+#[tokio::test]
+async fn a_body_is_an_object() {
+    let world = World::new().await;
+    let (client, ann) = (world.client(), world.ann().await);
+    for body in [json!(["what is a bucket", "", {}]), json!("x"), json!(7), json!(null)] {
+        for path in [CHAT, SEARCH] {
+            let got = send(client.post(path).body_json(&body), &ann).await;
+            assert_eq!(got.refusal(), (422, "bad_body"), "{body}");
+            let message = got.body["error"]["message"].as_str().unwrap();
+            assert!(message.contains("object") && !message.contains("struct"), "{message}");
+        }
+    }
+    let broken = client.post(CHAT).content_type("application/json").body(r#"["x", "#);
+    assert_eq!(send(broken, &ann).await.refusal(), (400, "malformed_json"));
+}
+
+#[tokio::test]
 async fn a_panic_is_an_answer_like_any_other() {
     let world = World::new().await;
     let (client, token) = (world.client(), world.ann().await);
