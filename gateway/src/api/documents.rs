@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{
     Tag,
-    messages::page,
+    messages::{next_of, page_of},
     upload::{Ingested, UploadResponse, deadline},
 };
 use crate::{
@@ -29,6 +29,8 @@ use crate::{
     watch::Watch,
 };
 
+/// What cursors call the list of documents.
+const LIST: &str = "documents";
 /// How long a deletion waits until no search finds the document any more.
 const UNTIL_GONE: Duration = Duration::from_secs(5);
 
@@ -187,12 +189,12 @@ impl Documents {
         position: Header<Option<String>>,
     ) -> Result<Reply<DocumentsResponse>, ApiError> {
         let app = self.app()?;
-        let page = page(limit.0, cursor.0)?;
+        let page = page_of(LIST, limit.0, cursor.0)?;
         app.catch_up(position.0.as_deref(), Reads::Tables).await?;
         let found = app.state.read_model.documents(user.0.id, status.0.map(Into::into), &page).await?;
         Ok(Reply::ok(DocumentsResponse {
             documents: found.items.into_iter().map(Into::into).collect(),
-            next: found.next,
+            next: next_of(LIST, found.next),
             total: found.total,
         }))
     }

@@ -2,12 +2,14 @@
 
 use std::{path::Path, sync::Arc};
 
-use lmao_events::Timestamp;
-use lmao_ports::{ChunkRecord, DocumentRow, DocumentStatus, LegHit, MessageRow, passage_id};
-use serde_json::{Value, json};
+use lmao_ports::{ChunkRecord, LegHit, passage_id};
+use serde_json::Value;
 use uuid::Uuid;
 
-use crate::world::{World, send};
+use crate::{
+    ports::{document, message},
+    world::{World, send},
+};
 
 #[test]
 fn the_committed_description_is_the_one_served() {
@@ -41,29 +43,8 @@ async fn what_is_not_known_is_described_as_null() {
     let world = World::new().await;
     let (ann, admin) = (world.ann().await, world.admin().await);
     let (id, session, sha256) = (Uuid::from_u128(7), Uuid::from_u128(8), "00".repeat(32));
-    world.tables.documents.lock().unwrap().push(DocumentRow {
-        id,
-        user_id: Uuid::from_u128(0xa),
-        filename: "a.txt".to_owned(),
-        file_type: "text".to_owned(),
-        file_size: 1,
-        content_hash: sha256.clone(),
-        uploaded_at: Timestamp(0),
-        processed_at: None,
-        status: DocumentStatus::Ready,
-        metadata: json!({}),
-        chunks_count: Some(1),
-    });
-    world.tables.messages.lock().unwrap().push(MessageRow {
-        id,
-        session_id: session,
-        role: "user".to_owned(),
-        content: "hello".to_owned(),
-        created_at: Timestamp(0),
-        metadata: json!({}),
-        tokens_used: None,
-        model_used: None,
-    });
+    world.tables.documents.lock().unwrap().push(document(id, &sha256));
+    world.tables.messages.lock().unwrap().push(message(session));
     let chunk = ChunkRecord {
         chunk_id: passage_id(id, &sha256, 0),
         ordinal: 0,

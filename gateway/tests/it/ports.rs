@@ -93,7 +93,7 @@ impl Vault for Secrets {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     values: Mutex<HashMap<String, Bytes>>,
-    counters: Mutex<HashMap<String, u64>>,
+    pub(crate) counters: Mutex<HashMap<String, u64>>,
 }
 
 #[async_trait]
@@ -220,6 +220,37 @@ fn rows<T: Clone>(all: &[T], page: &PageRequest) -> Page<T> {
     let end = begin.saturating_add(page.limit as usize).min(all.len());
     let next = (end < all.len()).then(|| end.to_string());
     Page { items: all[begin.min(end)..end].to_vec(), next, total: all.len() as u64 }
+}
+
+/// A document of which little is known.
+pub(crate) fn document(id: Uuid, sha256: &str) -> DocumentRow {
+    DocumentRow {
+        id,
+        user_id: Uuid::from_u128(0xa),
+        filename: "a.txt".to_owned(),
+        file_type: "text".to_owned(),
+        file_size: 1,
+        content_hash: sha256.to_owned(),
+        uploaded_at: Timestamp(0),
+        processed_at: None,
+        status: DocumentStatus::Ready,
+        metadata: json!({}),
+        chunks_count: Some(1),
+    }
+}
+
+/// A message of this session.
+pub(crate) fn message(session_id: Uuid) -> MessageRow {
+    MessageRow {
+        id: Uuid::new_v4(),
+        session_id,
+        role: "user".to_owned(),
+        content: "hello".to_owned(),
+        created_at: Timestamp(0),
+        metadata: json!({}),
+        tokens_used: None,
+        model_used: None,
+    }
 }
 
 #[async_trait]

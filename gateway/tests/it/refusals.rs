@@ -9,7 +9,10 @@ use poem::http::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::world::{Got, PASSWORD, World, login, send};
+use crate::{
+    ports::{document, message},
+    world::{Got, PASSWORD, World, login, send},
+};
 
 const CHAT: &str = "/api/v1/chat/message";
 const SEARCH: &str = "/api/v1/documents/search";
@@ -72,6 +75,41 @@ async fn what_is_misspelt_is_refused() {
     }
     assert_eq!(send(client.get("/api/v1/documents?%6Cimit=7"), &ann).await.status, 200);
     assert_eq!(send(client.get("/nowhere?limit=7"), &ann).await.refusal(), (404, "not_found"));
+}
+
+#[tokio::test]
+async fn a_cursor_leads_on_in_its_own_list_only() {
+    let world = World::new().await;
+    let (client, ann) = (world.client(), world.ann().await);
+    let [one, other] = [Uuid::from_u128(1), Uuid::from_u128(2)];
+    for n in 0..5 {
+        world.tables.documents.lock().unwrap().push(document(Uuid::from_u128(n), ""));
+        world.tables.messages.lock().unwrap().extend([message(one), message(other)]);
+    }
+    let page =
+        async |path: &str, cursor: &str| send(client.get(path).query("limit", &2).query("cursor", &cursor), &ann).await;
+    let lists = ["/api/v1/documents".to_owned()]
+        .into_iter()
+        .chain([one, other].map(|session| format!("/api/v1/sessions/{session}/messages")));
+    let lists: Vec<String> = lists.collect();
+    let mut cursors = vec![];
+    for path in &lists {
+        let first = page(path, "").await;
+        let cursor = first.body["next"].as_str().expect("a cursor").to_owned();
+        let second = page(path, &cursor).await;
+        let third = page(path, second.body["next"].as_str().expect("a cursor")).await;
+        assert_eq!((third.status.as_u16(), &third.body["next"], &third.body["total"]), (200, &Value::Null, &json!(5)));
+        cursors.push(cursor);
+    }
+    for (n, path) in lists.iter().enumerate() {
+        let (mine, rest) = (&cursors[n], cursors[n].split_once('-').unwrap().1);
+        let (before, after) = (&cursors[(n + 1) % 3], &cursors[(n + 2) % 3]);
+        for bad in ["zzz", "-", "1", rest, &format!("{mine}0"), &format!("{mine} "), before, after] {
+            let got = page(path, bad).await;
+            let parameter = got.body["error"]["details"]["parameter"].clone();
+            assert_eq!((got.refusal(), parameter), ((400, "bad_parameter"), json!("cursor")), "{path} {bad:?}");
+        }
+    }
 }
 
 #[tokio::test]
