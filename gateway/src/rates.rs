@@ -3,7 +3,10 @@
 //! The buckets lie behind a port, so that all gateways share them where there is a store for that. Who is refused is told when
 //! to come again; who is admitted, how much is left.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
 
 use lmao_ports::{Admission, Quota};
 use poem::{
@@ -117,16 +120,12 @@ impl App {
         Ok(own)
     }
 
-    /// Counts an attempt to log in with a name, given by its keyed hash.
+    /// Counts an attempt to log in, by name and address.
     ///
     /// # Errors
     /// 429: there were too many with this name from this address.
-    pub(crate) async fn count_login(&self, name: Uuid, from: &RemoteAddr) -> Result<(), ApiError> {
-        let who = match &from.0 {
-            Addr::SocketAddr(address) => format!("{}@{}", name.simple(), address.ip()),
-            _ => name.simple().to_string(),
-        };
-        self.take(&who, Class::Logins, Class::Logins.rate(self.state.limits.rates)).await.map(drop)
+    pub(crate) async fn count_login(&self, who: &str) -> Result<(), ApiError> {
+        self.take(who, Class::Logins, Class::Logins.rate(self.state.limits.rates)).await.map(drop)
     }
 
     async fn take(&self, who: &str, class: Class, rate: u32) -> Result<Option<Standing>, ApiError> {
@@ -142,6 +141,18 @@ impl App {
         match admission {
             Admission::Admitted { .. } => Ok(Some(standing)),
             Admission::Refused { retry_after } => Err(refused(who, class, rate, retry_after, standing)),
+        }
+    }
+}
+
+/// Who counts as one address: an IPv4 address, or the /64 network that an IPv6 host commonly has to itself.
+pub(crate) fn network(from: &RemoteAddr) -> String {
+    let Addr::SocketAddr(address) = &from.0 else { return "unknown".to_owned() };
+    match address.ip().to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).to_string()
         }
     }
 }
@@ -179,6 +190,15 @@ mod tests {
         ] {
             assert_eq!(Class::of(&method, path), class, "{method} {path}");
         }
+    }
+
+    #[test]
+    fn a_host_has_one_address() {
+        let network = |text: &str| network(&RemoteAddr(Addr::SocketAddr(text.parse().unwrap())));
+        assert_eq!(network("192.0.2.7:4000"), "192.0.2.7");
+        assert_eq!(network("[::ffff:192.0.2.7]:4000"), "192.0.2.7");
+        assert_eq!(network("[2001:db8:1:2:3:4:5:6]:4000"), network("[2001:db8:1:2::1]:4001"));
+        assert_ne!(network("[2001:db8:1:2::1]:4000"), network("[2001:db8:1:3::1]:4000"));
     }
 
     #[test]

@@ -21,13 +21,18 @@ use crate::{
     body::JsonBody,
     context::Context,
     error::{ApiError, erased},
+    rates::network,
     reply::Reply,
     token::LIFETIME,
 };
 
-/// Failed logins of one name within [`WINDOW`] before it has to wait.
+/// Failed logins with one name from one address within [`WINDOW`] before that address has to wait.
 const MAX_FAILURES: u64 = 10;
+/// The same from all addresses together, for those who guess from many: all have to wait then but those that are [`KNOWN`].
+const MAX_FAILURES_ANYWHERE: u64 = 1000;
 const WINDOW: Duration = Duration::from_secs(60);
+/// How long it is remembered that a name has logged in from an address: nobody elsewhere can lock it out there.
+const KNOWN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// A name and its password.
 #[derive(Debug, Object, Deserialize)]
@@ -58,7 +63,7 @@ super::routes! {
 impl Auth {
     /// Log in
     ///
-    /// Ten failures of one name within a minute make it wait a minute (429).
+    /// Ten failures with one name from one address within a minute make that address wait a minute (429).
     #[oai(path = "/auth/login", method = "post", operation_id = "login")]
     async fn login(
         &self,
@@ -69,8 +74,9 @@ impl Auth {
         let app = self.app()?;
         let JsonBody(LoginRequest { username, password }) = body;
         let name = claim_of(&app.keyed_ids, Field::Username, &canonical(&username));
-        app.count_login(name.id, from).await?;
-        refuse_throttled(app, name).await?;
+        let attempt = Attempt::new(name, from);
+        app.count_login(&attempt.here).await?;
+        attempt.refuse_throttled(app).await?;
         let holder = holder(app, name).await?;
         let secret = match holder {
             Some(id) => app.state.vault.get(&secret_of(id)).await?,
@@ -78,17 +84,18 @@ impl Auth {
         };
         let fits = app.passwords.verify(&password, secret.as_ref()).await?;
         // Those who waited for their turn meanwhile count as well.
-        refuse_throttled(app, name).await?;
-        let (Some(id), true) = (holder, fits) else { return Err(failed(app, name).await) };
+        attempt.refuse_throttled(app).await?;
+        let (Some(id), true) = (holder, fits) else { return Err(attempt.failed(app).await) };
         let now = app.now();
         let stream = StreamId::new(Category::User, id);
         let meta = context.meta(Some(id), None);
         let receipt = match app.send(stream, user::Command::LogIn { at: now }, meta).await {
             Ok(receipt) => receipt,
-            Err(CommandError::Rejected(_)) => return Err(failed(app, name).await),
+            Err(CommandError::Rejected(_)) => return Err(attempt.failed(app).await),
             Err(error) => return Err(error.into()),
         };
         let role = role(app, stream).await?;
+        attempt.succeeded(app).await;
         let access_token = app.tokens.mint(id, role, now, &*app.state.entropy)?;
         let body = LoginResponse { access_token, token_type: "bearer".to_owned(), expires_in: LIFETIME.as_secs() };
         Ok(Reply::ok(body).at(app.written(receipt.head.position).await))
@@ -132,34 +139,64 @@ fn wrong() -> ApiError {
     ApiError::unauthorized("invalid_credentials", "this user name and password do not belong together")
 }
 
-fn blocked(name: StreamId) -> String {
-    format!("login/blocked/{}", name.id.simple())
+/// An attempt to log in: what its failure counts against.
+#[derive(Debug)]
+struct Attempt {
+    /// The name, by its keyed hash.
+    name: String,
+    /// The name at the address that it comes from.
+    here: String,
 }
 
-async fn refuse_throttled(app: &App, name: StreamId) -> Result<(), ApiError> {
-    match app.state.cache.get(&blocked(name)).await? {
-        Some(_) => {
-            let text = "too many failed logins of this name; wait a minute";
-            let error = ApiError::passing("too_many_logins", text, WINDOW);
-            Err(ApiError { status: StatusCode::TOO_MANY_REQUESTS, ..error })
+impl Attempt {
+    fn new(name: StreamId, from: &RemoteAddr) -> Self {
+        let name = name.id.simple().to_string();
+        let here = format!("{name}@{}", network(from));
+        Self { name, here }
+    }
+
+    async fn refuse_throttled(&self, app: &App) -> Result<(), ApiError> {
+        let is_set = async |key: String| app.state.cache.get(&key).await.map(|value| value.is_some());
+        let is_blocked = is_set(blocked(&self.here)).await?
+            || (is_set(blocked(&self.name)).await? && !is_set(known(&self.here)).await?);
+        if !is_blocked {
+            return Ok(());
         }
-        None => Ok(()),
+        let text = "too many failed logins with this name; wait a minute";
+        let error = ApiError::passing("too_many_logins", text, WINDOW);
+        Err(ApiError { status: StatusCode::TOO_MANY_REQUESTS, ..error })
+    }
+
+    /// Counts a failure, and says so in the same words whatever was wrong.
+    async fn failed(&self, app: &App) -> ApiError {
+        let cache = &app.state.cache;
+        let count = async {
+            for (whose, most) in [(&self.here, MAX_FAILURES), (&self.name, MAX_FAILURES_ANYWHERE)] {
+                if cache.count(&format!("login/failed/{whose}"), WINDOW).await? >= most {
+                    cache.put(&blocked(whose), Bytes::new(), WINDOW).await?;
+                }
+            }
+            Ok::<_, ApiError>(())
+        };
+        match count.await {
+            Ok(()) => wrong(),
+            Err(error) => error,
+        }
+    }
+
+    /// Remembers where this name is at home. It is logged in even if that is forgotten.
+    async fn succeeded(&self, app: &App) {
+        let put = app.state.cache.put(&known(&self.here), Bytes::new(), KNOWN).await;
+        put.unwrap_or_else(|error| tracing::debug!(%error, "where a login came from is not remembered"));
     }
 }
 
-/// Counts a failure, and says so in the same words whatever was wrong.
-async fn failed(app: &App, name: StreamId) -> ApiError {
-    let count = async {
-        let failures = app.state.cache.count(&format!("login/failed/{}", name.id.simple()), WINDOW).await?;
-        if failures >= MAX_FAILURES {
-            app.state.cache.put(&blocked(name), Bytes::new(), WINDOW).await?;
-        }
-        Ok::<_, ApiError>(())
-    };
-    match count.await {
-        Ok(()) => wrong(),
-        Err(error) => error,
-    }
+fn blocked(whose: &str) -> String {
+    format!("login/blocked/{whose}")
+}
+
+fn known(here: &str) -> String {
+    format!("login/known/{here}")
 }
 
 /// Whether an account can be used.

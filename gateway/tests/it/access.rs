@@ -5,6 +5,10 @@ use std::time::Duration;
 use lmao_events::user::Role;
 use lmao_gateway::{FirstAdmin, Gateway, ensure_admin};
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpSocket},
+};
 use uuid::Uuid;
 
 use crate::world::{Got, PASSWORD, World, login, send};
@@ -124,20 +128,71 @@ async fn the_first_administrator_opens_accounts() {
     assert_eq!(send(client.post("/admin/users").body_json(&bob), token).await.refusal(), (403, "forbidden"));
 }
 
-#[tokio::test]
-async fn guessing_a_password_is_slowed_down() {
-    let world = World::new().await;
-    let client = world.client();
-    ensure_admin(&world.state, "admin", Some(PASSWORD.to_owned())).await.unwrap();
-    for _ in 0..10 {
-        let got = Got::from(client.post("/auth/login").body_json(&login("admin", "wrong password")).send().await).await;
-        assert_eq!(got.refusal(), (401, "invalid_credentials"));
+/// A gateway that is served, and logins from chosen addresses of this machine.
+struct Door(std::net::SocketAddr);
+
+impl Door {
+    async fn open(gateway: Gateway) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(gateway.serve(listener, std::future::pending()));
+        Self(address)
     }
-    // Now even the right one has to wait; other names do not.
-    let got = Got::from(client.post("/auth/login").body_json(&login("admin", PASSWORD)).send().await).await;
-    assert_eq!((got.refusal(), got.header("retry-after")), ((429, "too_many_logins"), "60"));
-    let got = Got::from(client.post("/auth/login").body_json(&login("other", PASSWORD)).send().await).await;
-    assert_eq!(got.refusal(), (401, "invalid_credentials"));
+
+    /// The status of a login, and the whole answer.
+    async fn login(&self, from: [u8; 4], name: &str, password: &str) -> (u16, String) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        let mut stream = socket.connect(self.0).await.unwrap();
+        let body = login(name, password).to_string();
+        let request = format!(
+            "POST /auth/login HTTP/1.1\r\nhost: lmao\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        (answer[9..12].parse().unwrap(), answer)
+    }
+}
+
+const ATTACKER: [u8; 4] = [127, 0, 0, 2];
+const HOME: [u8; 4] = [127, 0, 0, 1];
+const ABROAD: [u8; 4] = [127, 0, 0, 3];
+
+#[tokio::test]
+async fn guessing_a_password_is_slowed_down_where_it_is_guessed() {
+    let world = World::new().await;
+    ensure_admin(&world.state, "admin", Some(PASSWORD.to_owned())).await.unwrap();
+    let door = Door::open(world.gateway).await;
+    for _ in 0..10 {
+        assert_eq!(door.login(ATTACKER, "admin", "wrong password").await.0, 401);
+    }
+    // Now even the right one has to wait there; other names do not, and nobody has to elsewhere.
+    let (status, answer) = door.login(ATTACKER, "Admin", PASSWORD).await;
+    assert!(status == 429 && answer.contains("too_many_logins") && answer.contains("retry-after: 60"), "{answer}");
+    assert_eq!(door.login(ATTACKER, "other", PASSWORD).await.0, 401);
+    assert_eq!(door.login(HOME, "admin", PASSWORD).await.0, 200);
+}
+
+#[tokio::test]
+async fn guessing_from_everywhere_locks_nobody_out_at_home() {
+    let world = World::new().await;
+    let cache = world.cache.clone();
+    ensure_admin(&world.state, "admin", Some(PASSWORD.to_owned())).await.unwrap();
+    let door = Door::open(world.gateway).await;
+    assert_eq!(door.login(HOME, "admin", PASSWORD).await.0, 200);
+    assert_eq!(door.login(ATTACKER, "admin", "wrong password").await.0, 401);
+    // As if 998 others had tried meanwhile.
+    for (key, count) in cache.counters.lock().unwrap().iter_mut() {
+        if key.starts_with("login/failed/") && !key.contains('@') {
+            *count += 998;
+        }
+    }
+    assert_eq!(door.login(ABROAD, "admin", "wrong password").await.0, 401, "the thousandth");
+    assert_eq!(door.login(ABROAD, "admin", PASSWORD).await.0, 429);
+    assert_eq!(door.login(HOME, "admin", PASSWORD).await.0, 200);
 }
 
 #[tokio::test]

@@ -32,6 +32,7 @@ pub(crate) struct World {
     pub(crate) vault: Arc<Secrets>,
     pub(crate) tables: Arc<Empty>,
     pub(crate) index: Arc<Nothing>,
+    pub(crate) cache: Arc<Memory>,
     pub(crate) files: Arc<Files>,
     pub(crate) health: Arc<crate::ports::State>,
 }
@@ -47,7 +48,7 @@ impl World {
         let files = Arc::new(Files::default());
         let core = Core::new(live.clone(), clock.clone(), files.kept.clone());
         let (vault, tables) = (Arc::new(Secrets::default()), Arc::new(Empty::default()));
-        let index = Arc::new(Nothing::default());
+        let (index, cache) = (Arc::new(Nothing::default()), Arc::new(Memory::default()));
         let health = Arc::new(crate::ports::State(Mutex::new(HealthState::Ok)));
         let state = State {
             commands: core.clone(),
@@ -60,7 +61,7 @@ impl World {
             vault: vault.clone(),
             blobs: files.clone(),
             live,
-            cache: Arc::new(Memory::default()),
+            cache: cache.clone(),
             limiter: Arc::new(Buckets::default()),
             clock: clock.clone(),
             entropy: Arc::new(Random),
@@ -71,7 +72,7 @@ impl World {
         let gateway = Gateway::new(state.clone()).await.unwrap();
         let key = vault.0.lock().unwrap()["system/keyed-ids"].0.clone();
         *core.keyed_ids.lock().unwrap() = Some(key.try_into().unwrap());
-        Self { gateway, state, core, clock, vault, tables, index, files, health }
+        Self { gateway, state, core, clock, vault, tables, index, cache, files, health }
     }
 
     /// A client that is shown no answer which is not as described.
