@@ -4,6 +4,7 @@
 //! a client that comes back with its last position misses nothing.
 
 use std::{
+    io,
     ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -52,6 +53,8 @@ const SLOW: Duration = Duration::from_secs(30);
 const PAGE: usize = 64;
 /// How long the closing handshake may take.
 const CLOSING: Duration = Duration::from_secs(2);
+/// How the error begins that tells of a frame beyond the limit.
+const TOO_LARGE: &str = "Space limit exceeded";
 
 /// A switch to WebSocket.
 struct Upgraded(Response);
@@ -186,8 +189,12 @@ impl Talk {
             // The client's close frame; whatever else it still says is not heard.
             while let Some(Ok(message)) = source.next().await {
                 if message.is_close() {
-                    break;
+                    return;
                 }
+            }
+            if code == CloseCode::Size {
+                // The rest of the frame is not read: to hang up on it takes back what the client has not read yet.
+                std::future::pending::<()>().await;
             }
         };
         tokio::time::timeout(CLOSING, farewell).await.ok();
@@ -211,7 +218,8 @@ impl Talk {
                             return Ok(());
                         }
                     }
-                    Some(Err(_)) | None => return Ok(()),
+                    Some(Err(error)) => return self.broken(sink, &error).await,
+                    None => return Ok(()),
                 },
                 sent = sent(&mut self.sending) => {
                     self.sending = None;
@@ -258,6 +266,18 @@ impl Talk {
             Message::Close(_) => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Nothing more can be heard. Who sent a frame that is too large is told so.
+    async fn broken(&mut self, sink: &mut Sink, error: &io::Error) -> Result<(), End> {
+        // The framework gives what is wrong with a frame as text only.
+        if !error.to_string().starts_with(TOO_LARGE) {
+            return Ok(());
+        }
+        let limit = self.app.state.limits.json_bytes;
+        let error = ApiError::too_large("frame_too_large", format!("a frame has at most {limit} bytes; connect again"));
+        self.show(sink, Shown::error(&error.with("limit", limit))).await?;
+        Err((CloseCode::Size, "a frame is too large"))
     }
 
     /// Shows a live frame, unless it is late.

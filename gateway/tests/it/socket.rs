@@ -7,7 +7,14 @@ use serde_json::{Value, json};
 use tokio::{net::TcpStream, sync::oneshot};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Message, client::IntoClientRequest},
+    tungstenite::{
+        Message,
+        client::IntoClientRequest,
+        protocol::frame::{
+            Frame,
+            coding::{CloseCode, Data as OpData, OpCode},
+        },
+    },
 };
 
 use crate::world::World;
@@ -109,6 +116,37 @@ async fn a_bad_frame_is_answered_and_the_socket_stays() {
     assert_eq!(frame(&mut socket).await["metadata"]["reason"], "empty_message");
     say(&mut socket, "still here").await;
     assert_eq!(answer(&mut socket).await.last().unwrap()["content"], "You said: still here");
+}
+
+#[tokio::test]
+async fn a_frame_that_is_too_large_is_told_so_and_ends_the_socket() {
+    let served = serve().await;
+    let piece = |is_first: bool| {
+        let data = if is_first { OpData::Text } else { OpData::Continue };
+        Message::Frame(Frame::message(vec![b'x'; 600_000], OpCode::Data(data), false))
+    };
+    let whole = |bytes: usize| vec![Message::text("x".repeat(bytes))];
+    for sent in [whole(1024 * 1024 + 1), whole(20_000_000), vec![piece(true), piece(false)]] {
+        let socket = served.connect("new").await;
+        let (mut sink, mut source) = socket.split();
+        // Whoever is cut off cannot send to the end.
+        let sending = tokio::spawn(async move {
+            for message in sent {
+                sink.send(message).await.ok();
+            }
+            sink
+        });
+        let mut next =
+            async || tokio::time::timeout(Duration::from_secs(20), source.next()).await.unwrap().unwrap().unwrap();
+        next().await;
+        let error: Value = serde_json::from_str(next().await.to_text().unwrap()).unwrap();
+        let (kind, metadata) = (&error["type"], &error["metadata"]);
+        assert_eq!((kind, &metadata["reason"]), (&json!("error"), &json!("frame_too_large")), "{error}");
+        assert_eq!((&metadata["code"], &metadata["limit"]), (&json!(413), &json!(1024 * 1024)));
+        let Message::Close(Some(close)) = next().await else { panic!("no close frame") };
+        assert_eq!(close.code, CloseCode::Size);
+        sending.abort();
+    }
 }
 
 #[tokio::test]
