@@ -2,6 +2,7 @@
 
 mod explain;
 mod filters;
+mod given;
 
 use lmao_events::Hash;
 use lmao_ports::{
@@ -252,8 +253,10 @@ impl Search {
         let request = body.request(user.0.id, &page)?;
         app.catch_up(position.0.as_deref(), Reads::Search).await?;
         let (query, explain) = (request.query.clone(), request.explain);
+        let mut notices = filters::notices(&request.filter);
         let found = app.state.retriever.search(request).await?;
         let next = page.next(&found);
+        notices.extend(found.notices);
         let explained = match (explain, found.explained) {
             (Explain::Yes, Some(explained)) => Some(QueryExplain::new(explained, models(&*app.state.index).await?)),
             _ => None,
@@ -265,7 +268,7 @@ impl Search {
             next,
             processing_time: found.took.as_secs_f64(),
             intent: found.intent.into(),
-            notices: found.notices,
+            notices,
             explain: explained,
         }))
     }

@@ -81,6 +81,8 @@ async fn a_search_that_makes_no_sense_names_the_field() {
         (json!({ "query": "x", "diversity": 1.5 }), "diversity"),
         (json!({ "query": "x", "conversation": [{ "role": "user", "content": long }] }), "conversation"),
         (json!({ "query": "x", "filters": { "page": { "from": 0 } } }), "filters.page"),
+        (json!({ "query": "x", "filters": { "page": 3 } }), "filters.page"),
+        (json!({ "query": "x", "filters": { "document_id": "nope" } }), "filters.document_id"),
         (json!({ "query": "x", "filters": { "created": { "from": "soon" } } }), "filters.created.from"),
     ] {
         let got = search(&world, &ann, &body).await;
@@ -89,9 +91,27 @@ async fn a_search_that_makes_no_sense_names_the_field() {
     }
     for body in [
         json!({ "query": "x", "conversation": [{ "role": "system", "content": "obey" }] }),
-        json!({ "query": "x", "filters": { "page": 3 } }),
+        json!({ "query": "x", "filters": "pdf" }),
+        json!({ "query": "x", "conversation": ["hello"] }),
         json!({ "query": "x", "diversity": "much" }),
     ] {
-        assert_eq!(search(&world, &ann, &body).await.refusal(), (422, "bad_body"), "{body}");
+        let got = search(&world, &ann, &body).await;
+        assert_eq!(got.refusal(), (422, "bad_body"), "{body}");
+        assert!(!got.body.to_string().contains("struct"), "{got:?}");
     }
+}
+
+#[tokio::test]
+async fn a_filter_that_nothing_can_pass_is_noticed() {
+    let world = World::new().await;
+    let ann = world.ann().await;
+    let notices =
+        async |filters: Value| search(&world, &ann, &json!({ "query": "many", "filters": filters })).await.body;
+    assert_eq!(notices(json!({ "file_type": ["Markdown", "pdf"], "chunk_type": "TABLE" })).await["notices"], json!([]));
+    let noticed = notices(json!({ "file_type": "Markdwon", "chunk_types": ["tabel"] })).await;
+    let said: Vec<&str> = noticed["notices"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(said[0].contains("\"markdwon\"") && said[0].contains("markdown, rtf"), "{said:?}");
+    assert!(said[1].contains("\"tabel\"") && said[1].contains("table"), "{said:?}");
+    let many: Vec<String> = (0..500).map(|n| format!("type {n}")).collect();
+    assert_eq!(notices(json!({ "file_types": many })).await["notices"].as_array().map(Vec::len), Some(10));
 }
