@@ -23,8 +23,7 @@ use crate::{
 };
 
 /// What can be asked without a token; nothing else can.
-const OPEN: [&str; 7] =
-    ["/health", "/health/live", "/health/ready", "/auth/login", "/auth/refresh", "/openapi.json", "/docs"];
+const OPEN: [&str; 7] = ["/", "/health", "/health/live", "/health/ready", "/auth/login", "/openapi.json", "/docs"];
 /// What is answered however busy the server is.
 const HEALTH: &str = "/health";
 /// What is asked too often to be worth a trace.

@@ -22,9 +22,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use poem::{
-    Endpoint, EndpointExt, IntoEndpoint, Response, Route,
+    Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response, Route,
     endpoint::{BoxEndpoint, make_sync},
     http::{HeaderValue, Method, header},
+    web::Redirect,
 };
 use poem_openapi::{OpenApiService, Tags};
 use serde_json::Value;
@@ -122,7 +123,14 @@ pub(crate) fn endpoint(app: Arc<App>) -> BoxEndpoint<'static, Response> {
         .at("/openapi.json", poem::get(fixed("application/json", spec.into(), None)))
         .at("/docs", poem::get(page))
         .nest("/", service.into_endpoint());
-    Edge::new(routes.map_to_response(), app, methods).boxed()
+    // What is nested at `/` would take `/` itself.
+    let routes = routes.around(|routes, request: Request| async move {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/") => Ok(Redirect::see_other("/docs").into_response()),
+            _ => routes.call(request).await.map(IntoResponse::into_response),
+        }
+    });
+    Edge::new(routes, app, methods).boxed()
 }
 
 /// The page holds all that it shows: nothing is loaded from elsewhere.
@@ -170,7 +178,7 @@ impl Methods {
     fn of_spec(spec: &str) -> Self {
         let spec: Value = serde_json::from_str(spec).unwrap_or_default();
         let paths = spec["paths"].as_object().into_iter().flatten();
-        let own = ["/openapi.json", "/docs"]
+        let own = ["/", "/openapi.json", "/docs"]
             .map(|path| Operations { template: path.to_owned(), methods: vec![(Method::GET, vec![])] });
         Self(paths.map(|(path, operations)| Operations::of_spec(path, operations)).chain(own).collect())
     }

@@ -22,8 +22,10 @@ async fn only_what_is_listed_is_open() {
     }
     let login = client.post("/auth/login").body_json(&login("nobody", PASSWORD)).send().await;
     assert_eq!(Got::from(login).await.refusal(), (401, "invalid_credentials"));
+    let root = client.get("/").send().await.0;
+    assert_eq!((root.status().as_u16(), root.headers()["location"].to_str().unwrap()), (303, "/docs"));
     for closed in [
-        "/",
+        "/auth/refresh",
         "/metrics",
         "/health/",
         "/healthz",
