@@ -113,6 +113,10 @@ impl<E: Endpoint<Output = Response>> Edge<E> {
     }
 
     async fn answer(&self, mut request: Request) -> Result<Response, ApiError> {
+        // A browser that asks for a page sends no token with it.
+        if let Some(response) = self.app.state.cors_origins.preflight(&request) {
+            return Ok(response);
+        }
         let _place = self.admit(&mut request)?;
         let path = request.uri().path().to_owned();
         let rate = match request.extensions().get::<Caller>() {
@@ -162,6 +166,8 @@ impl<E: Endpoint<Output = Response>> Endpoint for Edge<E> {
         let span = self.span(&context, &method, &path, route);
         let context = context.within(&span);
         let coding = compress::wanted(request.headers());
+        let origins = &self.app.state.cors_origins;
+        let origin = origins.of(request.headers());
         request.extensions_mut().insert(context.clone());
         request.extensions_mut().insert(self.app.clone());
         let response = match span.run(self.answer(request)).await {
@@ -175,7 +181,9 @@ impl<E: Endpoint<Output = Response>> Endpoint for Edge<E> {
         }
         let millis = active.answered(route, status).as_millis();
         tracing::debug!(request_id = context.request_id(), %method, path, status = status.as_u16(), millis, "answered");
-        Ok(sign(response, &context))
+        let mut response = sign(response, &context);
+        origins.permit(origin, response.headers_mut());
+        Ok(response)
     }
 }
 

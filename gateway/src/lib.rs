@@ -9,6 +9,7 @@ mod app;
 mod body;
 mod compress;
 mod context;
+mod cors;
 mod edge;
 mod error;
 mod idempotency;
@@ -38,6 +39,7 @@ use lmao_ports::{
 use poem::{Response, endpoint::BoxEndpoint, http::HeaderMap};
 use uuid::Uuid;
 
+pub use cors::{NoOrigin, Origins};
 pub use rates::Rates;
 
 use crate::{
@@ -84,6 +86,8 @@ pub struct State {
     pub metrics: Arc<dyn Metrics>,
     /// How much clients may do.
     pub limits: Limits,
+    /// Whose web pages may call, beside those of the server itself.
+    pub cors_origins: Origins,
 }
 
 /// How much clients may do. What is beyond it is refused, never queued without end.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use lmao_events::user::Role;
-use lmao_gateway::{FirstAdmin, Gateway, ensure_admin};
+use lmao_gateway::{FirstAdmin, Gateway, Limits, ensure_admin};
+use poem::test::TestClient;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -67,7 +68,7 @@ async fn tokens_end_and_survive_a_restart() {
     let world = World::new().await;
     let token = world.ann().await;
     let again = Gateway::new(world.state.clone()).await.unwrap();
-    let other = poem::test::TestClient::new(again.endpoint());
+    let other = TestClient::new(again.endpoint());
     assert_eq!(send(other.get("/api/v1/tools"), &token).await.status, 200);
     world.clock.forward(Duration::from_secs(30 * 60));
     assert_eq!(send(world.client().get("/api/v1/tools"), &token).await.refusal(), (401, "token_expired"));
@@ -219,4 +220,41 @@ async fn administrators_see_what_is_set_aside() {
     assert_eq!(send(retry(&stream), &ann).await.refusal(), (403, "forbidden"));
     assert_eq!(send(retry(&stream), &admin).await.refusal(), (404, "not_parked"));
     assert_eq!(send(retry("nonsense"), &admin).await.refusal(), (422, "bad_stream"));
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_call_only_where_they_are_named() {
+    let (ours, theirs) = ("https://app.example.org", "https://evil.example.org");
+    let world = World::beside(ours.parse().unwrap(), Limits::default()).await;
+    let (client, token) = (world.client(), world.ann().await);
+    let preflight = async |client: &TestClient<_>, origin: &str| {
+        let request = client.options("/api/v1/documents").header("origin", origin);
+        Got::from(request.header("access-control-request-method", "DELETE").send().await).await
+    };
+    let got = preflight(&client, ours).await;
+    assert_eq!((got.status.as_u16(), got.header("access-control-allow-origin")), (204, ours));
+    assert!(got.header("access-control-allow-methods").contains("DELETE"));
+    assert!(got.header("access-control-allow-headers").contains("authorization"));
+    assert_eq!(got.header("access-control-allow-credentials"), "");
+    let got = preflight(&client, theirs).await;
+    assert_eq!((got.refusal(), got.header("access-control-allow-origin")), ((401, "missing_token"), ""));
+    // Asked without a preflight's header it is a request like any other.
+    let got = Got::from(client.options("/api/v1/documents").header("origin", ours).send().await).await;
+    assert_eq!(got.refusal(), (401, "missing_token"));
+
+    // Refusals are to be read as well; and what others get is not kept for ours.
+    let got = send(client.get("/api/v1/tools").header("origin", ours), &token).await;
+    assert_eq!((got.status.as_u16(), got.header("access-control-allow-origin")), (200, ours));
+    assert!(got.header("access-control-expose-headers").contains("lmao-position"));
+    let got = Got::from(client.get("/api/v1/tools").header("origin", ours).send().await).await;
+    assert_eq!((got.refusal(), got.header("access-control-allow-origin")), ((401, "missing_token"), ours));
+    let got = send(client.get("/api/v1/tools").header("origin", theirs), &token).await;
+    assert_eq!(
+        (got.status.as_u16(), got.header("access-control-allow-origin"), got.header("vary")),
+        (200, "", "origin")
+    );
+
+    let closed = World::new().await;
+    let got = preflight(&closed.client(), ours).await;
+    assert_eq!((got.refusal(), got.header("access-control-allow-origin")), ((401, "missing_token"), ""));
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use lmao_events::user::Role;
-use lmao_gateway::{Gateway, Limits, State};
+use lmao_gateway::{Gateway, Limits, Origins, State};
 use lmao_ports::HealthState;
 use poem::{
     http::StatusCode,
@@ -43,6 +43,11 @@ impl World {
     }
 
     pub(crate) async fn with(limits: Limits) -> Self {
+        Self::beside(Origins::default(), limits).await
+    }
+
+    /// With web pages of these origins.
+    pub(crate) async fn beside(cors_origins: Origins, limits: Limits) -> Self {
         let clock = Arc::new(TestClock::default());
         let live = Arc::new(Channels::default());
         let files = Arc::new(Files::default());
@@ -68,6 +73,7 @@ impl World {
             health: health.clone(),
             metrics: Arc::new(crate::ports::Two),
             limits,
+            cors_origins,
         };
         let gateway = Gateway::new(state.clone()).await.unwrap();
         let key = vault.0.lock().unwrap()["system/keyed-ids"].0.clone();

@@ -289,6 +289,7 @@ fn state(parts: &Parts, commands: Arc<dyn Commands>, tools: Arc<Registry>, healt
         health: Arc::new(health),
         metrics: Arc::new(ProcessMetrics),
         limits: lmao_gateway::Limits { rates: parts.rates.into(), ..lmao_gateway::Limits::default() },
+        cors_origins: parts.cors_origins.clone(),
     }
 }
 

@@ -65,6 +65,8 @@ pub(crate) struct Parts {
     pub limiter: Arc<dyn RateLimiter>,
     /// How often they may.
     pub rates: config::Rates,
+    /// Whose web pages may call.
+    pub cors_origins: lmao_gateway::Origins,
     /// Hints to watchers.
     pub live: Arc<dyn Live>,
     /// Time.
@@ -177,6 +179,7 @@ impl Parts {
             cache,
             limiter,
             rates: config.rates,
+            cors_origins: config.cors_origins.clone(),
             live,
             clock: Arc::new(SystemClock),
             entropy,

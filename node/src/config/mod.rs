@@ -69,6 +69,8 @@ pub(crate) struct Config {
     pub tools: Tools,
     /// How often clients may ask.
     pub rates: Rates,
+    /// Web pages of which origins may call; none unless set.
+    pub cors_origins: lmao_gateway::Origins,
     /// What the process tells of itself.
     pub telemetry: Telemetry,
 }
@@ -94,6 +96,7 @@ impl Default for Config {
             llm: Llm::default(),
             tools: Tools::default(),
             rates: Rates::default(),
+            cors_origins: lmao_gateway::Origins::default(),
             telemetry: Telemetry::default(),
         }
     }

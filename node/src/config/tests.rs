@@ -281,3 +281,15 @@ fn rates_are_whole_numbers_from_a_file_and_from_text() {
         assert!(stop.to_string().contains("rates.logins"), "{stop}");
     }
 }
+
+#[test]
+fn origins_come_as_text_or_as_a_list() {
+    let shown = |loaded: Loaded| loaded.config.cors_origins.to_string();
+    let loaded = from_environment(&[("LMAO_CORS_ORIGINS", "https://app.example.org/, http://localhost:3000")]).unwrap();
+    assert_eq!(shown(loaded), "https://app.example.org,http://localhost:3000");
+    let (_dir, path) = file("cors_origins = [\"https://app.example.org\"]\n");
+    let loaded = load(&Overrides { file: Some(path), flags: vec![] }, []).unwrap();
+    assert_eq!(shown(loaded), "https://app.example.org");
+    let stop = from_environment(&[("LMAO_CORS_ORIGINS", "*")]).unwrap_err();
+    assert!(stop.to_string().contains("cors_origins") && stop.to_string().contains("no origin"), "{stop}");
+}
