@@ -105,6 +105,9 @@ async fn bodies(admin: &Client) {
         (search(json!({ "query": ["a"] })), 422, "bad_body"),
         (search(json!({ "query": "a", "max_results": "many" })), 422, "bad_body"),
         (search(json!({ "query": "a", "max_results": 0 })), 422, "bad_search"),
+        (search(json!({ "query": "a", "max_result": 1 })), 422, "bad_body"),
+        (search(json!({ "query": "a", "filter": { "tag": "blue" } })), 422, "bad_body"),
+        (search(json!({ "query": "a", "filters": { "file_type": 7 } })), 422, "bad_search"),
         (search(json!({ "query": "a", "search_type": "psychic" })), 422, "bad_body"),
         (search(json!({ "query": "a", "search_type": "semantic" })), 503, "semantic_off"),
     ];
@@ -130,6 +133,8 @@ async fn paths(admin: &Client) {
         (admin.request(Method::DELETE, &format!("/api/v1/documents/{NOBODYS}")), 404, "document_not_found"),
         (admin.request(Method::GET, &format!("/api/v1/sessions/{NOBODYS}/messages")), 404, "session_not_found"),
         (admin.request(Method::GET, "/api/v1/documents?limit=many"), 400, "bad_parameter"),
+        (admin.request(Method::GET, "/api/v1/documents?tag=blue"), 400, "bad_parameter"),
+        (admin.request(Method::GET, "/api/v1/documents?cursor=zzz"), 400, "bad_parameter"),
         (admin.request(Method::GET, "/api/v1/documents").header("LMAO-Position", "nowhere"), 400, "bad_position"),
         (tool("telepathy", json!({})), 404, "unknown_tool"),
         (tool("calculator", json!({ "expression": 7 })), 422, "bad_parameters"),

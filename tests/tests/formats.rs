@@ -302,7 +302,7 @@ async fn a_file_of_every_format_is_read_with_its_structure() {
         let id = reply.body["document_id"].as_str().expect("an id").to_owned();
         check_facts(&admin, &id, expected).await;
         for passage in expected.passages {
-            check_passage(&admin, &id, expected.file, passage).await;
+            check_passage(&admin, &id, expected, passage).await;
         }
     }
 }
@@ -343,9 +343,12 @@ async fn check_facts(admin: &Client, id: &str, expected: &Expected) {
 }
 
 /// Some passage of this document that is found has the text, and stands where it should.
-async fn check_passage(admin: &Client, id: &str, file: &str, (query, text, section, page): &Passage) {
-    let body = json!({ "query": query, "max_results": 20, "filters": { "document_id": id } });
+async fn check_passage(admin: &Client, id: &str, expected: &Expected, (query, text, section, page): &Passage) {
+    let file = expected.file;
+    let filters = json!({ "document_id": id, "file_type": expected.format });
+    let body = json!({ "query": query, "max_results": 20, "filters": filters });
     let found = admin.post("/api/v1/documents/search", &body, None).await.expect("an answer").body;
+    assert!(!found["notices"].to_string().contains("there is no file type"), "{file}: {}", found["notices"]);
     let results = found["results"].as_array().cloned().unwrap_or_default();
     let hit = results.iter().find(|hit| hit["content"].as_str().is_some_and(|content| content.contains(text)));
     let Some(hit) = hit else { panic!("{file}: {query:?} does not find {text:?}: {found:#}") };
