@@ -26,6 +26,7 @@ mod formats;
 mod main_job;
 mod models;
 mod promises;
+mod replaced;
 mod retrieval;
 mod serve;
 mod support;

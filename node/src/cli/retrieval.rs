@@ -32,6 +32,21 @@ pub(crate) struct Ingest {
     /// A word to find the documents by. May be repeated.
     #[arg(long, value_name = "TAG", value_parser = parse::tag)]
     pub tag: Vec<String>,
+    /// Leave older versions of the files that are sent. Without it they are deleted once the new version can be found: documents
+    /// that came from the same path of the same machine and hold something else.
+    #[arg(long)]
+    pub keep_old: bool,
+    /// Delete documents that came from the folders named and whose file is not there any more; with --dry-run, list them.
+    /// Nothing is asked. A folder that is missing, or has nothing in it that could be sent, is refused.
+    #[arg(long)]
+    pub prune: bool,
+    /// Prune even if a folder is missing or has nothing in it.
+    #[arg(long, requires = "prune")]
+    pub force: bool,
+    /// What the machine is called that the files are on [default: its host name]. The same path on two machines is two files;
+    /// give both one name if they see the same files, or if the host name changes, as that of a container does.
+    #[arg(long, value_name = "NAME")]
+    pub machine: Option<String>,
     /// List what would be sent, and send nothing.
     #[arg(long)]
     pub dry_run: bool,

@@ -37,6 +37,7 @@ fn what_makes_no_sense_is_refused_in_our_own_words() {
         ("ingest x --max-size 0", "10MB, 512KiB"),
         ("ingest x --max-files 0", "is not in 1.."),
         ("ingest x --tag=", "1 to 100 bytes"),
+        ("ingest x --force", "--prune"),
         ("eval", "DIR"),
         ("eval x --stages --search-type keyword", "cannot be used with"),
         ("documents trace 7", "an id looks like"),

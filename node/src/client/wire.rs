@@ -27,6 +27,9 @@ pub(crate) struct Document {
     /// Bytes.
     #[serde(default)]
     pub file_size: u64,
+    /// SHA-256, hexadecimal.
+    #[serde(default)]
+    pub content_hash: String,
     /// Passages.
     #[serde(default)]
     pub chunks_count: Option<u32>,
@@ -44,6 +47,11 @@ impl Document {
     /// The path that `ingest` was given.
     pub(crate) fn path(&self) -> Option<&str> {
         self.metadata["path"].as_str().filter(|path| !path.is_empty())
+    }
+
+    /// Where `ingest` had it from.
+    pub(crate) fn origin(&self) -> Option<&str> {
+        self.metadata["origin"].as_str()
     }
 
     /// Reason and message of a failed document.

@@ -1,6 +1,8 @@
 //! `lmao ingest`: files and folders into the system. A few files are on their way at once; each is followed until it can be
-//! found or has failed. Running it again goes on: the server recognises what it has.
+//! found or has failed; then older versions of them go. Running it again goes on: the server recognises what it has.
 
+mod obsolete;
+mod origin;
 mod summary;
 mod walk;
 
@@ -15,6 +17,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use uuid::Uuid;
 
 use self::{
+    obsolete::{Pruned, Rules, Sent},
+    origin::ORIGIN,
     summary::{Failed, Summary, shown},
     walk::{IgnoreFiles, Source, Wanted},
 };
@@ -42,9 +46,9 @@ const LINE_AFTER: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Outcome {
     /// It can be found.
-    Ready,
+    Ready(Uuid),
     /// It could be found before.
-    Duplicate,
+    Duplicate(Uuid),
     /// It cannot.
     Failed(Failed),
 }
@@ -54,45 +58,90 @@ enum Outcome {
 /// # Errors
 /// [`Code::Partial`] when some files failed, [`Code::Interrupted`]; those of the server and of reaching it.
 pub(crate) async fn run(invocation: &Invocation, ingest: Ingest) -> anyhow::Result<()> {
-    let Ingest { paths, include, exclude, no_ignore, max_size, max_files, tag, dry_run, verbose } = ingest;
-    if tag.len() > MAX_TAGS {
+    if ingest.tag.len() > MAX_TAGS {
         return Err(Stop::new(Code::Usage, format!("a document has at most {MAX_TAGS} tags")).into());
     }
-    let ignore_files = if no_ignore { IgnoreFiles::Disregarded } else { IgnoreFiles::Obeyed };
-    let max_files = usize::try_from(max_files).unwrap_or(usize::MAX);
-    let wanted = Wanted { include, exclude, ignore_files, max_size, max_files };
-    let found = tokio::task::spawn_blocking(move || walk::walk(&paths, &wanted)).await??;
+    let mut paths = ingest.paths.clone();
+    let rules = Rules::new(&ingest, &mut paths)?;
+    let wanted = wanted(&ingest);
+    let (paths, found) =
+        tokio::task::spawn_blocking(move || walk::walk(&paths, &wanted).map(|found| (paths, found))).await??;
+    if !ingest.force {
+        rules.check(&paths, &found)?;
+    }
     let mut summary = Summary::new(&found);
+    let Ingest { tag, dry_run, verbose, .. } = ingest;
     if dry_run {
-        let printed = summary.foretell(invocation.out, &found.files, verbose);
+        let pruned = foretell(invocation, &rules, &found.files).await?;
+        let printed = summary.foretell(invocation.out, &found.files, pruned.as_deref(), verbose);
         return Ok(judge(&summary).and(printed)?);
     }
     let begun = Instant::now();
-    let mut sent = Ok(());
-    if !found.files.is_empty() {
+    let mut done = Ok(());
+    if !found.files.is_empty() || rules.prunes() {
         let mut ended = None;
         let served = with_client(invocation, Need::Writable, async |client| {
-            ended = Some(send_all(invocation.out, client, found.files, &tag, &mut summary).await);
+            ended = Some(replace_all(invocation.out, client, found.files, &tag, &rules, &mut summary).await);
             Ok(())
         })
         .await;
         // Where no server was found there is nothing to sum up.
         let Some(ended) = ended else { return served };
-        let cut_off = |stop: Stop| Stop::new(stop.code, "not all files were sent").because(stop).into();
-        sent = ended.map_err(cut_off).and(served);
+        done = ended.map_err(Into::into).and(served);
     }
     summary.seconds = begun.elapsed().as_secs_f64();
     // How it went is told by the exit code even where nobody reads the rest.
     let printed = summary.print(invocation.out, verbose);
-    sent?;
+    done?;
     Ok(judge(&summary).and(printed)?)
+}
+
+fn wanted(ingest: &Ingest) -> Wanted {
+    Wanted {
+        include: ingest.include.clone(),
+        exclude: ingest.exclude.clone(),
+        ignore_files: if ingest.no_ignore { IgnoreFiles::Disregarded } else { IgnoreFiles::Obeyed },
+        max_size: ingest.max_size,
+        max_files: usize::try_from(ingest.max_files).unwrap_or(usize::MAX),
+    }
+}
+
+/// What would be deleted; `None` when nothing is to be pruned.
+async fn foretell(invocation: &Invocation, rules: &Rules, files: &[Source]) -> anyhow::Result<Option<Vec<Pruned>>> {
+    if !rules.prunes() {
+        return Ok(None);
+    }
+    with_client(invocation, Need::Existing, async |client| Ok(Some(rules.foretell(client, files).await?))).await
+}
+
+/// Sends files, then deletes what they have replaced and what is gone, unless that was cut off.
+async fn replace_all(
+    out: Output,
+    client: &Client,
+    files: Vec<Source>,
+    tags: &[String],
+    rules: &Rules,
+    summary: &mut Summary,
+) -> Result<(), Stop> {
+    let cut_off = |what: &'static str| move |stop: Stop| Stop::new(stop.code, what).because(stop);
+    let sent = send_all(out, client, files, tags, rules, summary).await.map_err(cut_off("not all files were sent"))?;
+    if summary.interrupted {
+        return Ok(());
+    }
+    let settled = tokio::select! {
+        settled = rules.settle(client, &sent, summary) => Some(settled),
+        _ = tokio::signal::ctrl_c() => None,
+    };
+    summary.interrupted = settled.is_none();
+    let text = "not all documents were deleted that the files no longer hold; the same command goes on from here";
+    settled.unwrap_or(Ok(())).map_err(cut_off(text))
 }
 
 fn judge(summary: &Summary) -> Result<(), Stop> {
     match summary {
         Summary { interrupted: true, .. } => Err(Stop::silent(Code::Interrupted)),
-        Summary { failed, .. } if failed.is_empty() => Ok(()),
-        Summary { ready: 0, duplicate: 0, .. } => Err(Stop::silent(Code::Failed)),
+        Summary { failed, undeleted, .. } if failed.is_empty() && undeleted.is_empty() => Ok(()),
+        Summary { ready: 0, duplicate: 0, undeleted, .. } if undeleted.is_empty() => Err(Stop::silent(Code::Failed)),
         _ => Err(Stop::silent(Code::Partial)),
     }
 }
@@ -103,20 +152,23 @@ async fn send_all(
     client: &Client,
     files: Vec<Source>,
     tags: &[String],
+    rules: &Rules,
     summary: &mut Summary,
-) -> Result<(), Stop> {
+) -> Result<Vec<Sent>, Stop> {
+    let mut sent = vec![];
     let progress = Progress::new(out, &files);
     let mut results = futures::stream::iter(files)
         .map(async |file| {
-            let outcome = send(client, &file, tags).await;
-            (file, outcome)
+            let origin = rules.origin(&file.path);
+            let outcome = send(client, &file, origin.as_deref(), tags).await;
+            (file, origin, outcome)
         })
         .buffer_unordered(AT_ONCE);
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     let mut ticks = interval_at(Instant::now() + LINE_AFTER, LINE_AFTER);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let (file, outcome) = tokio::select! {
+        let (file, origin, outcome) = tokio::select! {
             next = results.next() => match next {
                 Some(next) => next,
                 None => break,
@@ -132,31 +184,37 @@ async fn send_all(
         };
         let outcome = outcome.inspect_err(|_| progress.end())?;
         summary.remaining -= 1;
+        progress.one(&file);
+        let (document_id, is_ready) = match &outcome {
+            Outcome::Ready(id) | Outcome::Duplicate(id) => (Some(*id), true),
+            Outcome::Failed(failed) => (failed.document_id, false),
+        };
+        sent.push(Sent { path: file.path, origin, document_id, is_ready });
         match outcome {
-            Outcome::Ready => summary.ready += 1,
-            Outcome::Duplicate => summary.duplicate += 1,
+            Outcome::Ready(_) => summary.ready += 1,
+            Outcome::Duplicate(_) => summary.duplicate += 1,
             Outcome::Failed(failed) => {
                 progress.say(&format!("failed  {}: {}", plain(&failed.path), plain(&failed.message)));
                 summary.failed.push(failed);
             }
         }
-        progress.one(&file);
     }
     progress.end();
-    Ok(())
+    Ok(sent)
 }
 
 /// Sends one file and follows it to its end.
 ///
 /// # Errors
 /// Only what would meet every other file too: nobody answers, or nobody lets us in.
-async fn send(client: &Client, file: &Source, tags: &[String]) -> Result<Outcome, Stop> {
+async fn send(client: &Client, file: &Source, origin: Option<&str>, tags: &[String]) -> Result<Outcome, Stop> {
     let failed = |document_id, reason: &str, message: String| {
-        Outcome::Failed(Failed { path: shown(&file.path), document_id, reason: reason.to_owned(), message })
+        let (path, reason) = (shown(&file.path), reason.to_owned());
+        Outcome::Failed(Failed { path, document_id, reason, message, older_stays: false })
     };
     // The same key on every attempt: however often it arrives, it is uploaded once.
     let key = Uuid::new_v4().to_string();
-    let answer = match client.send(async || form(client, file, tags, &key).await).await {
+    let answer = match client.send(async || form(client, file, origin, tags, &key).await).await {
         Ok(answer) => answer,
         Err(stop) if concerns_all(&stop) => return Err(stop),
         Err(stop) => {
@@ -168,11 +226,11 @@ async fn send(client: &Client, file: &Source, tags: &[String]) -> Result<Outcome
     let position = answer.position.clone().unwrap_or_default();
     let is_done = answer.status == StatusCode::OK;
     let uploaded: Uploaded = answer.into_body()?;
-    let done = if uploaded.duplicate { Outcome::Duplicate } else { Outcome::Ready };
+    let id = uploaded.document_id;
+    let done = if uploaded.duplicate { Outcome::Duplicate(id) } else { Outcome::Ready(id) };
     if is_done {
         return Ok(done);
     }
-    let id = uploaded.document_id;
     let mut pause = FIRST_POLL;
     loop {
         let path = format!("/api/v1/documents/{id}");
@@ -194,12 +252,21 @@ async fn send(client: &Client, file: &Source, tags: &[String]) -> Result<Outcome
     }
 }
 
-async fn form(client: &Client, file: &Source, tags: &[String], key: &str) -> Result<reqwest::RequestBuilder, Stop> {
+async fn form(
+    client: &Client,
+    file: &Source,
+    origin: Option<&str>,
+    tags: &[String],
+    key: &str,
+) -> Result<reqwest::RequestBuilder, Stop> {
     let part = multipart::Part::file(&file.path)
         .await
         .map_err(|error| Stop::new(Code::Failed, "the file cannot be read").because(error))?;
     // What is known of the file goes first, so that the server has it before the bytes.
     let mut metadata = json!({ "path": shown(&file.path) });
+    if let Some(origin) = origin {
+        metadata[ORIGIN] = json!(origin);
+    }
     if !tags.is_empty() {
         metadata["tags"] = json!(tags);
     }

@@ -6,7 +6,10 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::walk::{Reason, Source, Walk};
+use super::{
+    obsolete::Pruned,
+    walk::{Reason, Source, Walk},
+};
 use crate::{
     exit::Stop,
     output::{Ink, Output, bytes, plain, shorten},
@@ -24,6 +27,8 @@ pub(super) struct Failed {
     pub document_id: Option<Uuid>,
     pub reason: String,
     pub message: String,
+    /// The document that holds what the file held before is there, and stays.
+    pub older_stays: bool,
 }
 
 /// How it went altogether.
@@ -34,6 +39,12 @@ pub(super) struct Summary {
     /// Files that were there before.
     pub duplicate: usize,
     pub failed: Vec<Failed>,
+    /// Older versions of the files that were deleted.
+    pub replaced: usize,
+    /// Documents that were deleted because their file is gone.
+    pub pruned: Vec<Pruned>,
+    /// Documents that should have been deleted, and are still there.
+    pub undeleted: Vec<Failed>,
     /// Paths in the folders that were not sent; a folder stands for all that is in it.
     left_out: BTreeMap<Reason, Vec<String>>,
     /// Files that were not sent, or not followed to their end.
@@ -50,6 +61,7 @@ impl Summary {
             document_id: None,
             reason: "unreadable".to_owned(),
             message: error.to_string(),
+            older_stays: false,
         });
         let left_out =
             found.left_out.iter().map(|(reason, paths)| (*reason, paths.iter().map(|path| shown(path)).collect()));
@@ -61,20 +73,39 @@ impl Summary {
         }
     }
 
-    /// Prints what would be sent, and what would not.
-    pub(super) fn foretell(&self, out: Output, files: &[Source], verbose: bool) -> Result<(), Stop> {
+    /// A file could not be taken in, and there is an older version of it.
+    pub(super) fn stays(&mut self, path: &str) {
+        self.failed.iter_mut().filter(|failed| failed.path == path).for_each(|failed| failed.older_stays = true);
+    }
+
+    /// Prints what would be sent and deleted, and what would not.
+    pub(super) fn foretell(
+        &self,
+        out: Output,
+        files: &[Source],
+        pruned: Option<&[Pruned]>,
+        verbose: bool,
+    ) -> Result<(), Stop> {
         let total: u64 = files.iter().map(|file| file.size).sum();
         if out.is_json() {
             let Self { failed, left_out, .. } = self;
             return out.json(&json!({
-                "would_send": files, "bytes": total, "failed": failed, "left_out": left_out,
+                "would_send": files, "bytes": total, "would_prune": pruned.unwrap_or_default(), "failed": failed,
+                "left_out": left_out,
             }));
         }
         for Source { path, size } in files {
             out.line(format!("{:>10}  {}", bytes(*size), plain(&shown(path))))?;
         }
+        for Pruned { path, document_id } in pruned.unwrap_or_default() {
+            out.line(format!("    delete  {}  ({document_id})", plain(path)))?;
+        }
         self.print_rest(out, verbose)?;
-        out.line(format!("{} files, {}, would be sent", files.len(), bytes(total)))
+        out.line(format!("{} files, {}, would be sent", files.len(), bytes(total)))?;
+        match pruned {
+            Some(pruned) => out.line(format!("{} documents would be deleted", pruned.len())),
+            None => Ok(()),
+        }
     }
 
     /// Prints it; `verbose` names everything that was left out.
@@ -88,15 +119,18 @@ impl Summary {
 
     /// Failures, and what was left out.
     fn print_rest(&self, out: Output, verbose: bool) -> Result<(), Stop> {
-        if !self.failed.is_empty() {
-            out.line(out.paint(Ink::Red, "failed"))?;
+        for (failed, what) in [(&self.failed, "failed"), (&self.undeleted, "not deleted")] {
+            if !failed.is_empty() {
+                out.line(out.paint(Ink::Red, what))?;
+            }
+            for Failed { path, reason, message, older_stays, .. } in failed {
+                let why = shorten(if message.is_empty() { reason } else { message }, SHOWN);
+                let older = if *older_stays { "; the version before it stays" } else { "" };
+                out.line(format!("  {}  {why}{older}", plain(path)))?;
+            }
         }
-        for Failed { path, reason, message, .. } in &self.failed {
-            out.line(format!(
-                "  {}  {}",
-                plain(path),
-                shorten(if message.is_empty() { reason } else { message }, SHOWN)
-            ))?;
+        for Pruned { path, document_id } in &self.pruned {
+            out.line(out.paint(Ink::Dim, &format!("deleted: {} ({document_id})", plain(path))))?;
         }
         for line in self.left_out(verbose) {
             out.line(out.paint(Ink::Dim, &line))?;
@@ -125,8 +159,14 @@ impl Summary {
     }
 
     fn counts(&self) -> String {
-        let Self { ready, duplicate, failed, remaining, seconds, interrupted, .. } = self;
-        let ended = format!("{ready} ready, {duplicate} there before, {} failed, in {seconds:.1} s", failed.len());
+        let Self { ready, duplicate, failed, replaced, pruned, undeleted, remaining, seconds, interrupted, .. } = self;
+        let mut ended = format!("{ready} ready, {duplicate} there before, {} failed", failed.len());
+        for (count, what) in [(*replaced, "replaced"), (pruned.len(), "pruned"), (undeleted.len(), "not deleted")] {
+            if count > 0 {
+                ended.push_str(&format!(", {count} {what}"));
+            }
+        }
+        let ended = format!("{ended}, in {seconds:.1} s");
         match (interrupted, remaining) {
             (_, 0) => ended,
             (true, _) => format!("{ended}\ninterrupted: {remaining} remain; the same command goes on from here"),
@@ -165,6 +205,7 @@ mod tests {
             3 remain; the same command goes on from here"]]
         .assert_eq(&lines(&summary, false));
         summary.interrupted = true;
+        summary.replaced = 1;
         expect![[r"
             left out as hidden: 1
               .git
@@ -173,7 +214,7 @@ mod tests {
               b.o
               c.o
               d.o
-            2 ready, 0 there before, 0 failed, in 1.2 s
+            2 ready, 0 there before, 0 failed, 1 replaced, in 1.2 s
             interrupted: 3 remain; the same command goes on from here"]]
         .assert_eq(&lines(&summary, true));
     }

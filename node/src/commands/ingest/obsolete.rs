@@ -1,0 +1,247 @@
+//! Documents that their files no longer hold: older versions of what was sent, and what is not there any more. They go only
+//! once the files have been sent, so that nothing is missing meanwhile; whatever a run leaves behind, the next one finds.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{self, File},
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+};
+
+use futures::StreamExt as _;
+use reqwest::StatusCode;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::{
+    AT_ONCE, concerns_all,
+    origin::Origins,
+    summary::{Failed, Summary, shown},
+    walk::{Source, Walk},
+};
+use crate::{
+    cli::Ingest,
+    client::{Client, Document, Documents},
+    exit::{Code, Stop},
+};
+
+const ROUTE: &str = "/api/v1/documents";
+/// Documents of one page of the list.
+const PAGE: &str = "200";
+
+/// A file that was sent.
+#[derive(Debug)]
+pub(super) struct Sent {
+    /// Its path, in the words of the command line.
+    pub path: PathBuf,
+    /// Where it comes from, where that can be told.
+    pub origin: Option<String>,
+    /// The document that holds its content, where there is one.
+    pub document_id: Option<Uuid>,
+    /// Whether that can be found.
+    pub is_ready: bool,
+}
+
+/// A document whose file is not there any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Pruned {
+    pub path: String,
+    pub document_id: Uuid,
+}
+
+/// Which documents go.
+#[derive(Debug)]
+pub(super) struct Rules {
+    origins: Origins,
+    /// Whether older versions of files stay.
+    keeps_old: bool,
+    /// What the origins begin with of which those go whose file is gone.
+    pruned: Vec<String>,
+}
+
+impl Rules {
+    /// As the command line says; `paths` are left to it that are there.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] when a folder to prune is missing, unless that is forced.
+    pub(super) fn new(ingest: &Ingest, paths: &mut Vec<PathBuf>) -> Result<Self, Stop> {
+        let origins = Origins::new(ingest.machine.as_deref())?;
+        let mut pruned = vec![];
+        if ingest.prune {
+            let missing = |path: &PathBuf| fs::metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+            let folders = paths.iter().filter(|path| path.is_dir() || ingest.force && missing(path));
+            pruned.extend(folders.filter_map(|folder| origins.below(folder)));
+            match paths.iter().find(|path| missing(path)) {
+                Some(path) if !ingest.force => return Err(unseen(path, "is not there")),
+                _ => paths.retain(|path| !missing(path)),
+            }
+        }
+        Ok(Self { origins, keeps_old: ingest.keep_old, pruned })
+    }
+
+    /// Where a file comes from.
+    pub(super) fn origin(&self, path: &Path) -> Option<String> {
+        self.origins.of_file(path)
+    }
+
+    /// Refuses to prune what looks as if its disk were not mounted.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] when nothing was found in a folder to prune.
+    pub(super) fn check(&self, paths: &[PathBuf], found: &Walk) -> Result<(), Stop> {
+        let origins: Vec<String> = found.files.iter().filter_map(|file| self.origin(&file.path)).collect();
+        for path in paths {
+            let Some(root) = self.origins.below(path).filter(|root| self.pruned.contains(root)) else { continue };
+            if !origins.iter().any(|origin| origin.starts_with(&root)) {
+                return Err(unseen(path, "has no file in it that could be sent"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there may be anything to do when no file is sent.
+    pub(super) const fn prunes(&self) -> bool {
+        !self.pruned.is_empty()
+    }
+
+    /// Whether a document's file was below a folder to prune, and is not there any more.
+    fn is_gone(&self, origin: &str) -> bool {
+        let below = self.pruned.iter().any(|root| origin.starts_with(root));
+        let path = self.origins.path(origin).filter(|_| below);
+        let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+        path.is_some_and(|path| fs::symlink_metadata(path).is_err_and(|error| gone.contains(&error.kind())))
+    }
+
+    /// Deletes what has been replaced or is gone, and counts it.
+    ///
+    /// # Errors
+    /// What would meet every other document too: nobody answers, or nobody lets us in.
+    pub(super) async fn settle(&self, client: &Client, sent: &[Sent], summary: &mut Summary) -> Result<(), Stop> {
+        // Where a file was renamed, or stands twice, its content is under one of the paths only.
+        let held: HashSet<Uuid> = sent.iter().filter_map(|sent| sent.document_id).collect();
+        let by_origin: HashMap<&str, &Sent> =
+            sent.iter().filter_map(|sent| Some((sent.origin.as_deref()?, sent))).collect();
+        let others = listed(client, |document, origin| {
+            !held.contains(&document.document_id) && (by_origin.contains_key(origin) || self.is_gone(origin))
+        });
+        let mut obsolete = vec![];
+        for document in others.await? {
+            match document.origin().and_then(|origin| by_origin.get(origin)) {
+                None => obsolete.push((Obsolete::Gone, document)),
+                Some(_) if self.keeps_old => {}
+                Some(sent) if !sent.is_ready => {
+                    // What has failed itself is no version to fall back on.
+                    if document.status == "ready" {
+                        summary.stays(&shown(&sent.path));
+                    }
+                }
+                // The file may have become what the document holds since it was sent.
+                Some(sent) if hash(&sent.path).await.is_ok_and(|hash| hash != document.content_hash) => {
+                    obsolete.push((Obsolete::Older, document));
+                }
+                Some(_) => {}
+            }
+        }
+        let deleted = futures::stream::iter(obsolete).map(async |(kind, document)| {
+            let deleted = client.delete(&format!("{ROUTE}/{}", document.document_id)).await;
+            (kind, document, deleted)
+        });
+        let mut deleted = deleted.buffer_unordered(AT_ONCE);
+        while let Some((kind, document, deleted)) = deleted.next().await {
+            let pruned = Pruned { path: document.file().to_owned(), document_id: document.document_id };
+            match (deleted, kind) {
+                (Ok(()), Obsolete::Older) => summary.replaced += 1,
+                (Ok(()), Obsolete::Gone) => summary.pruned.push(pruned),
+                (Err(stop), _) if concerns_all(&stop) => return Err(stop),
+                // Somebody else was faster.
+                (Err(stop), _) if is_absence(&stop) => {}
+                (Err(stop), _) => summary.undeleted.push(Failed {
+                    reason: stop.api.as_ref().map_or_else(String::new, |api| api.reason.clone()),
+                    message: stop.to_string(),
+                    path: pruned.path,
+                    document_id: Some(pruned.document_id),
+                    older_stays: false,
+                }),
+            }
+        }
+        summary.pruned.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(())
+    }
+
+    /// What pruning would delete if these files were sent.
+    ///
+    /// # Errors
+    /// Those of the server and of reaching it.
+    pub(super) async fn foretell(&self, client: &Client, files: &[Source]) -> Result<Vec<Pruned>, Stop> {
+        let mut pruned = vec![];
+        for document in listed(client, |_, origin| self.is_gone(origin)).await? {
+            // One that was only renamed is recognised by its content.
+            let mut is_held = false;
+            for file in files.iter().filter(|file| file.size == document.file_size) {
+                is_held |= hash(&file.path).await.is_ok_and(|hash| hash == document.content_hash);
+            }
+            if !is_held {
+                pruned.push(Pruned { path: document.file().to_owned(), document_id: document.document_id });
+            }
+        }
+        pruned.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(pruned)
+    }
+}
+
+/// Why a document goes.
+#[derive(Debug, Clone, Copy)]
+enum Obsolete {
+    /// Its file holds something else now.
+    Older,
+    /// Its file is not there.
+    Gone,
+}
+
+fn unseen(path: &Path, what: &str) -> Stop {
+    let text = format!("nothing is pruned: {} {what}, as if its disk were not mounted", path.display());
+    Stop::new(Code::Usage, text).hint("--force deletes the documents of all its files that are not there any more")
+}
+
+fn is_absence(stop: &Stop) -> bool {
+    stop.api.as_ref().is_some_and(|api| api.status == StatusCode::NOT_FOUND)
+}
+
+/// The documents that are wanted among those with an origin, page by page.
+async fn listed(client: &Client, wanted: impl Fn(&Document, &str) -> bool) -> Result<Vec<Document>, Stop> {
+    let mut found = vec![];
+    let mut cursor = None;
+    loop {
+        let mut query = vec![("limit", PAGE.to_owned())];
+        query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
+        let page: Documents = client.get(ROUTE, &query).await?;
+        let is_last = page.documents.is_empty() || page.next.is_none();
+        for document in page.documents {
+            let document: Document = crate::client::read(&document)?;
+            if document.origin().is_some_and(|origin| wanted(&document, origin)) {
+                found.push(document);
+            }
+        }
+        cursor = page.next;
+        if is_last {
+            return Ok(found);
+        }
+    }
+}
+
+/// SHA-256 of a file, hexadecimal.
+async fn hash(path: &Path) -> io::Result<String> {
+    let path = path.to_owned();
+    let hashed = tokio::task::spawn_blocking(move || {
+        let (mut file, mut hasher, mut piece) = (File::open(path)?, Sha256::new(), vec![0; 64 * 1024]);
+        loop {
+            match file.read(&mut piece)? {
+                0 => break,
+                count => hasher.update(&piece[..count]),
+            }
+        }
+        Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    });
+    hashed.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
