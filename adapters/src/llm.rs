@@ -22,14 +22,17 @@ use reqwest::{
 };
 
 use self::{
+    standing::LastRequest,
     tokens::Tokens,
     wire::{Answer, Chunk, Limit, Request},
 };
 use crate::{
+    Standing,
     http::{BodyFault, body, broken},
     metrics::completed,
 };
 
+mod standing;
 mod tokens;
 mod wire;
 
@@ -79,6 +82,7 @@ pub struct OpenAi {
     context: usize,
     api_key: Option<String>,
     authorization: Option<HeaderValue>,
+    last: LastRequest,
 }
 
 impl fmt::Debug for OpenAi {
@@ -124,7 +128,8 @@ impl OpenAi {
             .build()
             .map_err(Error::Client)?;
         let (tokens, context) = (Tokens::of_model(&model), tokens::context_of(&model));
-        Ok(Self { client, url, model, tokens, context, api_key, authorization })
+        let last = LastRequest::default();
+        Ok(Self { client, url, model, tokens, context, api_key, authorization, last })
     }
 
     /// Counts tokens by the `tokenizer.json` at this path, for a model whose name says nothing of its tokenizer.
@@ -142,6 +147,11 @@ impl OpenAi {
     pub const fn context_tokens(mut self, tokens: usize) -> Self {
         self.context = tokens;
         self
+    }
+
+    /// How the endpoint stands: down after a request that failed, be it refused, until one is answered in full.
+    pub fn standing(&self) -> Standing {
+        self.last.standing()
     }
 
     async fn post(&self, request: &Request<'_>) -> Result<reqwest::Response, LlmError> {
@@ -328,6 +338,10 @@ impl Llm for OpenAi {
             span.set("gen_ai.usage.output_tokens", i64::from(usage.completion));
         }
         completed(&self.model, begun.elapsed(), usage, error);
+        match &completion {
+            Ok(_) => self.last.answered(&self.model),
+            Err(LlmError::Passing(why) | LlmError::Refused(why)) => self.last.failed(&self.model, why),
+        }
         completion
     }
 }

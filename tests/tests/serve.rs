@@ -40,3 +40,27 @@ async fn a_server_starts_serves_and_ends_when_asked() {
     assert_eq!(document.body["documents"][0]["status"], "ready", "tokens and documents outlive the server");
     again.kill9();
 }
+
+#[tokio::test]
+async fn a_language_model_that_fails_is_seen_by_whoever_runs_the_system() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    // Port 9 discards what it gets, where anybody listens at all.
+    let model = [("LMAO_LLM__BASE_URL", "http://127.0.0.1:9/v1"), ("LMAO_LLM__MODEL", "parrot")];
+    let server = Server::start_with(&data, &model).await;
+    let admin = server.admin().await;
+    let llm = async || {
+        let health = admin.get("/health").await.expect("an answer").body;
+        let parts = health["components"].as_array().expect("parts").clone();
+        parts.into_iter().find(|part| part["name"] == "llm").expect("it is one of them")
+    };
+    let unasked = llm().await;
+    assert_eq!((&unasked["state"], &unasked["message"]), (&"ok".into(), &"parrot".into()), "{unasked}");
+
+    let asked = admin.chat(None, "When do cranes dance?", None).await.expect("an answer");
+    assert!(!asked.is_success(), "{}", asked.body);
+    let failing = llm().await;
+    assert_eq!(failing["state"], "degraded", "{failing}");
+    assert!(failing["message"].as_str().is_some_and(|text| text.contains("no connection")), "{failing}");
+    server.says("the language model failed").await;
+}

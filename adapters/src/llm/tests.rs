@@ -247,6 +247,30 @@ async fn what_never_ends_is_cut() {
 }
 
 #[tokio::test]
+async fn the_last_request_says_how_it_stands() {
+    let server = Scripted::start(|_, n| match n {
+        0 => whole("500 Internal Server Error", "application/json", br#"{"error": "out of memory"}"#),
+        1 => whole("401 Unauthorized", "application/json", format!(r#"{{"error": "no such key: {KEY}"}}"#).as_bytes()),
+        2 => stream(&[piece("ok"), stop()]),
+        _ => stream(&[piece("and th")]),
+    })
+    .await;
+    let llm = llm(&server);
+    assert_eq!(llm.standing(), Standing::Up, "nobody has asked it yet");
+    for why in [Some("out of memory"), Some("no such key: …"), None, Some("it broke off after 6 bytes")] {
+        let _ = ask(&llm).await;
+        match (llm.standing(), why) {
+            (Standing::Down { why: said }, Some(why)) => assert!(said.contains(why), "{said}"),
+            (Standing::Up, None) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    drop(server);
+    let _ = ask(&llm).await;
+    assert!(matches!(llm.standing(), Standing::Down { why } if why.contains("no connection")));
+}
+
+#[tokio::test]
 async fn nothing_written_is_a_refusal() {
     let (outcome, _) = ask_of(|_, _| stream(&[stop()])).await;
     assert_eq!(refused(outcome), "it wrote nothing");

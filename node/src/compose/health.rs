@@ -4,8 +4,9 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::future::join_all;
+use lmao_adapters::{Standing, llm::OpenAi};
 use lmao_events::Position;
-use lmao_ports::{Commands, Component, EventLog, Health, HealthState, Projection, Role};
+use lmao_ports::{Commands, Component, EventLog, Health, HealthState, Llm as _, Projection, Role};
 
 use super::{duties::Projectors, servers::Server};
 use crate::config::Roles;
@@ -25,8 +26,8 @@ pub(crate) struct NodeHealth {
     pub models: ModelHealth,
     pub commands: Arc<dyn Commands>,
     pub projectors: Arc<Projectors>,
-    /// `extractive`, or the language model's name.
-    pub answerer: String,
+    /// The language model, if one is configured.
+    pub llm: Option<Arc<OpenAi>>,
     /// The servers that the stores are on; none where all are in the data directory.
     pub servers: Vec<Server>,
     /// What this node does.
@@ -70,11 +71,18 @@ impl NodeHealth {
     }
 
     fn llm(&self) -> Component {
-        let text = match self.answerer.as_str() {
-            "extractive" => "extractive: answers quote the documents; no language model is configured".to_owned(),
-            model => model.to_owned(),
+        let Some(llm) = &self.llm else {
+            let text = "extractive: answers quote the documents; no language model is configured";
+            return part("llm", HealthState::Ok, text.to_owned());
         };
-        part("llm", HealthState::Ok, text)
+        match llm.standing() {
+            Standing::Up => part("llm", HealthState::Ok, llm.model().to_owned()),
+            Standing::Down { why } => {
+                let text =
+                    format!("{}: the last request failed: {why}; the next one that succeeds ends this", llm.model());
+                part("llm", HealthState::Degraded, text)
+            }
+        }
     }
 
     async fn streams(&self) -> Component {

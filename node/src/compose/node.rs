@@ -81,7 +81,7 @@ impl Node {
             },
             commands: Arc::clone(&commands),
             projectors: duties.projectors(),
-            answerer: parts.answerer.name().to_owned(),
+            llm: parts.llm.clone(),
             servers: parts.servers.clone(),
             roles: parts.roles.clone(),
         };

@@ -83,6 +83,8 @@ pub(crate) struct Parts {
     pub retriever: Arc<dyn Retriever>,
     /// Answering.
     pub answerer: Arc<dyn Answerer>,
+    /// The language model, if one is configured.
+    pub llm: Option<Arc<OpenAi>>,
     /// The tools of the configuration.
     pub tools: Vec<Arc<dyn Tool>>,
     /// What this node does.
@@ -157,7 +159,8 @@ impl Parts {
             feeders[1],
         )
         .await?;
-        let llm = language_model(&config.llm)?;
+        let endpoint = language_model(&config.llm)?;
+        let llm = endpoint.clone().map(|endpoint| endpoint as Arc<dyn Llm>);
         let retriever: Arc<dyn Retriever> = Arc::new(RememberedSearches::new(
             retriever(&index, &models, llm.as_ref().filter(|_| config.llm.rewrite_questions)),
             Arc::clone(&index),
@@ -188,6 +191,7 @@ impl Parts {
             steps,
             retriever,
             answerer,
+            llm: endpoint,
             tools,
             roles: config.roles.clone(),
             feeders,
@@ -237,7 +241,7 @@ impl Parts {
 }
 
 /// The language model, if one is configured.
-pub(super) fn language_model(llm: &config::Llm) -> Result<Option<Arc<dyn Llm>>, Stop> {
+pub(super) fn language_model(llm: &config::Llm) -> Result<Option<Arc<OpenAi>>, Stop> {
     let Some((base_url, model)) = llm.endpoint() else { return Ok(None) };
     let key = llm.api_key.as_ref().map(|key| key.reveal().to_owned());
     let endpoint = OpenAi::new(base_url, model, key).and_then(|endpoint| match &llm.tokenizer {

@@ -15,7 +15,7 @@ use lmao_events::{
     Decider as _, Place, Position, Version,
     document::{Command, Document, Effect, Event, Published, State, StepOutcome, Uploaded},
 };
-use lmao_ports::{Blobs, Clock as _, Folder, Ingestion, Retriever, SearchIndex, SemanticState, Semantics, Space};
+use lmao_ports::{Blobs, Clock as _, Folder, Ingestion, Llm, Retriever, SearchIndex, SemanticState, Semantics, Space};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -57,7 +57,7 @@ impl Scratch {
         let index: Arc<dyn SearchIndex> = Arc::new(EmbeddedIndex::open(&folder.path().join("search")).await?);
         let vectors = SqliteEmbeddingCache::open(&cache.join("scratch-vectors.db"), REMEMBERED).await?;
         let steps: Arc<dyn Ingestion> = Arc::new(ingest(&blobs, &semantics, Arc::new(vectors))?);
-        let llm = language_model(&config.llm)?;
+        let llm = language_model(&config.llm)?.map(|endpoint| endpoint as Arc<dyn Llm>);
         let retriever = retriever(&index, &models, llm.as_ref().filter(|_| config.llm.rewrite_questions));
         Ok(Self { models, retriever, steps, index, blobs, owner: Uuid::from_u128(1), _folder: folder })
     }
