@@ -121,6 +121,8 @@ pub(crate) enum Command {
     /// Documents.
     #[command(subcommand)]
     Documents(Documents),
+    /// Lists the conversations, the newest first.
+    Sessions(Sessions),
     /// The embedding models and the reranker.
     #[command(subcommand)]
     Models(Models),
@@ -284,6 +286,14 @@ pub(crate) struct Login {
     /// The name to log in with.
     #[arg(long, value_name = "NAME", default_value = "admin")]
     pub username: String,
+}
+
+/// `lmao sessions`.
+#[derive(Debug, Args)]
+pub(crate) struct Sessions {
+    /// How many at most.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max: u32,
 }
 
 /// What an account may do.

@@ -62,6 +62,8 @@ pub struct SessionRow {
     pub created_at: Timestamp,
     /// The last message.
     pub last_activity: Timestamp,
+    /// Messages of both sides.
+    pub messages: u64,
 }
 
 /// A message of either side.
@@ -158,6 +160,9 @@ pub trait ReadModel: Projection {
 
     /// A session of `owner`.
     async fn session(&self, owner: Uuid, id: Uuid) -> Result<Option<SessionRow>, Unavailable>;
+
+    /// The sessions of `owner`, newest first by when they were opened: a place in that order never changes.
+    async fn sessions(&self, owner: Uuid, page: &PageRequest) -> Result<Page<SessionRow>, Unavailable>;
 
     /// The messages of a session of `owner`, oldest first; `None` when there is no such session.
     async fn messages(

@@ -23,6 +23,7 @@ mod ends;
 mod equal;
 mod files;
 mod formats;
+mod library;
 mod main_job;
 mod models;
 mod promises;

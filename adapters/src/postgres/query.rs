@@ -23,6 +23,13 @@ pub(super) const MESSAGES: &str =
 pub(super) const CONVERSATION: &str =
     "SELECT id, (SELECT count(*) FROM messages WHERE conversation_id = conversations.id)
      FROM conversations WHERE session_id = $1 AND user_id = $2";
+/// One person's sessions are few enough to be sorted.
+const SESSIONS: &str = "SELECT page.id, page.user_id, title, page.created_at, last_activity,
+         (SELECT count(*) FROM messages WHERE conversation_id = conversations.id) AS messages
+     FROM (SELECT * FROM sessions WHERE user_id = $1 AND (created_at, id) < ($2, $3)
+           ORDER BY created_at DESC, id DESC LIMIT $4) AS page
+     LEFT JOIN conversations ON conversations.session_id = page.id
+     ORDER BY page.created_at DESC, page.id DESC";
 pub(super) const ALL_DOCUMENTS: &str = "SELECT * FROM documents WHERE user_id = $1 AND (uploaded_at, id) < ($2, $3)
      ORDER BY uploaded_at DESC, id DESC LIMIT $4";
 pub(super) const DOCUMENTS_OF_STATUS: &str =
@@ -42,7 +49,8 @@ impl ReadModel for PostgresReadModel {
     async fn session(&self, owner: Uuid, id: Uuid) -> Result<Option<SessionRow>, Unavailable> {
         self.asked(async {
             let row = sqlx::query(
-                "SELECT sessions.id, sessions.user_id, title, sessions.created_at, last_activity
+                "SELECT sessions.id, sessions.user_id, title, sessions.created_at, last_activity,
+                     (SELECT count(*) FROM messages WHERE conversation_id = conversations.id) AS messages
                  FROM sessions LEFT JOIN conversations ON conversations.session_id = sessions.id
                  WHERE sessions.id = $1 AND sessions.user_id = $2",
             )
@@ -53,6 +61,10 @@ impl ReadModel for PostgresReadModel {
             row.as_ref().map(session).transpose()
         })
         .await
+    }
+
+    async fn sessions(&self, owner: Uuid, request: &PageRequest) -> Result<Page<SessionRow>, Unavailable> {
+        self.asked(self.page_of_sessions(owner, request)).await
     }
 
     async fn messages(
@@ -100,6 +112,16 @@ impl PostgresReadModel {
         self.guarded(async { question.await.map_err(|error| self.unavailable(error)) }).await
     }
 
+    async fn page_of_sessions(&self, owner: Uuid, request: &PageRequest) -> sqlx::Result<Page<SessionRow>> {
+        let begin = Key::of(request, Key(i64::MAX, Uuid::max()), Key(i64::MIN, Uuid::nil()));
+        let limit = limit(request);
+        let counted = sqlx::query_scalar("SELECT count(*) FROM sessions WHERE user_id = $1").bind(owner);
+        let total: i64 = counted.fetch_one(&self.pool).await?;
+        let rows = behind(SESSIONS, owner, begin, limit).fetch_all(&self.pool).await?;
+        let sessions = rows.iter().map(session).collect::<sqlx::Result<Vec<_>>>()?;
+        Ok(page(sessions, limit, total, |session| Key(session.created_at.0, session.id)))
+    }
+
     async fn page_of_messages(
         &self,
         owner: Uuid,
@@ -130,13 +152,13 @@ impl PostgresReadModel {
         let (counted, listed) = match status.map(status_name) {
             None => (
                 sqlx::query_scalar("SELECT count(*) FROM documents WHERE user_id = $1").bind(owner),
-                documents_behind(ALL_DOCUMENTS, owner, begin, limit),
+                behind(ALL_DOCUMENTS, owner, begin, limit),
             ),
             Some(status) => (
                 sqlx::query_scalar("SELECT count(*) FROM documents WHERE user_id = $1 AND status = $2")
                     .bind(owner)
                     .bind(status),
-                documents_behind(DOCUMENTS_OF_STATUS, owner, begin, limit).bind(status),
+                behind(DOCUMENTS_OF_STATUS, owner, begin, limit).bind(status),
             ),
         };
         let total: i64 = counted.fetch_one(&self.pool).await?;
@@ -147,13 +169,14 @@ impl PostgresReadModel {
     }
 }
 
-fn documents_behind(
+/// The rows of a list by time that come behind this key.
+fn behind(
     question: &'static str,
     owner: Uuid,
-    Key(uploaded, id): Key,
+    Key(time, id): Key,
     limit: usize,
 ) -> sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments> {
-    sqlx::query(question).bind(owner).bind(Time(Timestamp(uploaded))).bind(id).bind(fetched(limit))
+    sqlx::query(question).bind(owner).bind(Time(Timestamp(time))).bind(id).bind(fetched(limit))
 }
 
 fn user(row: &PgRow) -> sqlx::Result<UserRow> {
@@ -175,6 +198,7 @@ fn session(row: &PgRow) -> sqlx::Result<SessionRow> {
         title: row.try_get::<Option<&str>, _>("title")?.map(|title| said(title).into_owned()),
         created_at: time(row, "created_at")?,
         last_activity: time(row, "last_activity")?,
+        messages: row.try_get::<i64, _>("messages")?.cast_unsigned(),
     })
 }
 

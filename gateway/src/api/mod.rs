@@ -12,6 +12,7 @@ mod parked;
 mod passages;
 mod projections;
 mod search;
+mod sessions;
 mod socket;
 mod tools;
 mod trace;
@@ -52,10 +53,11 @@ enum Tag {
     Health,
 }
 
+/// Tuples have sixteen fields at most; what is about the same is in one of its own.
 type Routes = (
     auth::Auth,
     chat::Chat,
-    messages::Messages,
+    (sessions::Sessions, messages::Messages),
     socket::Socket,
     documents::Documents,
     upload::Upload,
@@ -75,7 +77,7 @@ fn service(app: Option<Arc<App>>) -> OpenApiService<Routes, ()> {
     let routes = (
         auth::Auth::new(app.clone()),
         chat::Chat::new(app.clone()),
-        messages::Messages::new(app.clone()),
+        (sessions::Sessions::new(app.clone()), messages::Messages::new(app.clone())),
         socket::Socket::new(app.clone()),
         documents::Documents::new(app.clone()),
         upload::Upload::new(app.clone()),

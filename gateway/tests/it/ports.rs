@@ -263,6 +263,10 @@ impl ReadModel for Empty {
         Ok(None)
     }
 
+    async fn sessions(&self, _: Uuid, page: &PageRequest) -> Result<Page<SessionRow>, Unavailable> {
+        Ok(rows(&[], page))
+    }
+
     async fn messages(&self, _: Uuid, of: Uuid, page: &PageRequest) -> Result<Option<Page<MessageRow>>, Unavailable> {
         let mut all = self.messages.lock().unwrap().clone();
         all.retain(|message| message.session_id == of);

@@ -19,6 +19,7 @@ mod projections;
 mod search;
 mod serve;
 mod session;
+mod sessions;
 mod status;
 mod trace;
 mod user;
@@ -95,6 +96,7 @@ pub(crate) async fn run(command: Command, invocation: Invocation) -> anyhow::Res
         Command::User(user) => user::run(&invocation, user).await,
         Command::Login(login) => login::run(&invocation, login).await,
         Command::Documents(documents) => documents::run(&invocation, documents).await,
+        Command::Sessions(sessions) => sessions::run(&invocation, sessions).await,
         Command::Completions { shell } => {
             let mut script = vec![];
             clap_complete::generate(shell, &mut Cli::command(), "lmao", &mut script);

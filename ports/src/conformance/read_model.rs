@@ -26,6 +26,7 @@ pub async fn all(new: impl AsyncFn() -> Arc<dyn ReadModel>) {
     what_was_taken_in_is_skipped(&*new().await).await;
     reset_and_replay_lead_to_the_same(&*new().await).await;
     lists_are_paged(&*new().await).await;
+    sessions_are_paged(&*new().await).await;
     texts_of_any_kind_are_kept(&*new().await).await;
     others_see_nothing(&*new().await).await;
     a_poisoned_stream_is_named_and_nothing_taken_in(&*new().await).await;
@@ -79,6 +80,9 @@ pub async fn conversations_become_rows(model: &dyn ReadModel) {
     let row = model.session(ADA, CHAT).await.expect("session").expect("opened");
     assert_eq!((row.id, row.user_id, row.title.as_deref()), (CHAT, ADA, Some("Who owns a value?")));
     assert_eq!((row.created_at, row.last_activity), (script.at("ada asks"), script.at("no answer")));
+    assert_eq!(row.messages, 4);
+    let page = model.sessions(ADA, &page_of(200, None)).await.expect("sessions");
+    assert!(page.items.contains(&row), "{page:?}");
 
     let rows = messages(model, ADA, CHAT).await;
     let roles: Vec<&str> = rows.iter().map(|row| row.role.as_str()).collect();
@@ -232,6 +236,35 @@ pub async fn lists_are_paged(model: &dyn ReadModel) {
     assert_eq!((strange.items.len(), strange.next, strange.total), (0, None, 7));
 }
 
+/// Page by page, the newest first, with what was said in each; one in which nothing was is among them.
+pub async fn sessions_are_paged(model: &dyn ReadModel) {
+    let mut script = Script::new();
+    for n in [61, 62, 63] {
+        let session = StreamId::new(Category::Session, id(n));
+        script.history.commit(session, [AnyEvent::Session(session::Opened { owner: ADA }.into())]);
+        if n != 62 {
+            script.history.commit(session, [Script::message(n * 10, &format!("about {n}"), json!({}))]);
+        }
+    }
+    apply(model, &script.history.commits).await;
+    let list = async |limit, cursor| model.sessions(ADA, &page_of(limit, cursor)).await.expect("sessions");
+    let all = list(200, None).await;
+    assert_eq!((all.total, all.next), (4, None));
+    let told: Vec<_> = all.items.iter().map(|row| (row.id, row.title.as_deref(), row.messages)).collect();
+    let first = (CHAT, Some("Who owns a value?"), 4);
+    assert_eq!(told, [(id(63), Some("about 63"), 1), (id(62), None, 0), (id(61), Some("about 61"), 1), first]);
+    let (mut paged, mut cursor) = (Vec::new(), None);
+    for _ in 0..2 {
+        let page = list(2, cursor).await;
+        assert_eq!(page.total, 4);
+        paged.extend(page.items);
+        cursor = page.next;
+    }
+    assert_eq!((paged, cursor), (all.items, None));
+    let strange = list(10, Some("no cursor".to_owned())).await;
+    assert_eq!((strange.items, strange.next, strange.total), (vec![], None, 4));
+}
+
 /// Quotes, controls, other scripts, a zero character, and a great deal of it.
 pub async fn texts_of_any_kind_are_kept(model: &dyn ReadModel) {
     let contents = [
@@ -260,6 +293,8 @@ pub async fn texts_of_any_kind_are_kept(model: &dyn ReadModel) {
 pub async fn others_see_nothing(model: &dyn ReadModel) {
     everything(model).await;
     assert_eq!(model.session(BOB, CHAT).await.expect("session"), None);
+    let sessions = model.sessions(BOB, &page_of(10, None)).await.expect("sessions");
+    assert_eq!((sessions.items, sessions.total), (vec![], 0));
     assert_eq!(model.messages(BOB, CHAT, &page_of(10, None)).await.expect("messages"), None);
     assert_eq!(model.document(BOB, id(31)).await.expect("document"), None);
     let documents = model.documents(BOB, None, &page_of(10, None)).await.expect("documents");

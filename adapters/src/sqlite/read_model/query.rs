@@ -30,7 +30,8 @@ impl ReadModel for SqliteReadModel {
 
     async fn session(&self, owner: Uuid, id: Uuid) -> Result<Option<SessionRow>, Unavailable> {
         let row = sqlx::query(
-            "SELECT sessions.id, sessions.user_id, title, sessions.created_at, last_activity
+            "SELECT sessions.id, sessions.user_id, title, sessions.created_at, last_activity,
+                 (SELECT count(*) FROM messages WHERE conversation_id = conversations.id) AS messages
              FROM sessions LEFT JOIN conversations ON conversations.session_id = sessions.id
              WHERE sessions.id = ? AND sessions.user_id = ?",
         )
@@ -39,6 +40,10 @@ impl ReadModel for SqliteReadModel {
         .fetch_optional(&self.database.readers)
         .await;
         row.and_then(|row| row.as_ref().map(session).transpose()).map_err(|error| self.database.unavailable(error))
+    }
+
+    async fn sessions(&self, owner: Uuid, request: &PageRequest) -> Result<Page<SessionRow>, Unavailable> {
+        self.page_of_sessions(owner, request).await.map_err(|error| self.database.unavailable(error))
     }
 
     async fn messages(
@@ -81,6 +86,31 @@ impl ReadModel for SqliteReadModel {
 }
 
 impl SqliteReadModel {
+    async fn page_of_sessions(&self, owner: Uuid, request: &PageRequest) -> sqlx::Result<Page<SessionRow>> {
+        let begin = Key::of(request, Key(i64::MAX, Uuid::max()), Key(i64::MIN, Uuid::nil()));
+        let limit = limit(request);
+        let total: i64 = sqlx::query_scalar("SELECT count(*) FROM sessions WHERE user_id = ?")
+            .bind(owner.to_string())
+            .fetch_one(&self.database.readers)
+            .await?;
+        let rows = sqlx::query(
+            "SELECT page.id, page.user_id, title, page.created_at, last_activity,
+                 (SELECT count(*) FROM messages WHERE conversation_id = conversations.id) AS messages
+             FROM (SELECT * FROM sessions WHERE user_id = ? AND (created_at, id) < (?, ?)
+                   ORDER BY created_at DESC, id DESC LIMIT ?) AS page
+             LEFT JOIN conversations ON conversations.session_id = page.id
+             ORDER BY page.created_at DESC, page.id DESC",
+        )
+        .bind(owner.to_string())
+        .bind(begin.0)
+        .bind(begin.1.to_string())
+        .bind(fetched(limit))
+        .fetch_all(&self.database.readers)
+        .await?;
+        let sessions = rows.iter().map(session).collect::<sqlx::Result<Vec<_>>>()?;
+        Ok(page(sessions, limit, total, |session| Key(session.created_at.0, session.id)))
+    }
+
     async fn page_of_messages(
         &self,
         owner: Uuid,
@@ -172,6 +202,7 @@ fn session(row: &SqliteRow) -> sqlx::Result<SessionRow> {
         title: row.try_get("title")?,
         created_at: time(row, "created_at")?,
         last_activity: time(row, "last_activity")?,
+        messages: row.try_get::<i64, _>("messages")?.cast_unsigned(),
     })
 }
 
