@@ -82,8 +82,8 @@ impl From<Status> for DocumentStatus {
 struct DocumentBody {
     document_id: Uuid,
     filename: String,
-    /// By content; by name until that is known.
-    file_type: String,
+    /// What it is, by its content; null until that was looked at, and where it cannot be read.
+    file_type: Option<String>,
     /// Bytes.
     file_size: u64,
     /// SHA-256, hexadecimal.
@@ -115,6 +115,16 @@ struct DocumentBody {
     chunks_count: Option<u32>,
 }
 
+/// What a document is by its content, once that was read: until then the tables have the ending of its name.
+pub(super) fn format_of(row: &DocumentRow) -> Option<&str> {
+    let is_read = match row.status {
+        DocumentStatus::Queued | DocumentStatus::Extracting => false,
+        DocumentStatus::Failed => row.metadata["failure"]["step"] != "extract",
+        _ => true,
+    };
+    is_read.then_some(row.file_type.as_str())
+}
+
 impl From<DocumentRow> for DocumentBody {
     fn from(row: DocumentRow) -> Self {
         let text = |name: &str| row.metadata[name].as_str().map(str::to_owned);
@@ -126,8 +136,8 @@ impl From<DocumentRow> for DocumentBody {
         };
         Self {
             document_id: row.id,
-            filename: row.filename,
-            file_type: row.file_type,
+            filename: row.filename.clone(),
+            file_type: format_of(&row).map(str::to_owned),
             file_size: row.file_size,
             content_hash: row.content_hash,
             uploaded_at: date(row.uploaded_at),
@@ -264,7 +274,7 @@ mod tests {
 
     #[test]
     fn what_is_known_of_a_file_has_fields_of_its_own() {
-        let shown = |metadata: Value| {
+        let of = |status, metadata: Value| {
             DocumentBody::from(DocumentRow {
                 id: Uuid::nil(),
                 user_id: Uuid::nil(),
@@ -274,11 +284,12 @@ mod tests {
                 content_hash: String::new(),
                 uploaded_at: Timestamp(0),
                 processed_at: None,
-                status: DocumentStatus::Ready,
+                status,
                 metadata,
                 chunks_count: None,
             })
         };
+        let shown = |metadata| of(DocumentStatus::Ready, metadata);
         let known = shown(json!({
             "title": "Tides", "authors": ["Ada", "Bo"], "tags": "sea", "language": "en", "pages": 3, "words": 900,
             "warnings": ["page 2 has no text"],
@@ -292,5 +303,15 @@ mod tests {
         // An uploader may have said anything under these names.
         let odd = shown(json!({ "title": 7, "authors": { "a": 1 }, "tags": [1, "x"], "pages": "many" }));
         assert_eq!((odd.title, odd.authors.len(), odd.tags, odd.pages), (None, 0, vec!["x".to_owned()], None));
+        // Until it was read there is only the ending of its name.
+        for (status, step, format) in [
+            (DocumentStatus::Extracting, None, None),
+            (DocumentStatus::Failed, Some("extract"), None),
+            (DocumentStatus::Failed, Some("index"), Some("pdf")),
+            (DocumentStatus::Embedding, None, Some("pdf")),
+        ] {
+            let metadata = step.map_or(json!({}), |step| json!({ "failure": { "step": step } }));
+            assert_eq!(of(status, metadata).file_type.as_deref(), format, "{status:?} {step:?}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod auth;
 mod chat;
+mod content;
 mod documents;
 mod events;
 mod frames;
@@ -59,7 +60,7 @@ type Routes = (
     chat::Chat,
     (sessions::Sessions, messages::Messages),
     socket::Socket,
-    documents::Documents,
+    (documents::Documents, content::Content),
     upload::Upload,
     search::Search,
     passages::Passages,
@@ -79,7 +80,7 @@ fn service(app: Option<Arc<App>>) -> OpenApiService<Routes, ()> {
         chat::Chat::new(app.clone()),
         (sessions::Sessions::new(app.clone()), messages::Messages::new(app.clone())),
         socket::Socket::new(app.clone()),
-        documents::Documents::new(app.clone()),
+        (documents::Documents::new(app.clone()), content::Content::new(app.clone())),
         upload::Upload::new(app.clone()),
         search::Search::new(app.clone()),
         passages::Passages::new(app.clone()),

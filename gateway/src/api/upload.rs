@@ -247,7 +247,12 @@ impl Ingested {
         match what {
             Progress::Ready { chunks } => Ok(Reply::ok(body("success", chunks, commit.header.time)).at(position)),
             Progress::Failed(failure) => {
-                let text = format!("{}; try it again or delete it", failure.message.trim_end_matches('.'));
+                // What is wrong with the file itself stays wrong.
+                let text = if failure.retryable {
+                    format!("{}; try it again or delete it", failure.message.trim_end_matches('.'))
+                } else {
+                    failure.message.clone()
+                };
                 let error = ApiError::unprocessable(failure.reason, text).at(position);
                 Err(self.about(error.with("status", "failed").with("retryable", failure.retryable)))
             }
