@@ -165,6 +165,13 @@ async fn what_is_gone_is_pruned_when_asked_for() {
     assert_eq!(summary["pruned"], told["would_prune"], "it was foretold");
     assert_eq!(shelf.paths().len(), 3);
 
+    // By a pattern, too.
+    shelf.write("wren.md", "The wren stands in shallow water.");
+    assert_eq!(counts(&shelf.ingest(&[]).1)[0], 1);
+    fs::remove_file(shelf.kb("wren.md")).expect("it is there");
+    let (code, summary) = shelf.ingest_at(shelf.folder.path(), &["kb/*.md", "--prune"]);
+    assert_eq!((code, counts(&summary)), (Some(0), [0, 2, 0, 1].map(Value::from)), "{summary}");
+
     // An empty mount point, then none.
     for name in ["stork.md", "egret.md"] {
         fs::remove_file(shelf.kb(name)).expect("it is there");

@@ -64,10 +64,9 @@ pub(crate) async fn run(invocation: &Invocation, ingest: Ingest) -> anyhow::Resu
     let mut paths = ingest.paths.clone();
     let rules = Rules::new(&ingest, &mut paths)?;
     let wanted = wanted(&ingest);
-    let (paths, found) =
-        tokio::task::spawn_blocking(move || walk::walk(&paths, &wanted).map(|found| (paths, found))).await??;
+    let found = tokio::task::spawn_blocking(move || walk::walk(&paths, &wanted)).await??;
     if !ingest.force {
-        rules.check(&paths, &found)?;
+        rules.check(&found)?;
     }
     let mut summary = Summary::new(&found);
     let Ingest { tag, dry_run, verbose, .. } = ingest;

@@ -18,7 +18,7 @@ use super::{
     AT_ONCE, concerns_all,
     origin::Origins,
     summary::{Failed, Summary, shown},
-    walk::{Source, Walk},
+    walk::{self, Source, Walk},
 };
 use crate::{
     cli::Ingest,
@@ -56,8 +56,8 @@ pub(super) struct Rules {
     origins: Origins,
     /// Whether older versions of files stay.
     keeps_old: bool,
-    /// What the origins begin with of which those go whose file is gone.
-    pruned: Vec<String>,
+    /// Folders of which those documents go whose file is gone, and what the origins of all their files begin with.
+    pruned: Vec<(PathBuf, String)>,
 }
 
 impl Rules {
@@ -69,13 +69,16 @@ impl Rules {
         let origins = Origins::new(ingest.machine.as_deref())?;
         let mut pruned = vec![];
         if ingest.prune {
-            let missing = |path: &PathBuf| fs::metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
-            let folders = paths.iter().filter(|path| path.is_dir() || ingest.force && missing(path));
-            pruned.extend(folders.filter_map(|folder| origins.below(folder)));
-            match paths.iter().find(|path| missing(path)) {
-                Some(path) if !ingest.force => return Err(unseen(path, "is not there")),
-                _ => paths.retain(|path| !missing(path)),
+            let missing = |path: &Path| fs::metadata(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+            for root in paths.iter().map(|path| walk::root(path)) {
+                if missing(&root) && !ingest.force {
+                    return Err(unseen(&root, "is not there"));
+                }
+                if root.is_dir() || missing(&root) {
+                    pruned.extend(origins.below(&root).map(|origin| (root, origin)));
+                }
             }
+            paths.retain(|path| !missing(&walk::root(path)));
         }
         Ok(Self { origins, keeps_old: ingest.keep_old, pruned })
     }
@@ -89,15 +92,14 @@ impl Rules {
     ///
     /// # Errors
     /// [`Code::Usage`] when nothing was found in a folder to prune.
-    pub(super) fn check(&self, paths: &[PathBuf], found: &Walk) -> Result<(), Stop> {
-        let origins: Vec<String> = found.files.iter().filter_map(|file| self.origin(&file.path)).collect();
-        for path in paths {
-            let Some(root) = self.origins.below(path).filter(|root| self.pruned.contains(root)) else { continue };
-            if !origins.iter().any(|origin| origin.starts_with(&root)) {
-                return Err(unseen(path, "has no file in it that could be sent"));
-            }
+    pub(super) fn check(&self, found: &Walk) -> Result<(), Stop> {
+        if self.pruned.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let origins: Vec<String> = found.files.iter().filter_map(|file| self.origin(&file.path)).collect();
+        let is_bare = |(_, root): &&(PathBuf, String)| !origins.iter().any(|origin| origin.starts_with(root));
+        let bare = self.pruned.iter().find(is_bare);
+        bare.map_or(Ok(()), |(folder, _)| Err(unseen(folder, "has no file in it that could be sent")))
     }
 
     /// Whether there may be anything to do when no file is sent.
@@ -107,7 +109,7 @@ impl Rules {
 
     /// Whether a document's file was below a folder to prune, and is not there any more.
     fn is_gone(&self, origin: &str) -> bool {
-        let below = self.pruned.iter().any(|root| origin.starts_with(root));
+        let below = self.pruned.iter().any(|(_, root)| origin.starts_with(root));
         let path = self.origins.path(origin).filter(|_| below);
         let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
         path.is_some_and(|path| fs::symlink_metadata(path).is_err_and(|error| gone.contains(&error.kind())))

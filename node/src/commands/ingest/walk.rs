@@ -159,6 +159,14 @@ pub(crate) fn walk(paths: &[PathBuf], wanted: &Wanted) -> Result<Walk, Stop> {
     Ok(found)
 }
 
+/// The folder or file that is looked through for a path: that of a pattern where there is no such file.
+pub(super) fn root(path: &Path) -> PathBuf {
+    match globs::split(path) {
+        Some((root, _)) if fs::symlink_metadata(path).is_err() => root,
+        _ => path.to_owned(),
+    }
+}
+
 impl Walk {
     /// Takes in what was named on the command line.
     fn named(&mut self, path: &Path, pattern: Option<&str>, wanted: &Wanted) -> Result<(), Stop> {
