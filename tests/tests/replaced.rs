@@ -185,5 +185,8 @@ async fn what_is_gone_is_pruned_when_asked_for() {
     let (code, summary) = shelf.ingest(&["--prune", "--force"]);
     assert_eq!((code, counts(&summary)), (Some(0), [0, 0, 0, 2].map(Value::from)), "{summary}");
     assert_eq!(shelf.paths(), [outside.to_str().expect("UTF-8")]);
+    let named = outside.to_str().expect("UTF-8");
+    let (code, summary) = shelf.ingest_at(shelf.folder.path(), &[named, "--prune", "--force"]);
+    assert_eq!((code, counts(&summary)), (Some(0), [0, 0, 0, 1].map(Value::from)), "{summary}");
     drop(shelf.server);
 }

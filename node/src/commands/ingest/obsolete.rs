@@ -109,7 +109,9 @@ impl Rules {
 
     /// Whether a document's file was below a folder to prune, and is not there any more.
     fn is_gone(&self, origin: &str) -> bool {
-        let below = self.pruned.iter().any(|(_, root)| origin.starts_with(root));
+        // What was named and is missing may have been a file.
+        let is_below = |root: &str| origin.starts_with(root) || root.strip_suffix('/') == Some(origin);
+        let below = self.pruned.iter().any(|(_, root)| is_below(root));
         let path = self.origins.path(origin).filter(|_| below);
         let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
         path.is_some_and(|path| fs::symlink_metadata(path).is_err_and(|error| gone.contains(&error.kind())))
@@ -120,6 +122,9 @@ impl Rules {
     /// # Errors
     /// What would meet every other document too: nobody answers, or nobody lets us in.
     pub(super) async fn settle(&self, client: &Client, sent: &[Sent], summary: &mut Summary) -> Result<(), Stop> {
+        if self.keeps_old && !self.prunes() {
+            return Ok(());
+        }
         // Where a file was renamed, or stands twice, its content is under one of the paths only.
         let held: HashSet<Uuid> = sent.iter().filter_map(|sent| sent.document_id).collect();
         let by_origin: HashMap<&str, &Sent> =

@@ -28,20 +28,13 @@ impl Origins {
     /// # Errors
     /// [`Code::Usage`] when no machine can be called this way.
     pub(super) fn new(machine: Option<&str>) -> Result<Self, Stop> {
-        let own = || fs::read_to_string("/etc/hostname").ok();
-        let name = machine.map(str::to_owned).or_else(own).unwrap_or_default();
-        let name = match name.trim() {
-            "" if machine.is_none() => NAMELESS,
-            name => name,
+        let root = match machine {
+            Some(name) => rooted(name).ok_or_else(|| {
+                Stop::new(Code::Usage, format!("no files can come from {name:?}"))
+                    .hint("--machine takes a name such as wiki or files.example.org")
+            })?,
+            None => own(&fs::read_to_string("/etc/hostname").unwrap_or_default())?,
         };
-        let odd = || {
-            Stop::new(Code::Usage, format!("no files can come from {name:?}"))
-                .hint("--machine takes a name such as wiki or files.example.org")
-        };
-        let root = Url::parse(&format!("file://{name}/")).map_err(|_| odd())?;
-        if name.is_empty() || root.path() != "/" || root.query().is_some() || root.fragment().is_some() {
-            return Err(odd());
-        }
         Ok(Self { root })
     }
 
@@ -71,6 +64,21 @@ impl Origins {
         url.set_host(self.root.host_str()).ok()?;
         Some(url)
     }
+}
+
+/// What the origins of a machine begin with; `None` when it can have no such name.
+fn rooted(name: &str) -> Option<Url> {
+    let root = Url::parse(&format!("file://{}/", name.trim())).ok()?;
+    let is_name = !name.trim().is_empty() && root.path() == "/" && root.query().is_none() && root.fragment().is_none();
+    is_name.then_some(root)
+}
+
+/// The same of this machine, whose name may be none that a URL takes: one of digits alone would be an address.
+fn own(name: &str) -> Result<Url, Stop> {
+    let name = name.trim();
+    let root =
+        rooted(name).or_else(|| rooted(&format!("host-{}", name.replace('.', "-")))).or_else(|| rooted(NAMELESS));
+    root.ok_or_else(|| Stop::new(Code::Failed, "this machine has no name").hint("give it one with --machine"))
 }
 
 /// A folder without links, as far as it is there.
@@ -115,6 +123,14 @@ mod tests {
     fn a_machine_has_a_name() {
         for name in ["", " ", "a/b", "a b", "a?", "#", "x@y/z"] {
             assert!(Origins::new(Some(name)).is_err(), "{name:?}");
+        }
+        for (name, root) in [
+            ("web\n", "file://web/"),
+            ("web.1", "file://host-web-1/"),
+            ("123456789012", "file://host-123456789012/"),
+            ("", "file://host-/"),
+        ] {
+            assert_eq!(own(name).unwrap().as_str(), root, "{name:?}");
         }
         let origins = Origins::new(None).unwrap();
         let origin = origins.of_file(Path::new("a.md")).unwrap();
