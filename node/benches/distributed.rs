@@ -184,7 +184,10 @@ impl Bench {
         for sessions in SESSIONS.into_iter().filter(|_| !rates.is_empty()) {
             for workers in [2, 4] {
                 let share = mean(workers, sessions) / mean(workers / 2, sessions);
-                println!("{workers} workers, {sessions} sessions: {share:.2} of the turns/s of {} workers", workers / 2);
+                println!(
+                    "{workers} workers, {sessions} sessions: {share:.2} of the turns/s of {} workers",
+                    workers / 2
+                );
                 println!(
                     "{}",
                     json!({

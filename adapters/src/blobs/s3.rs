@@ -177,7 +177,10 @@ impl S3Blobs {
         let blobs = Self { store: Arc::new(store), prefix, place: place.into(), local, breaker, log, is_ours };
         match blobs.ours().await {
             Err(error) if blobs.standing() != Standing::Up => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the bucket is away; it is used as soon as it answers");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the bucket is away; it is used as soon as it answers"
+                );
             }
             looked => looked?,
         }

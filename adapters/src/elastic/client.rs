@@ -371,7 +371,8 @@ mod tests {
     #[tokio::test]
     async fn answers_are_asked_for_as_they_are() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let options: ElasticOptions = format!("elasticsearch+http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let options: ElasticOptions =
+            format!("elasticsearch+http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let client = Client::new(&options).unwrap();
         let asked = tokio::spawn(async move { client.once(Method::Get, "/", &[], None).await.map(drop) });
         let (mut server, _) = listener.accept().await.unwrap();

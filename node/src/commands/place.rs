@@ -36,6 +36,7 @@ impl Place {
             | Command::Search(_)
             | Command::Eval(_)
             | Command::Ask(_)
+            | Command::Sessions(_)
             | Command::Events(_)
             | Command::Projections(Projections::Status | Projections::Digest)
             | Command::Status

@@ -30,7 +30,7 @@ use crate::{
     cli::Ingest,
     client::{Client, Document, IDEMPOTENCY_KEY, POSITION, Uploaded},
     exit::{Code, Stop},
-    output::{Output, bytes, note, plain},
+    output::{Output, bytes, count, note, plain},
     progress,
 };
 
@@ -294,7 +294,7 @@ impl Progress {
         let total = files.iter().map(|file| file.size).sum();
         let lines = !out.shows_progress();
         if lines {
-            note(format_args!("{} files, {}", files.len(), bytes(total)));
+            note(format_args!("{}, {}", count(files.len() as u64, "file"), bytes(total)));
         }
         Self { bar, lines }
     }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     exit::Stop,
-    output::{Ink, Output, bytes, plain, shorten},
+    output::{Ink, Output, bytes, count, plain, shorten},
 };
 
 /// Files left out for one reason that are named unless all are wanted.
@@ -101,7 +101,7 @@ impl Summary {
             out.line(format!("    delete  {}  ({document_id})", plain(path)))?;
         }
         self.print_rest(out, verbose)?;
-        out.line(format!("{} files, {}, would be sent", files.len(), bytes(total)))?;
+        out.line(format!("{}, {}, would be sent", count(files.len() as u64, "file"), bytes(total)))?;
         match pruned {
             Some(pruned) => out.line(format!("{} documents would be deleted", pruned.len())),
             None => Ok(()),
