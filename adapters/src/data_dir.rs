@@ -323,7 +323,7 @@ fn make_private(path: &Path) {
         let path_shown = path.display();
         match fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o7700)) {
             Ok(()) => {
-                tracing::warn!(path = %path_shown, "others could look into the data directory; now its owner alone can")
+                tracing::warn!(path = %path_shown, "others could look into the data directory; now its owner alone can");
             }
             Err(error) => {
                 tracing::warn!(path = %path_shown, %error, "others can look into the data directory; its owner should run chmod 700 on it");

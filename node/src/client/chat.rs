@@ -127,14 +127,14 @@ fn understood(frame: Frame) -> Result<Option<ChatEvent>, Stop> {
             Some(ChatEvent::Piece { text: content, begins_anew: metadata["n"] == 0 })
         }
         "message" => Some(ChatEvent::Answer { text: content, metadata }),
-        "error" => return Err(refused(content, &metadata)),
+        "error" => return Err(refused(&content, &metadata)),
         // A newer server may have more to say.
         _ => None,
     })
 }
 
 /// A frame says the same as an answer's body, and no header with it.
-fn refused(message: String, metadata: &Value) -> Stop {
+fn refused(message: &str, metadata: &Value) -> Stop {
     let status = metadata["code"].as_u64().and_then(|code| u16::try_from(code).ok());
     let status = status.and_then(|code| StatusCode::from_u16(code).ok()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     // So much time brings one more request.

@@ -1,3 +1,5 @@
+#![allow(clippy::single_range_in_vec_init, reason = "rows are asked for by ranges, here mostly one")]
+
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
@@ -37,7 +39,7 @@ fn vectors(kind: Kind, rows: usize, dims: usize, seed: u64) -> Vec<Vec<f32>> {
             Kind::Copies => (0..dims).map(|at| ((n % 7 + 1) * (at * at % 31 + 1) % 17) as f32 - 8.0).collect(),
             Kind::Sparse => (0..dims).map(|at| f32::from(at == n % 50 || at * 3 == n)).collect(),
             Kind::Patterns => {
-                (0..dims).map(|at| if (at & (n % 64)).count_ones() % 2 == 0 { 1.0 } else { -1.0 }).collect()
+                (0..dims).map(|at| if (at & (n % 64)).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 }).collect()
             }
         }
     };
