@@ -103,7 +103,7 @@ impl Summary {
         self.print_rest(out, verbose)?;
         out.line(format!("{}, {}, would be sent", count(files.len() as u64, "file"), bytes(total)))?;
         match pruned {
-            Some(pruned) => out.line(format!("{} documents would be deleted", pruned.len())),
+            Some(pruned) => out.line(format!("{} would be deleted", count(pruned.len() as u64, "document"))),
             None => Ok(()),
         }
     }
