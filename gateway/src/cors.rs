@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 
 /// What a page may send.
 const METHODS: &str = "GET, POST, PUT, PATCH, DELETE";
-const HEADERS: &str = "authorization, content-type, idempotency-key, lmao-position, traceparent, x-request-id";
+const HEADERS: &str =
+    "authorization, content-type, idempotency-key, if-none-match, lmao-position, traceparent, x-request-id";
 /// What a page may read beside the body.
-const EXPOSED: &str = "allow, content-disposition, lmao-position, ratelimit-limit, ratelimit-remaining, ratelimit-reset, \
+const EXPOSED: &str = "allow, content-disposition, etag, lmao-position, ratelimit-limit, ratelimit-remaining, ratelimit-reset, \
                        retry-after, x-request-id";
 /// Seconds for which a browser need not ask again.
 const MAX_AGE: u16 = 600;

@@ -131,16 +131,29 @@ async fn a_path_names_one_file_of_one_machine() {
     assert_eq!(shelf.paths(), ["README.md", "README.md"], "another folder is named alike");
     shelf.write("north/README.md", "The north project sails in June.");
     assert_eq!(counts(&shelf.ingest(&["--machine", "elsewhere"]).1)[2], 0, "another machine has the same path");
-    assert_eq!(counts(&shelf.ingest(&[]).1), [0, 2, 1, 0].map(Value::from), "by whatever words it is named");
+    assert_eq!(counts(&shelf.ingest(&[]).1), [1, 1, 1, 0].map(Value::from), "by whatever words it is named");
+}
 
-    // What two files hold is under one path, and stays while one of them has it.
-    shelf.write("a.md", "Both say that the ferry leaves at six.");
-    shelf.write("b.md", "Both say that the ferry leaves at six.");
-    shelf.ingest(&[]);
-    let first = shelf.paths().into_iter().find(|path| path.len() == "kb/a.md".len()).expect("it is there");
-    shelf.write(&first["kb/".len()..], "This one says that it leaves at seven.");
-    assert_eq!(counts(&shelf.ingest(&[]).1)[2], 0);
-    assert!(shelf.quotes("When does the ferry leave?").join("\n").contains("six"));
+#[tokio::test]
+async fn files_that_are_alike_are_two_documents() {
+    let shelf = Shelf::new().await;
+    let question = "When does the ferry leave?";
+    for name in ["one/a.md", "two/b.md"] {
+        shelf.write(name, "Both say that the ferry leaves at six.");
+    }
+    assert_eq!(counts(&shelf.ingest(&[]).1), [2, 0, 0, 0].map(Value::from));
+    assert_eq!(shelf.quotes(question).len(), 1, "what two say is quoted once");
+    shelf.write("one/a.md", "This one says that it leaves at seven.");
+    assert_eq!(counts(&shelf.ingest_at(&shelf.kb("one"), &["."]).1), [1, 0, 1, 0].map(Value::from));
+    assert!(shelf.quotes(question).join("\n").contains("six"), "the other file still says so");
+
+    // One that moves is taken in where it is now, and may go where it was.
+    fs::create_dir(shelf.kb("three")).expect("folders can be made");
+    fs::rename(shelf.kb("two/b.md"), shelf.kb("three/b.md")).expect("it is there");
+    shelf.write("two/c.md", "The ferry has a bar.");
+    assert_eq!(counts(&shelf.ingest_at(&shelf.kb("three"), &["."]).1), [1, 0, 0, 0].map(Value::from));
+    assert_eq!(counts(&shelf.ingest_at(&shelf.kb("two"), &[".", "--prune"]).1), [1, 0, 0, 1].map(Value::from));
+    assert!(shelf.quotes(question).join("\n").contains("six"), "it was only moved");
 }
 
 #[tokio::test]
@@ -155,15 +168,22 @@ async fn what_is_gone_is_pruned_when_asked_for() {
     fs::remove_file(&outside).expect("it is there");
     fs::remove_dir_all(shelf.kb("deep")).expect("it is there");
     fs::rename(shelf.kb("heron.md"), shelf.kb("egret.md")).expect("it is there");
-    assert_eq!(counts(&shelf.ingest(&[]).1), [0, 2, 0, 0].map(Value::from), "nothing goes that nobody asked for");
+    assert_eq!(counts(&shelf.ingest(&[]).1), [1, 1, 0, 0].map(Value::from), "nothing goes that nobody asked for");
 
     let (code, told) = shelf.ingest(&["--prune", "--dry-run"]);
     let gone = told["would_prune"].as_array().expect("a list");
-    assert_eq!((code, gone.len(), &gone[0]["path"]), (Some(0), 1, &json!("kb/deep/owl.md")), "{told}");
+    assert_eq!((code, gone.len(), &gone[0]["path"]), (Some(0), 2, &json!("kb/deep/owl.md")), "{told}");
     let (code, summary) = shelf.ingest(&["--prune"]);
-    assert_eq!((code, counts(&summary)), (Some(0), [0, 2, 0, 1].map(Value::from)), "{summary}");
+    assert_eq!((code, counts(&summary)), (Some(0), [0, 2, 0, 2].map(Value::from)), "{summary}");
     assert_eq!(summary["pruned"], told["would_prune"], "it was foretold");
     assert_eq!(shelf.paths().len(), 3);
+
+    // A disk that is not mounted below the folder.
+    shelf.write("disk/tern.md", "The tern stands in shallow water.");
+    assert_eq!(counts(&shelf.ingest(&[]).1)[0], 1);
+    fs::remove_file(shelf.kb("disk/tern.md")).expect("it is there");
+    assert_eq!(counts(&shelf.ingest(&["--prune"]).1), [0, 2, 0, 0].map(Value::from));
+    assert_eq!(counts(&shelf.ingest(&["--prune", "--force"]).1), [0, 2, 0, 1].map(Value::from));
 
     // By a pattern, too.
     shelf.write("wren.md", "The wren stands in shallow water.");
@@ -178,7 +198,7 @@ async fn what_is_gone_is_pruned_when_asked_for() {
     }
     let (code, said) = shelf.ingest(&["--prune"]);
     assert!(code == Some(2) && said.as_str().is_some_and(|said| said.contains("--force")), "{said}");
-    fs::remove_dir(shelf.kb("")).expect("it is there");
+    fs::remove_dir_all(shelf.kb("")).expect("it is there");
     let (code, said) = shelf.ingest(&["--prune"]);
     assert!(code == Some(2) && said.as_str().is_some_and(|said| said.contains("--force")), "{said}");
     assert_eq!(shelf.paths().len(), 3);

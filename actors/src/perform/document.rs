@@ -28,8 +28,9 @@ const INDEXED_WITHIN: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long the blobs are waited for. After that it counts as an attempt that they do not answer.
 const STORAGE_WITHIN: Duration = Duration::from_secs(60 * 60);
-/// The pause before they are asked again.
+/// The pause before they are asked again: a quarter of the time that they have been away, within these bounds.
 const STORAGE_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_STORAGE_PAUSE: Duration = Duration::from_secs(60);
 /// Extractions and cuts at once.
 const READERS: u32 = 2;
 
@@ -158,10 +159,13 @@ impl DocumentWorld {
 struct WithoutStorage(Mutex<HashMap<StreamId, Instant>>);
 
 impl WithoutStorage {
-    /// Whether the document goes on waiting.
-    fn waits(&self, document: StreamId) -> bool {
+    /// How long the document waits before it tries again; `None` once it has waited for long enough.
+    fn pause(&self, document: StreamId) -> Option<Duration> {
         let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        since.entry(document).or_insert_with(Instant::now).elapsed() < STORAGE_WITHIN
+        // Of one that somebody else took over meanwhile.
+        since.retain(|_, since| since.elapsed() < STORAGE_WITHIN + 2 * LONGEST_STORAGE_PAUSE);
+        let waited = since.entry(document).or_insert_with(Instant::now).elapsed();
+        (waited < STORAGE_WITHIN).then(|| (waited / 4).clamp(STORAGE_PAUSE, LONGEST_STORAGE_PAUSE))
     }
 
     fn forget(&self, document: StreamId) {
@@ -214,9 +218,12 @@ impl Perform<Document> for DocumentWorld {
         let outcome = match self.step(&context, effect).await {
             Ok(Some(outcome)) => outcome,
             Ok(None) => return Performed::Later(Duration::from_secs(1)),
-            Err(failure) if failure.reason == STORAGE_UNAVAILABLE && self.without_storage.waits(context.stream) => {
-                tracing::warn!(stream = %context.stream, error = failure.message, "a document waits for its data");
-                return Performed::Later(STORAGE_PAUSE);
+            Err(failure) if failure.reason == STORAGE_UNAVAILABLE => {
+                if let Some(pause) = self.without_storage.pause(context.stream) {
+                    tracing::warn!(stream = %context.stream, error = failure.message, "a document waits for its data");
+                    return Performed::Later(pause);
+                }
+                StepOutcome::Failed(failure)
             }
             Err(failure) => StepOutcome::Failed(failure),
         };

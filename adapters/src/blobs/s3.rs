@@ -176,7 +176,7 @@ impl S3Blobs {
         let is_ours = Arc::default();
         let blobs = Self { store: Arc::new(store), prefix, place: place.into(), local, breaker, log, is_ours };
         match blobs.ours().await {
-            Err(error) if blobs.standing() != Standing::Up => {
+            Err(error) if !is_refusal(&error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "the bucket is away; it is used as soon as it answers"
@@ -337,6 +337,17 @@ async fn parts(
         next = part(content).await?;
     }
     Ok(())
+}
+
+/// Whether nothing else is to be expected of the bucket: it is not there, may not be used, or is another log's.
+fn is_refusal(error: &Unavailable) -> bool {
+    use object_store::Error as Refused;
+
+    let source = error.source.as_ref().and_then(|source| source.downcast_ref());
+    matches!(
+        source,
+        None | Some(Refused::NotFound { .. } | Refused::PermissionDenied { .. } | Refused::Unauthenticated { .. })
+    )
 }
 
 /// What the bucket refused, for people.

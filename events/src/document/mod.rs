@@ -204,9 +204,13 @@ pub fn models_name(model: &str, domain: Option<&str>) -> String {
     domain.map_or_else(|| model.to_owned(), |domain| format!("{model} + {domain}"))
 }
 
-/// The stream of `owner`'s document with this content. `key` is the secret of the system's keyed ids.
+/// The field of a document's metadata that says where its file comes from: a text of the uploader's, for example a URL.
+pub const ORIGIN: &str = "origin";
+
+/// The stream of `owner`'s document with this content, from this place where one is told: files that are alike in two places are
+/// two documents, of which one may change or go without the other. `key` is the secret of the system's keyed ids.
 #[must_use]
-pub fn stream_of(key: &[u8; 32], owner: Uuid, content: &ContentHash) -> StreamId {
-    let value = [owner.as_bytes().as_slice(), &content.0].concat();
+pub fn stream_of(key: &[u8; 32], owner: Uuid, content: &ContentHash, origin: Option<&str>) -> StreamId {
+    let value = [owner.as_bytes().as_slice(), &content.0, origin.unwrap_or_default().as_bytes()].concat();
     StreamId::new(Category::Document, keyed_id(key, "document", &value))
 }

@@ -145,11 +145,15 @@ fn an_upload_of_before_attempts_has_its_folder_too() {
 }
 
 #[test]
-fn the_stream_of_a_document_follows_from_owner_and_content() {
-    let stream = |key, owner, content| stream_of(&[key; 32], id(owner), &ContentHash([content; 32]));
+fn the_stream_of_a_document_follows_from_owner_content_and_origin() {
+    let from = |key, owner, content, origin| stream_of(&[key; 32], id(owner), &ContentHash([content; 32]), origin);
+    let stream = |key, owner, content| from(key, owner, content, None);
     assert_eq!(stream(1, 1, 1), stream(1, 1, 1));
+    assert_eq!(from(1, 1, 1, Some("a")), from(1, 1, 1, Some("a")));
     let others = [stream(1, 1, 1), stream(2, 1, 1), stream(1, 2, 1), stream(1, 1, 2)];
-    assert_eq!(others.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+    let places =
+        [from(1, 1, 1, Some("a")), from(1, 1, 1, Some("b")), from(1, 2, 1, Some("a")), from(1, 1, 2, Some("a"))];
+    assert_eq!(others.iter().chain(&places).collect::<std::collections::BTreeSet<_>>().len(), 8);
 }
 
 #[test]

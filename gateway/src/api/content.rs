@@ -65,7 +65,9 @@ impl Content {
         let folder = Folder { owner, document: id, attempt: uploaded.attempt };
         let path = app.state.blobs.local(folder, &blob).await?.ok_or_else(no_document)?;
         let disposition = disposition(&uploaded.filename);
-        let kind = media_type(format_of(&row).unwrap_or_default());
+        // What is packed is told by what is in it.
+        let is_packed = [".gz", ".tgz"].iter().any(|end| uploaded.filename.to_lowercase().ends_with(end));
+        let kind = media_type(if is_packed { "gzip" } else { format_of(&row).unwrap_or_default() });
         let body = if is_known { None } else { Some((open(&path).await?, blob)) };
         Ok(Original { body, kind, disposition, tag })
     }

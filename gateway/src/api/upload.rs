@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use lmao_events::{
     Category, CommandRef, Position, StreamId, Timestamp,
-    document::{self, Uploaded, stream_of},
+    document::{self, ORIGIN, Uploaded, stream_of},
 };
 use lmao_ports::{CommandError, Folder, PendingBlob};
 use poem::{Request, RequestBody, http::StatusCode};
@@ -107,7 +107,8 @@ impl Upload {
     ///
     /// Answers once it can be found, or with 202 after the wait: it goes on, and `GET /api/v1/documents/{id}` shows how
     /// far it is. A file that cannot be taken in is 422 with the reason, and the document stays, to be tried again or
-    /// deleted. The same content again answers the document that is there, with `duplicate`.
+    /// deleted. The same content again, with the same `origin` in its metadata or without any, answers the document that is
+    /// there, with `duplicate`.
     #[oai(path = "/api/v1/documents/upload", method = "post", operation_id = "upload_document")]
     async fn upload(
         &self,
@@ -131,7 +132,8 @@ impl Upload {
             let attempt = Some(app.fresh_id());
             let uploaded = Uploaded { owner, filename, content, metadata: Value::Object(metadata), attempt };
             check(&uploaded)?;
-            let stream = stream_of(&app.keyed_ids, owner, &content.sha256);
+            let origin = uploaded.metadata[ORIGIN].as_str();
+            let stream = stream_of(&app.keyed_ids, owner, &content.sha256, origin);
             let mut watch = Watch::open(app, stream).await;
             let ingested = take_in(app, &context, stream, uploaded, file, command, &mut watch).await?;
             ingested.wait(app, watch, deadline).await

@@ -177,10 +177,20 @@ impl Node {
             Gateway::probes(self.state.clone()).await?
         };
         self.parts.data.set_address(&base_url(address))?;
-        let served = gateway.serve(listener, shutdown).await.context("the listener cannot be used any more");
-        // Who comes now waits for the end instead of asking in vain.
-        self.parts.data.clear_address()?;
-        served
+        // Who comes at the end waits for it instead of asking in vain: nobody is let in while the last requests are answered.
+        let (ends, ending) = tokio::sync::oneshot::channel();
+        let shutdown = async move {
+            shutdown.await;
+            let _ = ends.send(());
+        };
+        let serve = async { gateway.serve(listener, shutdown).await.context("the listener cannot be used any more") };
+        let clear = async {
+            // Not sent: the listener failed.
+            let _ = ending.await;
+            self.parts.data.clear_address()
+        };
+        let (served, cleared) = tokio::join!(serve, clear);
+        served.and(cleared.map_err(Into::into))
     }
 
     /// Ends everything: first what makes commits, then what follows them, then the stores.

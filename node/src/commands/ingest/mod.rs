@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use indicatif::ProgressBar;
 use lmao_events::document::MAX_TAGS;
+use lmao_events::document::ORIGIN;
 use reqwest::{Method, StatusCode, multipart};
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
@@ -18,7 +19,6 @@ use uuid::Uuid;
 
 use self::{
     obsolete::{Pruned, Rules, Sent},
-    origin::ORIGIN,
     summary::{Failed, Summary, shown},
     walk::{IgnoreFiles, Source, Wanted},
 };
@@ -71,7 +71,7 @@ pub(crate) async fn run(invocation: &Invocation, ingest: Ingest) -> anyhow::Resu
     let mut summary = Summary::new(&found);
     let Ingest { tag, dry_run, verbose, .. } = ingest;
     if dry_run {
-        let pruned = foretell(invocation, &rules, &found.files).await?;
+        let pruned = foretell(invocation, &rules).await?;
         let printed = summary.foretell(invocation.out, &found.files, pruned.as_deref(), verbose);
         return Ok(judge(&summary).and(printed)?);
     }
@@ -106,11 +106,11 @@ fn wanted(ingest: &Ingest) -> Wanted {
 }
 
 /// What would be deleted; `None` when nothing is to be pruned.
-async fn foretell(invocation: &Invocation, rules: &Rules, files: &[Source]) -> anyhow::Result<Option<Vec<Pruned>>> {
+async fn foretell(invocation: &Invocation, rules: &Rules) -> anyhow::Result<Option<Vec<Pruned>>> {
     if !rules.prunes() {
         return Ok(None);
     }
-    with_client(invocation, Need::Existing, async |client| Ok(Some(rules.foretell(client, files).await?))).await
+    with_client(invocation, Need::Existing, async |client| Ok(Some(rules.foretell(client).await?))).await
 }
 
 /// Sends files, then deletes what they have replaced and what is gone, unless that was cut off.

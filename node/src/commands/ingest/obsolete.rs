@@ -18,12 +18,13 @@ use super::{
     AT_ONCE, concerns_all,
     origin::Origins,
     summary::{Failed, Summary, shown},
-    walk::{self, Source, Walk},
+    walk::{self, Walk},
 };
 use crate::{
     cli::Ingest,
     client::{Client, Document, Documents},
     exit::{Code, Stop},
+    output::{count, note},
 };
 
 const ROUTE: &str = "/api/v1/documents";
@@ -58,6 +59,8 @@ pub(super) struct Rules {
     keeps_old: bool,
     /// Folders of which those documents go whose file is gone, and what the origins of all their files begin with.
     pruned: Vec<(PathBuf, String)>,
+    /// Whether folders may be empty.
+    forced: bool,
 }
 
 impl Rules {
@@ -80,7 +83,7 @@ impl Rules {
             }
             paths.retain(|path| !missing(&walk::root(path)));
         }
-        Ok(Self { origins, keeps_old: ingest.keep_old, pruned })
+        Ok(Self { origins, keeps_old: ingest.keep_old, pruned, forced: ingest.force })
     }
 
     /// Where a file comes from.
@@ -117,6 +120,27 @@ impl Rules {
         path.is_some_and(|path| fs::symlink_metadata(path).is_err_and(|error| gone.contains(&error.kind())))
     }
 
+    /// Whether the folder that a missing file would be in is there and empty, as where a disk is mounted at other times.
+    fn looks_unmounted(&self, origin: &str) -> bool {
+        let is_empty = |folder: &Path| fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
+        let folder = self.origins.path(origin).filter(|_| !self.forced);
+        folder.is_some_and(|path| path.ancestors().skip(1).find(|above| above.exists()).is_some_and(is_empty))
+    }
+
+    /// Those of documents whose files are gone that may go; says how many may not.
+    fn parted(&self, gone: Vec<Document>) -> Vec<Document> {
+        let all = gone.len();
+        let going: Vec<_> =
+            gone.into_iter().filter(|document| !document.origin().is_some_and(|o| self.looks_unmounted(o))).collect();
+        if going.len() < all {
+            let kept = count((all - going.len()) as u64, "document");
+            note(format_args!(
+                "{kept} stay whose files would be in folders that are empty, as if a disk were not mounted; --force deletes them"
+            ));
+        }
+        going
+    }
+
     /// Deletes what has been replaced or is gone, and counts it.
     ///
     /// # Errors
@@ -125,17 +149,18 @@ impl Rules {
         if self.keeps_old && !self.prunes() {
             return Ok(());
         }
-        // Where a file was renamed, or stands twice, its content is under one of the paths only.
         let held: HashSet<Uuid> = sent.iter().filter_map(|sent| sent.document_id).collect();
         let by_origin: HashMap<&str, &Sent> =
             sent.iter().filter_map(|sent| Some((sent.origin.as_deref()?, sent))).collect();
         let others = listed(client, |document, origin| {
             !held.contains(&document.document_id) && (by_origin.contains_key(origin) || self.is_gone(origin))
         });
-        let mut obsolete = vec![];
-        for document in others.await? {
+        let is_sent = |document: &Document| document.origin().is_some_and(|origin| by_origin.contains_key(origin));
+        let (versions, gone): (Vec<_>, Vec<_>) = others.await?.into_iter().partition(is_sent);
+        let mut obsolete: Vec<_> = self.parted(gone).into_iter().map(|document| (Obsolete::Gone, document)).collect();
+        for document in versions {
             match document.origin().and_then(|origin| by_origin.get(origin)) {
-                None => obsolete.push((Obsolete::Gone, document)),
+                None => {}
                 Some(_) if self.keeps_old => {}
                 Some(sent) if !sent.is_ready => {
                     // What has failed itself is no version to fall back on.
@@ -143,23 +168,32 @@ impl Rules {
                         summary.stays(&shown(&sent.path));
                     }
                 }
-                // The file may have become what the document holds since it was sent.
-                Some(sent) if hash(&sent.path).await.is_ok_and(|hash| hash != document.content_hash) => {
-                    obsolete.push((Obsolete::Older, document));
-                }
-                Some(_) => {}
+                Some(_) => obsolete.push((Obsolete::Older, document)),
             }
         }
         let deleted = futures::stream::iter(obsolete).map(async |(kind, document)| {
+            // Thousands take a while, in which a file may have become again what it was.
+            let is_still = match (kind, document.origin()) {
+                (Obsolete::Gone, Some(origin)) => self.is_gone(origin) && !self.looks_unmounted(origin),
+                (Obsolete::Older, Some(origin)) => match by_origin.get(origin) {
+                    Some(sent) => hash(&sent.path).await.is_ok_and(|hash| hash != document.content_hash),
+                    None => false,
+                },
+                (_, None) => false,
+            };
+            if !is_still {
+                return (kind, document, Ok(Deletion::Needless));
+            }
             let deleted = client.delete(&format!("{ROUTE}/{}", document.document_id)).await;
-            (kind, document, deleted)
+            (kind, document, deleted.map(|()| Deletion::Done))
         });
         let mut deleted = deleted.buffer_unordered(AT_ONCE);
         while let Some((kind, document, deleted)) = deleted.next().await {
             let pruned = Pruned { path: document.file().to_owned(), document_id: document.document_id };
             match (deleted, kind) {
-                (Ok(()), Obsolete::Older) => summary.replaced += 1,
-                (Ok(()), Obsolete::Gone) => summary.pruned.push(pruned),
+                (Ok(Deletion::Needless), _) => {}
+                (Ok(Deletion::Done), Obsolete::Older) => summary.replaced += 1,
+                (Ok(Deletion::Done), Obsolete::Gone) => summary.pruned.push(pruned),
                 (Err(stop), _) if concerns_all(&stop) => return Err(stop),
                 // Somebody else was faster.
                 (Err(stop), _) if is_absence(&stop) => {}
@@ -176,22 +210,15 @@ impl Rules {
         Ok(())
     }
 
-    /// What pruning would delete if these files were sent.
+    /// What pruning would delete.
     ///
     /// # Errors
     /// Those of the server and of reaching it.
-    pub(super) async fn foretell(&self, client: &Client, files: &[Source]) -> Result<Vec<Pruned>, Stop> {
-        let mut pruned = vec![];
-        for document in listed(client, |_, origin| self.is_gone(origin)).await? {
-            // One that was only renamed is recognised by its content.
-            let mut is_held = false;
-            for file in files.iter().filter(|file| file.size == document.file_size) {
-                is_held |= hash(&file.path).await.is_ok_and(|hash| hash == document.content_hash);
-            }
-            if !is_held {
-                pruned.push(Pruned { path: document.file().to_owned(), document_id: document.document_id });
-            }
-        }
+    pub(super) async fn foretell(&self, client: &Client) -> Result<Vec<Pruned>, Stop> {
+        let gone = self.parted(listed(client, |_, origin| self.is_gone(origin)).await?);
+        let pruned =
+            |document: Document| Pruned { path: document.file().to_owned(), document_id: document.document_id };
+        let mut pruned: Vec<_> = gone.into_iter().map(pruned).collect();
         pruned.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(pruned)
     }
@@ -204,6 +231,13 @@ enum Obsolete {
     Older,
     /// Its file is not there.
     Gone,
+}
+
+/// What became of a document that was to be deleted.
+#[derive(Debug, Clone, Copy)]
+enum Deletion {
+    Done,
+    Needless,
 }
 
 fn unseen(path: &Path, what: &str) -> Stop {

@@ -10,10 +10,8 @@ use reqwest::Url;
 
 use crate::exit::{Code, Stop};
 
-/// The field of a document's metadata that has it.
-pub(super) const ORIGIN: &str = "origin";
-/// Of a machine that does not tell its name.
-const NAMELESS: &str = "localhost";
+/// What machines are called that have no name of their own.
+const NAMELESS: [&str; 3] = ["", "localhost", "localhost.localdomain"];
 
 /// The files of one machine.
 #[derive(Debug, Clone)]
@@ -33,7 +31,7 @@ impl Origins {
                 Stop::new(Code::Usage, format!("no files can come from {name:?}"))
                     .hint("--machine takes a name such as wiki or files.example.org")
             })?,
-            None => own(&fs::read_to_string("/etc/hostname").unwrap_or_default())?,
+            None => own(&rustix::system::uname().nodename().to_string_lossy())?,
         };
         Ok(Self { root })
     }
@@ -76,9 +74,11 @@ fn rooted(name: &str) -> Option<Url> {
 /// The same of this machine, whose name may be none that a URL takes: one of digits alone would be an address.
 fn own(name: &str) -> Result<Url, Stop> {
     let name = name.trim();
-    let root =
-        rooted(name).or_else(|| rooted(&format!("host-{}", name.replace('.', "-")))).or_else(|| rooted(NAMELESS));
-    root.ok_or_else(|| Stop::new(Code::Failed, "this machine has no name").hint("give it one with --machine"))
+    let root = rooted(name).or_else(|| rooted(&format!("host-{}", name.replace('.', "-"))));
+    root.filter(|_| !NAMELESS.contains(&name)).ok_or_else(|| {
+        let text = "this machine has no name of its own, so that its files could be taken for those of another";
+        Stop::new(Code::Usage, text).hint("give it one with --machine NAME, always the same")
+    })
 }
 
 /// A folder without links, as far as it is there.
@@ -124,15 +124,15 @@ mod tests {
         for name in ["", " ", "a/b", "a b", "a?", "#", "x@y/z"] {
             assert!(Origins::new(Some(name)).is_err(), "{name:?}");
         }
-        for (name, root) in [
-            ("web\n", "file://web/"),
-            ("web.1", "file://host-web-1/"),
-            ("123456789012", "file://host-123456789012/"),
-            ("", "file://host-/"),
-        ] {
+        for (name, root) in
+            [("web\n", "file://web/"), ("web.1", "file://host-web-1/"), ("123456789012", "file://host-123456789012/")]
+        {
             assert_eq!(own(name).unwrap().as_str(), root, "{name:?}");
         }
-        let origins = Origins::new(None).unwrap();
+        for name in ["", "\n", "localhost"] {
+            assert_eq!(own(name).unwrap_err().code, Code::Usage, "{name:?}");
+        }
+        let origins = Origins::new(Some("here")).unwrap();
         let origin = origins.of_file(Path::new("a.md")).unwrap();
         assert_eq!(origins.path(&origin), Some(std::env::current_dir().unwrap().canonicalize().unwrap().join("a.md")));
     }
