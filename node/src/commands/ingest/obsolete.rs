@@ -159,16 +159,13 @@ impl Rules {
         let (versions, gone): (Vec<_>, Vec<_>) = others.await?.into_iter().partition(is_sent);
         let mut obsolete: Vec<_> = self.parted(gone).into_iter().map(|document| (Obsolete::Gone, document)).collect();
         for document in versions {
-            match document.origin().and_then(|origin| by_origin.get(origin)) {
-                None => {}
-                Some(_) if self.keeps_old => {}
-                Some(sent) if !sent.is_ready => {
-                    // What has failed itself is no version to fall back on.
-                    if document.status == "ready" {
-                        summary.stays(&shown(&sent.path));
-                    }
-                }
-                Some(_) => obsolete.push((Obsolete::Older, document)),
+            let sent = document.origin().and_then(|origin| by_origin.get(origin));
+            let Some(sent) = sent.filter(|_| !self.keeps_old) else { continue };
+            if sent.is_ready {
+                obsolete.push((Obsolete::Older, document));
+            } else if document.status == "ready" {
+                // What has failed itself is no version to fall back on.
+                summary.stays(&shown(&sent.path));
             }
         }
         let deleted = futures::stream::iter(obsolete).map(async |(kind, document)| {
